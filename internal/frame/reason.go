@@ -1,0 +1,81 @@
+package frame
+
+// A Verdict is how a frame ended. Every frame ends as exactly one; tests add
+// them up.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Pending   Verdict = iota // still under way
+	Forwarded                // left through one or more ports
+	Consumed                 // answered or used up by the switch itself
+	Kept                     // copied into a bounded store, to go on later
+	Dropped                  // ended, with a Reason
+)
+
+// String returns the lower-case name.
+func (v Verdict) String() string { return verdictNames[v] }
+
+var verdictNames = [...]string{"pending", "forwarded", "consumed", "kept", "dropped"}
+
+// A Reason names why a frame was dropped. It is a counter, never an error.
+type Reason uint8
+
+// The reasons, in the order of the steps that give them.
+const (
+	NotDropped Reason = iota
+
+	// read
+	Runt      // shorter than an Ethernet header
+	Oversized // longer than MaxFrame, or than the port's MTU allows
+	// view
+	BadOffload // the virtio header lies about the frame
+	BadHeader  // a network or transport header contradicts the frame's length
+	BadSource  // source MAC is a group address or all zero
+	// guard
+	SpoofedMAC // source MAC is not the endpoint's own
+	SpoofedIP  // source IP, or an ARP or ND sender, is not the endpoint's own
+	RAGuard    // router advertisement or redirect from an endpoint
+	DHCPGuard  // DHCP server message from an endpoint
+	VLANGuard  // 802.1Q tag on a port that may not send any
+	// learn
+	MACLimit   // the port has learned as many addresses as it may
+	StaticMAC  // source MAC is bound statically to another port
+	FDBFull    // counted beside forwarding: the table took no new address
+	Reserved   // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
+	UnknownARP // neighbour unknown and the network does not flood
+	// answer, route
+	BadARP         // malformed ARP or ND, or one that claims a switch's own address
+	UnknownGateway // addressed to the gateway, which offers nothing of the kind
+	NoRoute        // needs a way out that this network does not have
+	// forward
+	SamePort     // the destination is where it came from
+	Isolated     // ports of this network do not talk to each other
+	NoPort       // nobody else is on the network
+	UnknownMAC   // unknown unicast and the network does not flood
+	PortDown     // egress port is going away
+	TooBig       // does not fit the egress port and cannot be split
+	Unsegment    // left undone by the sender and cannot be split
+	WriteFailed  // the egress device refused it
+	WriteBlocked // the egress device is full
+	Impaired     // lost on purpose
+	reasons
+)
+
+// Reasons is the number of drop reasons, NotDropped included.
+const Reasons = int(reasons)
+
+// String returns the counter's name, as shown by stats, capture and trace.
+func (r Reason) String() string { return reasonNames[r] }
+
+var reasonNames = [Reasons]string{
+	NotDropped: "not-dropped",
+	Runt:       "runt", Oversized: "oversized",
+	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
+	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", VLANGuard: "vlan-guard",
+	MACLimit: "mac-limit", StaticMAC: "static-mac", FDBFull: "fdb-full", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
+	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
+	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac",
+	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
+	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",
+}
