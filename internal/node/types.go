@@ -1,0 +1,222 @@
+package node
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"weft/internal/cnm"
+	"weft/internal/frame"
+)
+
+// A Config says where a daemon keeps its state and how large it may grow. The
+// zero value of every member but DataDir and RunDir means the default.
+type Config struct {
+	DataDir string // journal and logs; kept over reboots
+	RunDir  string // sockets and files of running sandboxes
+	Exe     string // the weft binary, re-executed as agent; default: this one
+	Version string // shown in Info
+	Log     *slog.Logger
+	// Pools are the address pools networks without a subnet are cut from;
+	// empty means Docker's own.
+	Pools []AddressPool
+	// Workers is the number of data path goroutines; default: one per CPU, at
+	// least two.
+	Workers int
+	// MaxEvents bounds the history Events can look back on.
+	MaxEvents int
+	// NoGuard switches anti-spoofing off for every endpoint.
+	NoGuard bool
+}
+
+// An AddressPool is a prefix that is cut into subnets of Size bits.
+type AddressPool struct {
+	Base netip.Prefix
+	Size int
+}
+
+// A NetworkView is a network with what is on it.
+type NetworkView struct {
+	cnm.Network
+	Endpoints []EndpointView // of running sandboxes, by interface order of arrival
+	Subnets   []SubnetStatus
+}
+
+// An EndpointView is an endpoint with its sandbox's name.
+type EndpointView struct {
+	cnm.Endpoint
+	Sandbox string
+}
+
+// A SubnetStatus counts the addresses of one subnet.
+type SubnetStatus struct {
+	Subnet    netip.Prefix
+	InUse     uint64 // network address, gateway, aux and broadcast included
+	Available uint64 // dynamic addresses left
+}
+
+// Info describes the daemon and its host, for `weft info` and GET /info.
+type Info struct {
+	ID            string // stable over restarts
+	Name          string // host name
+	Version       string
+	Kernel        string // release of the host's kernel
+	OS            string // PRETTY_NAME of /etc/os-release
+	CPUs          int
+	MemTotal      int64 // bytes
+	DataDir       string
+	RunDir        string
+	Rootless      bool
+	Started       time.Time
+	PID           int
+	Sandboxes     int
+	Running       int
+	Stopped       int
+	Networks      int
+	Ports         int    // ports on the switch
+	Workers       int    // data path goroutines
+	Rung          string // best offload rung among TAPs: "uso", "tso", "plain", "water"
+	Pools         []AddressPool
+	EventsDropped uint64
+}
+
+// AttachOptions says which ends of a sandbox's main process are wanted.
+type AttachOptions struct {
+	Stdin, Stdout, Stderr bool
+	Logs                  bool // replay what the log holds first
+}
+
+// A Stream carries a process's input and output. Next and the writer may be used
+// by one goroutine each.
+type Stream interface {
+	// Stdin returns where to write the process's input; closing it is
+	// end of file. It is never nil; without input asked for, writes fail.
+	Stdin() io.WriteCloser
+	// Next returns the next piece of output, its source fd being 1 or 2 (with
+	// a terminal always 1). The data is valid until the next call. io.EOF
+	// follows the last piece after the process has ended.
+	Next() (fd int, data []byte, err error)
+	// Close detaches. The process goes on. A blocked Next returns.
+	Close() error
+}
+
+// LogOptions selects lines of a sandbox's log.
+type LogOptions struct {
+	Follow         bool
+	Tail           int // last lines wanted; negative: all
+	Since, Until   time.Time
+	Timestamps     bool // the caller's to print; LogLine always has the time
+	Stdout, Stderr bool
+}
+
+// A LogLine is one entry of the log; Text usually ends with a newline.
+type LogLine struct {
+	Stream string // "stdout", "stderr"
+	Time   time.Time
+	Text   []byte
+}
+
+// A LogReader yields log lines, io.EOF at the end. With Follow, Next waits for
+// more until the sandbox has ended or Close is called.
+type LogReader interface {
+	Next() (LogLine, error)
+	Close() error
+}
+
+// An ExecSpec is a further process to run in a sandbox.
+type ExecSpec struct {
+	Cmd                   []string
+	Env                   []string // added to the sandbox's own
+	Dir                   string
+	TTY                   bool
+	Stdin, Stdout, Stderr bool
+}
+
+// ExecInfo is the state of an exec.
+type ExecInfo struct {
+	ID        string
+	SandboxID string
+	Running   bool
+	ExitCode  *int // nil until it has ended
+	PID       int
+	Spec      ExecSpec
+}
+
+// An FDBEntry is one address in a network's forwarding table.
+type FDBEntry struct {
+	Network string
+	MAC     frame.MAC
+	Port    string // SANDBOX:IFNAME, or "gateway"
+	Sandbox string // name; empty for the gateway
+	Static  bool
+	Age     time.Duration // since last seen; 0 for static entries
+}
+
+// A Neighbour is one entry of a network's ARP/ND table.
+type Neighbour struct {
+	Network string
+	Addr    netip.Addr
+	MAC     frame.MAC
+	Sandbox string // name; empty for the gateway and for learned ones
+	Static  bool
+	Age     time.Duration
+}
+
+// PortStats are the counters of one port of the switch. Rx is what came from
+// the sandbox, Tx what went to it. A superframe counts as one frame.
+type PortStats struct {
+	Port      string // SANDBOX:IFNAME
+	Sandbox   string // name
+	SandboxID string
+	Network   string
+	IfName    string
+	MAC       frame.MAC
+	Rung      string // offload rung of its TAP
+	Worker    int    // which data path goroutine serves it
+	RxFrames  uint64
+	RxBytes   uint64
+	TxFrames  uint64
+	TxBytes   uint64
+	Drops     map[string]uint64 // by reason, non-zero ones only
+}
+
+// TraceOptions is a question to the switch: what would you do with this frame?
+type TraceOptions struct {
+	Port  string // SANDBOX or SANDBOX:IFNAME the frame comes from
+	Frame []byte // from the destination MAC on
+}
+
+// A TraceStep is one step of the answer.
+type TraceStep struct {
+	Step   string // the step's name: "guard", "learn", "forward", ...
+	Result string // what it did and why
+}
+
+// CaptureOptions selects frames to capture.
+type CaptureOptions struct {
+	Network string // reference; empty: all
+	Port    string // SANDBOX or SANDBOX:IFNAME; empty: all
+	Before  bool   // as they enter the switch
+	After   bool   // as they leave it; neither set means both
+	Filter  string // capture.ParseFilter's language; empty: all
+	Snaplen int    // bytes kept per frame; 0: all
+}
+
+// A Check is one finding of the doctor.
+type Check struct {
+	Name   string
+	Status Status
+	Found  string // what this host has
+	Advice string // what to do; empty when all is well
+}
+
+// Status is how a Check ended.
+type Status string
+
+// The statuses.
+const (
+	OK   Status = "ok"
+	Warn Status = "warn"
+	Fail Status = "fail"
+)
