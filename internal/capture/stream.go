@@ -1,0 +1,95 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+)
+
+// A Stream turns a ring into a pcapng file, live: one interface per port, each
+// described before its first packet, and at the end the statistics.
+type Stream struct {
+	Ring *Ring
+	// Name returns the name of the port with an index. It is asked once per
+	// port.
+	Name func(port uint32) string
+	// Appl is written as the capturing program.
+	Appl string
+	// Ports are described at once, before any of their packets.
+	Ports []uint32
+	// Limit ends the stream after so many packets; 0 means none.
+	Limit uint64
+
+	w    *NGWriter
+	seen map[uint32]*streamPort
+	last int64
+}
+
+// streamPort is the interface a port became.
+type streamPort struct {
+	id       uint32
+	received uint64
+}
+
+// Run copies until the ring is closed, ctx is done, Limit is reached or w
+// refuses; only the last is an error. What has been captured is written out
+// whenever the ring runs empty. Run does not close w.
+func (s *Stream) Run(ctx context.Context, w io.Writer) error {
+	s.w, s.seen = NewNGWriter(w, s.Appl), map[uint32]*streamPort{}
+	for _, p := range s.Ports {
+		s.port(p)
+	}
+	n := uint64(0)
+	for {
+		rec, ok := s.Ring.Next()
+		if !ok {
+			if err := s.w.Flush(); err != nil {
+				return err
+			}
+			if err := s.Ring.Wait(ctx); errors.Is(err, os.ErrClosed) || ctx.Err() != nil {
+				return s.finish()
+			}
+			continue
+		}
+		p := s.port(rec.Port)
+		p.received++
+		s.last = max(s.last, rec.Time)
+		if err := s.w.Write(p.id, &rec); err != nil {
+			return err
+		}
+		if n++; n == s.Limit {
+			return s.finish()
+		}
+	}
+}
+
+// port returns a port's interface, describing it first if it is new.
+func (s *Stream) port(index uint32) *streamPort {
+	p := s.seen[index]
+	if p == nil {
+		p = &streamPort{id: s.w.AddInterface(s.Name(index), s.Ring.Snaplen())}
+		s.seen[index] = p
+	}
+	return p
+}
+
+// finish writes one statistics block per interface, in order. The ring counts
+// its drops for all ports together: they stand with the first interface.
+func (s *Stream) finish() error {
+	order := make([]*streamPort, len(s.seen))
+	for _, p := range s.seen {
+		order[p.id] = p
+	}
+	for i, p := range order {
+		dropped, comment := uint64(0), ""
+		if i == 0 {
+			dropped = s.Ring.Drops()
+			if len(order) > 1 && dropped > 0 {
+				comment = "ifdrop counts all interfaces of this capture"
+			}
+		}
+		s.w.Stats(p.id, s.last, p.received+dropped, dropped, comment)
+	}
+	return s.w.Flush()
+}
