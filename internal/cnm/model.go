@@ -43,6 +43,9 @@ type Pool struct {
 	IPRange netip.Prefix
 	Gateway netip.Addr
 	Aux     map[string]netip.Addr // reserved addresses by name
+	// Auto says that the subnet was chosen from the default pools, not by the
+	// user. Static addresses are refused on such a network, as in Docker.
+	Auto bool
 }
 
 // An EndpointConfig is what a user asks for when a sandbox joins a network.

@@ -1,0 +1,181 @@
+package cnm
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// The driver options of an endpoint.
+const (
+	// OptIfName fixes the name of the interface.
+	OptIfName = "com.docker.network.endpoint.ifname"
+	// OptSysctls holds settings for the interface, K=V joined by commas, the
+	// word IFNAME standing for its name.
+	OptSysctls = "com.docker.network.endpoint.sysctls"
+)
+
+// The ranges a link-local address may come from (RFC 3927, RFC 4291 2.5.6).
+var (
+	linkLocal4 = netip.MustParsePrefix("169.254.0.0/16")
+	linkLocal6 = netip.MustParsePrefix("fe80::/10")
+)
+
+// ValidateEndpoint checks what a user wants of an endpoint on an existing
+// network. Whether an address is free is for the IPAM to say.
+func ValidateEndpoint(n Network, c EndpointConfig) error {
+	if n.ConfigOnly {
+		return Errorf(Forbidden, "cannot create endpoint on configuration-only network")
+	}
+	if n.Driver == DriverHost || n.Driver == DriverNone {
+		return validateNoEndpoint(n, c)
+	}
+	var bad problems
+	if IsPredefined(n.Name) {
+		bad.add(checkPredefined(c))
+	} else {
+		bad.add(checkStatic(n, c.IPv4, true))
+		bad.add(checkStatic(n, c.IPv6, false))
+	}
+	for _, a := range c.LinkLocal {
+		if !linkLocal4.Contains(a) && !linkLocal6.Contains(a) {
+			bad.add(fmt.Errorf("invalid link-local IP address: %s (expected one in %s or %s)", a, linkLocal4, linkLocal6))
+		}
+	}
+	if c.MAC.IsGroup() {
+		bad.add(fmt.Errorf("invalid MAC address %s: it is a group address, an interface needs a unicast one", c.MAC))
+	}
+	for _, a := range c.Aliases {
+		if !validHost(a) {
+			bad.add(fmt.Errorf("invalid alias %q: expected a host name", a))
+		}
+	}
+	for _, l := range c.Links {
+		if _, _, err := ParseLink(l); err != nil {
+			bad.add(err)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.DriverOpts)) {
+		bad.add(checkEndpointOption(key, c.DriverOpts[key]))
+	}
+	return bad.join(Invalid, "invalid endpoint settings:")
+}
+
+// validateNoEndpoint is for the networks host and none, which have no
+// interfaces to configure.
+func validateNoEndpoint(n Network, c EndpointConfig) error {
+	if c.IPv4.IsValid() || c.IPv6.IsValid() || len(c.LinkLocal) > 0 {
+		return Errorf(Invalid, "user specified IP address is supported on user defined networks only")
+	}
+	if len(c.Aliases) > 0 {
+		return Errorf(Invalid, "network-scoped alias is supported only for containers in user defined networks")
+	}
+	if !c.MAC.IsZero() {
+		return Errorf(Invalid, "conflicting options: mac-address and the network mode %s", n.Name)
+	}
+	return nil
+}
+
+// checkPredefined refuses what Docker's default bridge does not offer.
+func checkPredefined(c EndpointConfig) error {
+	if c.IPv4.IsValid() || c.IPv6.IsValid() {
+		return fmt.Errorf("user specified IP address is supported on user defined networks only")
+	}
+	if len(c.Aliases) > 0 {
+		return fmt.Errorf("network-scoped alias is supported only for containers in user defined networks")
+	}
+	return nil
+}
+
+// checkStatic checks an address asked for against the network's pools.
+func checkStatic(n Network, a netip.Addr, v4 bool) error {
+	if !a.IsValid() {
+		return nil
+	}
+	if a.Is4() != v4 {
+		return fmt.Errorf("invalid %s address: %s", map[bool]string{true: "IPv4", false: "IPv6"}[v4], a)
+	}
+	if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Zone() != "" {
+		return fmt.Errorf("invalid %s address: %s (expected the address of one host)", family(a), a)
+	}
+	user := false
+	for _, p := range n.IPAM.Config {
+		if !p.Subnet.IsValid() || p.Auto || p.AnySubnet() || p.Subnet.Addr().Is4() != v4 {
+			continue
+		}
+		user = true
+		if p.Subnet.Contains(a) {
+			return nil
+		}
+	}
+	if !user {
+		return fmt.Errorf("user specified IP address is supported only when connecting to networks with user configured subnets")
+	}
+	return fmt.Errorf("no configured subnet contains IP address %s", a)
+}
+
+func checkEndpointOption(key, value string) error {
+	switch key {
+	case OptIfName:
+		if !validIfName(value) || value == "lo" {
+			return fmt.Errorf("invalid interface name %q: expected 1 to 15 characters, no space, slash or colon, not lo", value)
+		}
+		return nil
+	case OptSysctls:
+		_, err := EndpointSysctls(value, "IFNAME")
+		return err
+	}
+	return fmt.Errorf("unknown driver option %q for an endpoint", key)
+}
+
+// EndpointSysctls reads the value of [OptSysctls] for an interface of the given
+// name. Docker's rule: only net.ipv4.X.IFNAME., net.ipv6.X.IFNAME. and
+// net.mpls.X.IFNAME. may be set.
+func EndpointSysctls(value, ifName string) (map[string]string, error) {
+	out := map[string]string{}
+	for kv := range strings.SplitSeq(value, ",") {
+		k, v, ok := strings.Cut(kv, "=")
+		parts := strings.Split(k, ".")
+		if !ok || len(parts) < 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
+			parts[1] != "ipv4" && parts[1] != "ipv6" && parts[1] != "mpls" {
+			return nil, fmt.Errorf("unrecognised network interface sysctl %q; expected net.{ipv4,ipv6,mpls}.X.IFNAME.KEY=VALUE", kv)
+		}
+		parts[3] = "IFNAME"
+		if err := checkSysctl(strings.Join(parts, "."), v); err != nil {
+			return nil, err
+		}
+		// Names with dots need slashes as separator: sysctl(8).
+		parts[3] = ifName
+		out[strings.Join(parts, "/")] = v
+	}
+	return out, nil
+}
+
+// ParseLink reads CONTAINER[:ALIAS].
+func ParseLink(s string) (target, alias string, err error) {
+	target, alias, found := strings.Cut(s, ":")
+	if !found {
+		alias = target
+	}
+	if target == "" || alias == "" || strings.Contains(alias, ":") || !validHost(alias) {
+		return "", "", Errorf(Invalid, "bad format for links: %s", s)
+	}
+	return target, alias, nil
+}
+
+// DNSNames returns the names an endpoint is known by on its network, the first
+// being the one shown for its address: the sandbox's name, its aliases, short
+// ID and hostname, each once.
+func DNSNames(s SandboxSpec, id string, c EndpointConfig) []string {
+	names := append([]string{s.Name}, c.Aliases...)
+	names = append(names, ShortID(id), s.Hostname)
+	out := names[:0]
+	for _, n := range names {
+		if n != "" && !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}

@@ -1,0 +1,44 @@
+package cnm
+
+import "slices"
+
+// DefaultGateway chooses which endpoints give a sandbox its default routes, one
+// for each family: the highest gw-priority wins, then one with gateways for
+// both families, then the first network name. Endpoints of internal networks
+// have no gateway and so never win. The results index eps; -1 means none.
+func DefaultGateway(eps []Endpoint) (v4, v6 int) {
+	order := make([]int, len(eps))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return compareGateway(&eps[a], &eps[b]) })
+	v4, v6 = -1, -1
+	for _, i := range order {
+		if v4 < 0 && eps[i].Gateway4.IsValid() {
+			v4 = i
+		}
+		if v6 < 0 && eps[i].Gateway6.IsValid() {
+			v6 = i
+		}
+	}
+	return v4, v6
+}
+
+// compareGateway is negative when a is the better gateway.
+func compareGateway(a, b *Endpoint) int {
+	if d := b.Config.GwPriority - a.Config.GwPriority; d != 0 {
+		return d
+	}
+	both := func(e *Endpoint) bool { return e.Gateway4.IsValid() && e.Gateway6.IsValid() }
+	switch {
+	case both(a) && !both(b):
+		return -1
+	case both(b) && !both(a):
+		return 1
+	case a.Network < b.Network:
+		return -1
+	case a.Network > b.Network:
+		return 1
+	}
+	return 0
+}
