@@ -1,0 +1,76 @@
+package api
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"weft/internal/cnm"
+	"weft/internal/node"
+)
+
+// A Backend does what the API is asked for. [node.Node] is the one of the
+// product. References (ref) are an ID, a prefix of one, or a name. Errors of a
+// [cnm.Kind] become the status that belongs to it, others are 500.
+type Backend interface {
+	Info() node.Info
+	// Events yields what happens from now on, preceded by what is still known
+	// since a time that is not zero. The channel is closed at until (if not
+	// zero), when ctx ends, and when the reader is too slow.
+	Events(ctx context.Context, since, until time.Time) <-chan cnm.Event
+
+	networks
+	sandboxes
+	execs
+	inside
+}
+
+// networks is the part of a Backend behind /networks.
+type networks interface {
+	NetworkCreate(ctx context.Context, n cnm.Network) (id, warning string, err error)
+	Networks() []node.NetworkView
+	Network(ref string) (node.NetworkView, error)
+	NetworkRemove(ctx context.Context, ref string) error
+	NetworkConnect(ctx context.Context, network, sandbox string, c cnm.EndpointConfig) error
+	NetworkDisconnect(ctx context.Context, network, sandbox string, force bool) error
+	// NetworkPrune removes the unused networks that keep does not hold back
+	// and returns their names.
+	NetworkPrune(ctx context.Context, keep func(cnm.Network) bool) ([]string, error)
+}
+
+// sandboxes is the part of a Backend behind /containers.
+type sandboxes interface {
+	Sandboxes() []cnm.Sandbox
+	Sandbox(ref string) (cnm.Sandbox, error)
+	SandboxCreate(ctx context.Context, s cnm.SandboxSpec) (id string, warnings []string, err error)
+	SandboxStart(ctx context.Context, ref string) error
+	SandboxStop(ctx context.Context, ref, signal string, timeout *time.Duration) error
+	SandboxKill(ctx context.Context, ref, signal string) error
+	SandboxRemove(ctx context.Context, ref string, force bool) error
+	SandboxRename(ctx context.Context, ref, name string) error
+	SandboxResize(ctx context.Context, ref string, rows, cols uint16) error
+	SandboxWait(ctx context.Context, ref string, removed bool) (int, error)
+	SandboxAttach(ctx context.Context, ref string, o node.AttachOptions) (node.Stream, error)
+	SandboxLogs(ctx context.Context, ref string, o node.LogOptions) (node.LogReader, error)
+	AttachForeign(ctx context.Context, s cnm.SandboxSpec) (string, error)
+	Detach(ctx context.Context, ref string) error
+}
+
+// execs is the part of a Backend behind /exec.
+type execs interface {
+	ExecCreate(ctx context.Context, ref string, e node.ExecSpec) (string, error)
+	ExecStart(ctx context.Context, id string) (node.Stream, error)
+	ExecResize(ctx context.Context, id string, rows, cols uint16) error
+	ExecInspect(id string) (node.ExecInfo, error)
+}
+
+// inside is the part of a Backend behind /weft/v1.
+type inside interface {
+	FDB(network string) ([]node.FDBEntry, error)
+	Neighbours(network string) ([]node.Neighbour, error)
+	Stats() []node.PortStats
+	Trace(ctx context.Context, o node.TraceOptions) ([]node.TraceStep, error)
+	// Capture returns a pcapng stream that ends when it is closed.
+	Capture(ctx context.Context, o node.CaptureOptions) (io.ReadCloser, error)
+	Doctor() []node.Check
+}

@@ -1,0 +1,91 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// WeftInfo describes the daemon.
+func (c *Client) WeftInfo(ctx context.Context) (Info, error) {
+	var i Info
+	err := c.call(ctx, http.MethodGet, "info", nil, nil, &i)
+	return i, err
+}
+
+// FDB returns the forwarding table of a network, of all when it is empty.
+func (c *Client) FDB(ctx context.Context, network string) ([]FDBEntry, error) {
+	var l []FDBEntry
+	err := c.call(ctx, http.MethodGet, "fdb", onNetwork(network), nil, &l)
+	return l, err
+}
+
+// ARP returns the neighbours of a network, of all when it is empty.
+func (c *Client) ARP(ctx context.Context, network string) ([]Neighbour, error) {
+	var l []Neighbour
+	err := c.call(ctx, http.MethodGet, "arp", onNetwork(network), nil, &l)
+	return l, err
+}
+
+func onNetwork(network string) url.Values {
+	if network == "" {
+		return nil
+	}
+	return url.Values{"network": {network}}
+}
+
+// Stats returns the counters of every port.
+func (c *Client) Stats(ctx context.Context) ([]PortStats, error) {
+	var l []PortStats
+	err := c.call(ctx, http.MethodGet, "stats", nil, nil, &l)
+	return l, err
+}
+
+// Doctor returns what the daemon finds its host allows.
+func (c *Client) Doctor(ctx context.Context) ([]Check, error) {
+	var l []Check
+	err := c.call(ctx, http.MethodGet, "doctor", nil, nil, &l)
+	return l, err
+}
+
+// Trace asks what the switch would do with a frame.
+func (c *Client) Trace(ctx context.Context, r TraceRequest) ([]TraceStep, error) {
+	var l []TraceStep
+	err := c.call(ctx, http.MethodPost, "trace", nil, r, &l)
+	return l, err
+}
+
+// Capture returns a pcapng stream. Frames are captured from the moment it
+// returns; closing the stream or ending ctx ends the capture.
+func (c *Client) Capture(ctx context.Context, o CaptureOptions) (io.ReadCloser, error) {
+	q := url.Values{}
+	for k, v := range map[string]string{"network": o.Network, "port": o.Port, "filter": o.Filter} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	for k, v := range map[string]bool{"before": o.Before, "after": o.After} {
+		if v {
+			q.Set(k, "1")
+		}
+	}
+	if o.Snaplen != 0 {
+		q.Set("snaplen", strconv.Itoa(o.Snaplen))
+	}
+	return c.do(ctx, http.MethodGet, "capture", q, nil)
+}
+
+// AttachForeign takes a network namespace that somebody else made, and returns
+// the ID of the sandbox that stands for it.
+func (c *Client) AttachForeign(ctx context.Context, r AttachRequest) (string, error) {
+	var a AttachResponse
+	err := c.call(ctx, http.MethodPost, "attach", nil, r, &a)
+	return a.ID, err
+}
+
+// DetachForeign gives a namespace back: weft's interfaces go, the rest stays.
+func (c *Client) DetachForeign(ctx context.Context, ref string) error {
+	return c.call(ctx, http.MethodPost, "detach/"+url.PathEscape(ref), nil, nil, nil)
+}

@@ -1,0 +1,106 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/moby/moby/api/types/container"
+
+	"weft/internal/cnm"
+	"weft/internal/node"
+)
+
+func (s *Server) execCreate(w http.ResponseWriter, r *http.Request) error {
+	var req container.ExecCreateRequest
+	if err := decode(w, r, &req); err != nil {
+		return err
+	}
+	switch {
+	case len(req.Cmd) == 0:
+		return cnm.Errorf(cnm.Invalid, "no exec command specified")
+	case req.User != "":
+		return cnm.Errorf(cnm.Unsupported, "weft does not support user %s: processes run as the daemon's user", clip(req.User))
+	case req.Privileged:
+		return cnm.Errorf(cnm.Unsupported, "weft does not support privileged processes: it has no more rights than its user")
+	}
+	if _, err := parseKeys(req.DetachKeys); err != nil {
+		return err
+	}
+	id, err := s.backend.ExecCreate(r.Context(), r.PathValue("id"), node.ExecSpec{
+		Cmd: req.Cmd, Env: req.Env, Dir: req.WorkingDir, TTY: req.Tty,
+		Stdin: req.AttachStdin, Stdout: req.AttachStdout, Stderr: req.AttachStderr,
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, container.ExecCreateResponse{ID: id})
+	return nil
+}
+
+// execStart starts the process and joins it with the connection, unless the
+// client does not want to see it.
+func (s *Server) execStart(w http.ResponseWriter, r *http.Request) error {
+	var req container.ExecStartRequest
+	if err := decodeOptional(w, r, &req); err != nil {
+		return err
+	}
+	e, err := s.backend.ExecInspect(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	st, err := s.backend.ExecStart(s.base, e.ID)
+	if err != nil {
+		return err
+	}
+	if e.Spec.TTY && req.ConsoleSize != nil {
+		rows, cols := req.ConsoleSize[0], req.ConsoleSize[1]
+		if rows <= 0xffff && cols <= 0xffff {
+			_ = s.backend.ExecResize(r.Context(), e.ID, uint16(rows), uint16(cols)) // the process may have ended
+		}
+	}
+	if req.Detach {
+		return st.Close()
+	}
+	c, err := s.hijack(w, r, e.Spec.TTY)
+	if err != nil {
+		_ = st.Close()
+		return err
+	}
+	o := pumpOptions{raw: e.Spec.TTY, stdin: e.Spec.Stdin, stdout: e.Spec.Stdout, stderr: e.Spec.Stderr}
+	if o.raw {
+		o.keys, _ = parseKeys("")
+	}
+	s.pump(c, st, o)
+	return nil
+}
+
+func (s *Server) execResize(w http.ResponseWriter, r *http.Request) error {
+	rows, cols, err := querySize(r)
+	if err != nil {
+		return err
+	}
+	return s.backend.ExecResize(r.Context(), r.PathValue("id"), rows, cols)
+}
+
+func (s *Server) execInspect(w http.ResponseWriter, r *http.Request) error {
+	e, err := s.backend.ExecInspect(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	p := &container.ExecProcessConfig{Tty: e.Spec.TTY, Arguments: []string{}}
+	if len(e.Spec.Cmd) > 0 {
+		p.Entrypoint, p.Arguments = e.Spec.Cmd[0], append(p.Arguments, e.Spec.Cmd[1:]...)
+	}
+	writeJSON(w, http.StatusOK, container.ExecInspectResponse{
+		ID:            e.ID,
+		Running:       e.Running,
+		ExitCode:      e.ExitCode,
+		ProcessConfig: p,
+		OpenStdin:     e.Spec.Stdin,
+		OpenStdout:    e.Spec.Stdout,
+		OpenStderr:    e.Spec.Stderr,
+		ContainerID:   e.SandboxID,
+		DetachKeys:    []byte{},
+		Pid:           e.PID,
+	})
+	return nil
+}

@@ -1,0 +1,73 @@
+package api
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// Listen opens a listener for a host as in --host: unix:///path or
+// tcp://address:port.
+func Listen(host string) (net.Listener, error) {
+	proto, addr, ok := strings.Cut(host, "://")
+	switch {
+	case ok && proto == "unix" && addr != "":
+		return listenUnix(addr)
+	case ok && proto == "tcp" && addr != "":
+		return net.Listen("tcp", addr)
+	}
+	return nil, cnm.Errorf(cnm.Invalid, "host %q: expected unix:///path/of/socket or tcp://address:port", host)
+}
+
+// listenUnix makes a socket that only its owner can connect to: it is bound in
+// a directory of its own, gets mode 0600 there and is then moved to its place.
+// A socket left by a daemon that died is replaced, one that answers is not.
+func listenUnix(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("listen on %s: another daemon answers there", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
+		return nil, fmt.Errorf("listen on %s: a file that is not a socket is in the way", path)
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".weft") // mode 0700
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	tmp := filepath.Join(dir, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	l.SetUnlinkOnClose(false) // it would remove tmp
+	err = os.Chmod(tmp, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return &unixListener{UnixListener: l, path: path}, nil
+}
+
+// A unixListener removes its socket when it is closed.
+type unixListener struct {
+	*net.UnixListener
+	path string
+}
+
+// Close stops listening and removes the socket.
+func (l *unixListener) Close() error {
+	err := l.UnixListener.Close()
+	if err == nil { // the first Close only: the path may be another daemon's by now
+		_ = os.Remove(l.path)
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"weft/internal/cnm"
+)
+
+// routes enters every path answered. Patterns are without a version.
+func (s *Server) routes() {
+	s.handle("GET /_ping", s.ping)
+	s.handle("GET /version", s.version)
+	s.handle("GET /info", s.info)
+	s.handle("GET /events", s.events)
+
+	s.handle("GET /networks", s.networkList)
+	s.handle("GET /networks/{$}", s.networkList)
+	s.handle("GET /networks/{id}", s.networkInspect)
+	s.handle("POST /networks/create", s.networkCreate)
+	s.handle("POST /networks/{id}/connect", s.networkConnect)
+	s.handle("POST /networks/{id}/disconnect", s.networkDisconnect)
+	s.handle("POST /networks/prune", s.networkPrune)
+	s.handle("DELETE /networks/{id}", s.networkRemove)
+
+	s.handle("GET /containers/json", s.containerList)
+	s.handle("GET /containers/{id}/json", s.containerInspect)
+	s.handle("GET /containers/{id}/logs", s.containerLogs)
+	s.handle("GET /containers/{id}/top", s.containerTop)
+	s.handle("POST /containers/create", s.containerCreate)
+	s.handle("POST /containers/{id}/start", s.containerStart)
+	s.handle("POST /containers/{id}/stop", s.containerStop)
+	s.handle("POST /containers/{id}/restart", s.containerRestart)
+	s.handle("POST /containers/{id}/kill", s.containerKill)
+	s.handle("POST /containers/{id}/wait", s.containerWait)
+	s.handle("POST /containers/{id}/attach", s.containerAttach)
+	s.handle("POST /containers/{id}/resize", s.containerResize)
+	s.handle("POST /containers/{id}/rename", s.containerRename)
+	s.handle("POST /containers/prune", s.containerPrune)
+	s.handle("DELETE /containers/{id}", s.containerRemove)
+
+	s.handle("POST /containers/{id}/exec", s.execCreate)
+	s.handle("POST /exec/{id}/start", s.execStart)
+	s.handle("POST /exec/{id}/resize", s.execResize)
+	s.handle("GET /exec/{id}/json", s.execInspect)
+
+	s.handle("GET /weft/v1/info", s.weftInfo)
+	s.handle("GET /weft/v1/fdb", s.weftFDB)
+	s.handle("GET /weft/v1/arp", s.weftARP)
+	s.handle("GET /weft/v1/stats", s.weftStats)
+	s.handle("GET /weft/v1/doctor", s.weftDoctor)
+	s.handle("GET /weft/v1/capture", s.weftCapture)
+	s.handle("POST /weft/v1/trace", s.weftTrace)
+	s.handle("POST /weft/v1/attach", s.weftAttach)
+	s.handle("POST /weft/v1/detach/{id}", s.weftDetach)
+}
+
+// unknownPath explains why a path has no route: Docker has it and weft has
+// not (501), or nobody has it (404, with Docker's words).
+func unknownPath(r *http.Request) error {
+	parts := strings.SplitN(strings.Trim(r.URL.Path, "/"), "/", 3)
+	area, verb := parts[0], ""
+	if len(parts) == 3 && area == "containers" {
+		verb = parts[2]
+	}
+	if why := lacking(area, verb); why != "" {
+		return cnm.Errorf(cnm.Unsupported, "%s %s is not available: %s", r.Method, r.URL.Path, why)
+	}
+	return cnm.Errorf(cnm.NotFound, "page not found")
+}
+
+// lacking returns what weft does not have of a part of Docker's API, empty for
+// parts that Docker does not have either.
+func lacking(area, verb string) string {
+	switch area {
+	case "images", "build", "distribution", "commit":
+		return `weft has no images; a sandbox made from "scratch" runs in your own file tree`
+	case "volumes":
+		return "weft has no volumes"
+	case "swarm", "nodes", "services", "tasks", "secrets", "configs":
+		return "this daemon is a single node and has no swarm"
+	case "plugins":
+		return "weft has no Docker plugins"
+	case "auth", "session", "grpc":
+		return "weft has no registries and no builder"
+	case "system":
+		return "weft keeps no images, volumes or build cache to account for"
+	}
+	switch verb {
+	case "stats":
+		return "weft does not account for CPU and memory; the network counters are at /weft/v1/stats"
+	case "pause", "unpause":
+		return "weft does not freeze processes"
+	case "archive", "export", "changes":
+		return "weft has no file system layers; a sandbox's files are your own"
+	case "checkpoints":
+		return "weft has no checkpoints"
+	case "update":
+		return "weft sets no resource limits"
+	case "attach/ws":
+		return "attach by POST with an upgrade to tcp"
+	}
+	return ""
+}

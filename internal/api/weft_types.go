@@ -1,0 +1,116 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/moby/moby/api/types/network"
+
+	"weft/internal/node"
+)
+
+// The types on the wire under /weft/v1/. Durations are in nanoseconds, MACs and
+// addresses in text, raw frames in base64.
+
+// Info is GET /weft/v1/info: the daemon, beyond what Docker's /info can say.
+type Info struct {
+	ID            string
+	Name          string
+	Version       string
+	PID           int
+	Started       time.Time
+	DataDir       string
+	RunDir        string
+	Rootless      bool
+	Rung          string // best offload among TAPs
+	Workers       int
+	Networks      int
+	Sandboxes     int
+	Running       int
+	Ports         int
+	EventsDropped uint64
+}
+
+// An FDBEntry is one MAC address known to a network's switch.
+type FDBEntry struct {
+	Network string
+	MAC     network.HardwareAddr
+	Port    string // SANDBOX:IFNAME, or "gateway"
+	Sandbox string `json:",omitempty"`
+	Static  bool
+	Age     time.Duration
+}
+
+// A Neighbour is one entry of a network's ARP and ND table.
+type Neighbour struct {
+	Network string
+	Addr    netip.Addr
+	MAC     network.HardwareAddr
+	Sandbox string `json:",omitempty"`
+	Static  bool
+	Age     time.Duration
+}
+
+// PortStats are the counters of one port. Rx came from the sandbox, Tx went to
+// it; a superframe counts once.
+type PortStats struct {
+	Port      string // SANDBOX:IFNAME
+	Sandbox   string
+	SandboxID string
+	Network   string
+	IfName    string
+	MAC       network.HardwareAddr
+	Rung      string // offload of its TAP
+	Worker    int
+	RxFrames  uint64
+	RxBytes   uint64
+	TxFrames  uint64
+	TxBytes   uint64
+	Drops     map[string]uint64 // by reason
+}
+
+// A Check is one finding of the doctor.
+type Check struct {
+	Name   string
+	Status node.Status
+	Found  string
+	Advice string `json:",omitempty"`
+}
+
+// A TraceRequest is POST /weft/v1/trace: what would the switch do with this
+// frame if it came from this port?
+type TraceRequest struct {
+	Port  string // SANDBOX or SANDBOX:IFNAME
+	Frame []byte // from the destination MAC on
+}
+
+// A TraceStep is one step of the answer.
+type TraceStep struct {
+	Step   string
+	Result string
+}
+
+// An AttachRequest is POST /weft/v1/attach: take a network namespace that
+// somebody else made. Exactly one of PID and NetNS is set; the first network
+// is joined first.
+type AttachRequest struct {
+	Name     string `json:",omitempty"`
+	PID      int    `json:",omitempty"`
+	NetNS    string `json:",omitempty"`
+	Labels   map[string]string
+	Networks []AttachNetwork
+}
+
+// An AttachNetwork is a network to join, with the endpoint wanted on it.
+type AttachNetwork struct {
+	Network        string
+	EndpointConfig *network.EndpointSettings `json:",omitempty"`
+}
+
+// An AttachResponse names the sandbox that stands for the namespace.
+type AttachResponse struct {
+	ID string `json:"Id"`
+}
+
+// CaptureOptions are the parameters of GET /weft/v1/capture.
+type CaptureOptions = node.CaptureOptions
