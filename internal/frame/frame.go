@@ -15,6 +15,9 @@ type Frame struct {
 	View View
 	// In is the index of the port the frame came from.
 	In uint32
+	// Copies is the number of ports that the frame was sent to and that have
+	// not refused it.
+	Copies uint16
 	// VNI is the VXLAN network identifier, 24 bits; 0 on local networks.
 	VNI uint32
 	// Verdict is how the frame ended; Pending while it is under way.

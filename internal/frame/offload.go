@@ -79,3 +79,25 @@ const (
 	CapECN // TSO with CWR set
 	CapUSO // GSOUDP, both families
 )
+
+// Takes reports whether a frame with offload o may be written to a port with
+// these caps as it is.
+func (c Caps) Takes(o *Offload) bool {
+	if o.Flags&NeedsCsum != 0 && c&CapCsum == 0 {
+		return false
+	}
+	if o.GSO&GSOECN != 0 && c&CapECN == 0 {
+		return false
+	}
+	switch o.GSO.Kind() {
+	case GSONone:
+		return true
+	case GSOTCP4:
+		return c&CapTSO4 != 0
+	case GSOTCP6:
+		return c&CapTSO6 != 0
+	case GSOUDP:
+		return c&CapUSO != 0
+	}
+	return false
+}

@@ -1,0 +1,7 @@
+package frame
+
+import "errors"
+
+// ErrBlocked is wrapped by the error of a write that would have had to wait: the
+// device is full, the frame is not at fault.
+var ErrBlocked = errors.New("device is full")

@@ -1,0 +1,175 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"weft/arp"
+	"weft/internal/frame"
+)
+
+// answer replies to what the switch knows itself: ARP and neighbour discovery
+// from the domain's table, ping to the gateway. It rewrites the frame in place
+// and sends it back, and reports whether the frame has ended.
+func (w *Worker) answer(in *Port, f *frame.Frame, hook *captureHook) bool {
+	d := in.domain
+	switch f.View.EtherType {
+	case frame.EtherARP:
+		return w.answerNeighbour(in, f, hook)
+	case frame.EtherIPv6:
+		if f.View.Proto == frame.ProtoICMPv6 && f.View.L4 != 0 {
+			if t := f.Bytes()[f.View.L4]; t == icmp6NS || t == icmp6NA {
+				return w.answerNeighbour(in, f, hook)
+			}
+		}
+	}
+	if !d.gateway.on || f.DstMAC() != d.gateway.mac || !d.gateway.pinged(f) {
+		return false
+	}
+	w.save(f, hook)
+	d.gateway.pong(f)
+	w.reply(in, f)
+	return true
+}
+
+// answerNeighbour answers a request from the table and teaches the table what
+// unguarded ports say of themselves; guarded ones were entered statically.
+func (w *Worker) answerNeighbour(in *Port, f *frame.Frame, hook *captureHook) bool {
+	d := in.domain
+	if !in.guard.on {
+		addr, mac, ok := arp.Sender(f)
+		if ok && d.gateway.owns(addr) {
+			f.Drop(frame.BadARP)
+			return true
+		}
+		if ok && !w.quiet && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
+			d.neighbours.Learn(addr, mac, w.now)
+		}
+	}
+	w.save(f, hook)
+	switch d.neighbours.Answer(f) {
+	case arp.Reply:
+		w.reply(in, f)
+		return true
+	case arp.Bad:
+		f.Drop(frame.BadARP)
+		return true
+	case arp.Unknown:
+		if d.cfg.DropUnknownNeighbour {
+			f.Drop(frame.UnknownARP)
+			return true
+		}
+	}
+	return false
+}
+
+// reply sends a frame back through the port it came from: it is consumed, and
+// what leaves is the switch's own.
+func (w *Worker) reply(in *Port, f *frame.Frame) {
+	f.Verdict = frame.Consumed
+	w.send(in, f)
+}
+
+// pinged reports whether the frame is an unfragmented echo request (RFC 792, RFC
+// 4443, 4.1) to one of the gateway's addresses. Its checksum is the asker's
+// business: a wrong one comes back wrong.
+func (g *gateway) pinged(f *frame.Frame) bool {
+	v, b := &f.View, f.Bytes()
+	if v.L4 == 0 || v.Fragment {
+		return false
+	}
+	l4 := b[v.L4:]
+	switch {
+	case v.Proto == frame.ProtoICMP && v.EtherType == frame.EtherIPv4:
+		if l4[0] != icmpEcho || l4[1] != 0 {
+			return false
+		}
+		return g.own4(b[v.L3+16:])
+	case v.Proto == frame.ProtoICMPv6 && v.EtherType == frame.EtherIPv6:
+		if l4[0] != icmp6Echo || l4[1] != 0 {
+			return false
+		}
+		return g.own6(b[v.L3+24:])
+	}
+	return false
+}
+
+// own4 and own6 report whether the address at the start of b is the gateway's.
+func (g *gateway) own4(b []byte) bool { return slices.Contains(g.ip4, binary.BigEndian.Uint32(b)) }
+func (g *gateway) own6(b []byte) bool { return slices.Contains(g.ip6, [16]byte(b[:16])) }
+
+func (g *gateway) owns(a netip.Addr) bool {
+	if a.Is4() {
+		b := a.As4()
+		return g.own4(b[:])
+	}
+	if !a.IsValid() {
+		return false
+	}
+	b := a.As16()
+	return g.own6(b[:])
+}
+
+// ICMP and ICMPv6 echo types.
+const (
+	icmpEcho       = 8
+	icmpEchoReply  = 0
+	icmp6Echo      = 128
+	icmp6EchoReply = 129
+)
+
+// pong turns an echo request into its reply in place: addresses swapped, a fresh
+// TTL, the type changed and its checksum with it (RFC 1624). Swapping addresses
+// changes no sum.
+func (g *gateway) pong(f *frame.Frame) {
+	b, v := f.Bytes(), &f.View
+	copy(b[0:6], b[6:12])
+	copy(b[6:12], g.mac[:])
+	p, l4 := b[v.L3:], b[v.L4:]
+	if v.EtherType == frame.EtherIPv4 {
+		swap(p[12:16], p[16:20])
+		p[8] = defaultTTL
+		frame.SetIPv4Checksum(p)
+		l4[0] = icmpEchoReply
+	} else {
+		swap(p[8:24], p[24:40])
+		p[7] = defaultTTL
+		l4[0] = icmp6EchoReply
+	}
+	// An unfinished checksum covers the type when it is finished.
+	if f.Offload.Flags&frame.NeedsCsum != 0 {
+		return
+	}
+	old, sum := uint16(icmpEcho)<<8, binary.BigEndian.Uint16(l4[2:])
+	if v.EtherType == frame.EtherIPv6 {
+		old = icmp6Echo << 8
+	}
+	binary.BigEndian.PutUint16(l4[2:], adjust(sum, old, uint16(l4[0])<<8))
+}
+
+// defaultTTL is the hop limit of packets the switch makes itself (RFC 1700).
+const defaultTTL = 64
+
+// adjust updates checksum sum for a 16-bit field that went from old to new (RFC
+// 1624, equation 3).
+func adjust(sum, old, new uint16) uint16 {
+	return ^frame.Fold(uint64(^sum) + uint64(^old) + uint64(new))
+}
+
+func swap(a, b []byte) {
+	for i := range a {
+		a[i], b[i] = b[i], a[i]
+	}
+}
+
+// unserved says why a frame to the gateway's MAC ends here: it is for an address
+// of the gateway, which serves nothing but ping, or for somewhere else, and
+// there is no way out.
+func (g *gateway) unserved(f *frame.Frame) frame.Reason {
+	b, v := f.Bytes(), &f.View
+	if v.EtherType == frame.EtherIPv4 && g.own4(b[v.L3+16:]) || v.EtherType == frame.EtherIPv6 && g.own6(b[v.L3+24:]) {
+		return frame.UnknownGateway
+	}
+	return frame.NoRoute
+}

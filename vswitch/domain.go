@@ -1,0 +1,144 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+
+	"weft/arp"
+	"weft/internal/frame"
+)
+
+// A DomainConfig describes a bridge domain: one broadcast domain, one network's
+// subnet on this node.
+type DomainConfig struct {
+	// Name is shown to users.
+	Name string
+	// GatewayMAC is the switch's own address on the network; zero for none.
+	GatewayMAC frame.MAC
+	// Gateways are its IP addresses: they answer ARP, neighbour discovery and
+	// ping.
+	Gateways []netip.Addr
+	// DropUnknownMAC drops unicast to unknown addresses instead of flooding it.
+	DropUnknownMAC bool
+	// DropUnknownNeighbour drops ARP requests and solicitations for unknown
+	// addresses instead of flooding them.
+	DropUnknownNeighbour bool
+	// MaxMACs bounds the FDB, MaxNeighbours the neighbour table; 0 is
+	// DefaultDomainMACs and DefaultNeighbours.
+	MaxMACs, MaxNeighbours int
+	// AgeSeconds is how long a learned address stays without being seen; 0 is
+	// DefaultAge.
+	AgeSeconds uint32
+}
+
+// The defaults of a domain. The age is that of IEEE 802.1Q, table 8-6.
+const (
+	DefaultDomainMACs = 8192
+	DefaultNeighbours = 4096
+	DefaultAge        = 300
+)
+
+// A Domain is a bridge domain. Ports of different domains never exchange
+// frames.
+type Domain struct {
+	cfg        DomainConfig
+	fdb        *fdb
+	neighbours *arp.Table
+	gateway    gateway
+	members    atomic.Pointer[[]*Port]
+}
+
+// A gateway is the switch's own presence on a domain.
+type gateway struct {
+	on  bool
+	mac frame.MAC
+	ip4 []uint32
+	ip6 [][16]byte
+}
+
+func newDomain(c DomainConfig, seed uint64) (*Domain, error) {
+	if c.MaxMACs == 0 {
+		c.MaxMACs = DefaultDomainMACs
+	}
+	if c.MaxNeighbours == 0 {
+		c.MaxNeighbours = DefaultNeighbours
+	}
+	if c.AgeSeconds == 0 {
+		c.AgeSeconds = DefaultAge
+	}
+	d := &Domain{cfg: c, fdb: newFDB(c.MaxMACs, seed), neighbours: arp.NewTable(c.MaxNeighbours)}
+	d.members.Store(&[]*Port{})
+	d.gateway = gateway{on: c.GatewayMAC != frame.MAC{}, mac: c.GatewayMAC}
+	for _, a := range c.Gateways {
+		if err := d.neighbours.SetStatic(a, c.GatewayMAC); err != nil {
+			return nil, err
+		}
+		if a.Is4() {
+			b := a.As4()
+			d.gateway.ip4 = append(d.gateway.ip4, binary.BigEndian.Uint32(b[:]))
+		} else {
+			d.gateway.ip6 = append(d.gateway.ip6, a.As16())
+		}
+	}
+	return d, nil
+}
+
+// Name returns the configured name.
+func (d *Domain) Name() string { return d.cfg.Name }
+
+// Neighbours returns the domain's neighbour table, which the control plane fills
+// and unguarded ports teach.
+func (d *Domain) Neighbours() *arp.Table { return d.neighbours }
+
+// SetStatic binds an address on an 802.1Q VLAN (0: untagged) to a port: it wins
+// over everything learned and does not age. It reports whether there was room.
+func (d *Domain) SetStatic(vlan uint16, mac frame.MAC, p *Port) bool {
+	return d.fdb.setStatic(fdbKey(vlan, mac), p)
+}
+
+// Forget removes an address, learned or static.
+func (d *Domain) Forget(vlan uint16, mac frame.MAC) {
+	key := fdbKey(vlan, mac)
+	d.fdb.remove(func(k, v uint64) bool { return k == key })
+}
+
+// An FDBEntry is one row of the forwarding database.
+type FDBEntry struct {
+	VLAN   uint16
+	MAC    frame.MAC
+	Port   *Port
+	Static bool
+	Age    uint32 // seconds since last seen, 0 for static entries
+}
+
+// FDB returns the domain's forwarding database, in no order.
+func (s *Switch) FDB(d *Domain) []FDBEntry {
+	var rows []FDBEntry
+	ports, now := *s.ports.Load(), s.now.Load()
+	d.fdb.each(func(key, val uint64) {
+		slot := valPort(val)
+		if int(slot) >= len(ports) || ports[slot] == nil {
+			return
+		}
+		e := FDBEntry{Port: ports[slot], Static: val&valStatic != 0}
+		e.VLAN, e.MAC = keyMAC(key)
+		if !e.Static && now > valStamp(val) {
+			e.Age = now - valStamp(val)
+		}
+		rows = append(rows, e)
+	})
+	return rows
+}
+
+// DomainStats are a domain's own counters.
+type DomainStats struct {
+	Entries int    // addresses in the FDB now
+	Moves   uint64 // learned addresses that changed their port
+	Full    uint64 // frames whose source found no room
+}
+
+// Stats returns the domain's counters.
+func (d *Domain) Stats() DomainStats {
+	return DomainStats{Entries: int(d.fdb.entries.Load()), Moves: d.fdb.moves.Load(), Full: d.fdb.full.Load()}
+}

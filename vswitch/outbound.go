@@ -1,0 +1,118 @@
+package vswitch
+
+import "weft/internal/frame"
+
+// outbound is the path of frames that came from a local port. Each step is one
+// function of the step's name; a frame that ends in one does not see the next.
+func (w *Worker) outbound(in *Port, b *frame.Batch) {
+	hook := in.capture.Load()
+	w.tally = tally{}
+	for i := range b.Len() {
+		f := b.At(i)
+		f.In = in.slot
+		w.tally.read(f)
+		if r := f.Parse(); r != frame.NotDropped { // view
+			f.Drop(r)
+			continue
+		}
+		if r := in.guardStep(f); r != frame.NotDropped {
+			f.Drop(r)
+			continue
+		}
+		if r := w.learn(in, f); r != frame.NotDropped {
+			f.Drop(r)
+			continue
+		}
+		if w.answer(in, f, hook) {
+			continue
+		}
+		if r := w.forward(in, f); r != frame.NotDropped {
+			f.Drop(r)
+		}
+	}
+	w.flush()
+	w.settle(in, b, hook)
+}
+
+// guardStep refuses what the endpoint may not send, and what no bridge forwards.
+func (p *Port) guardStep(f *frame.Frame) frame.Reason {
+	if !p.carries(f.View.VLAN) {
+		return frame.VLANGuard
+	}
+	return p.guard.check(f)
+}
+
+// learn binds the frame's source to the port it came from.
+func (w *Worker) learn(in *Port, f *frame.Frame) frame.Reason {
+	src := f.SrcMAC()
+	d := in.domain
+	if d.gateway.on && src == d.gateway.mac {
+		return frame.SpoofedMAC
+	}
+	switch d.fdb.learn(fdbKey(f.View.VLAN, src), in, w.now) {
+	case learnStatic:
+		return frame.StaticMAC
+	case learnLimit:
+		return frame.MACLimit
+	}
+	return frame.NotDropped
+}
+
+// forward finds the ports the frame leaves through. Nothing is written yet.
+func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
+	dst := f.DstMAC()
+	d := in.domain
+	if !unicast(dst) {
+		if reservedGroup(dst) {
+			return frame.Reserved
+		}
+		return w.flood(in, f)
+	}
+	if d.gateway.on && dst == d.gateway.mac {
+		return d.gateway.unserved(f)
+	}
+	out := lookup(w.ports, d.fdb.lookup(fdbKey(f.View.VLAN, dst)))
+	switch {
+	case out == nil && d.cfg.DropUnknownMAC:
+		return frame.UnknownMAC
+	case out == nil:
+		return w.flood(in, f)
+	case out == in:
+		return frame.SamePort
+	case !in.reaches(out):
+		return frame.Isolated
+	case !out.carries(f.View.VLAN):
+		return frame.VLANGuard
+	}
+	w.send(out, f)
+	return frame.NotDropped
+}
+
+// flood sends the frame to every other port of the domain that it may reach.
+// All of them get the same bytes.
+func (w *Worker) flood(in *Port, f *frame.Frame) frame.Reason {
+	reason := frame.NoPort
+	for _, out := range *in.domain.members.Load() {
+		if out == in {
+			continue
+		}
+		if !in.reaches(out) {
+			reason = max(reason, frame.Isolated)
+			continue
+		}
+		// A port added since this turn began has no list yet; it misses one
+		// frame, as if it had been added after it.
+		if int(out.slot) >= len(w.tx) || !out.carries(f.View.VLAN) {
+			continue
+		}
+		w.send(out, f)
+		reason = frame.NotDropped
+	}
+	return reason
+}
+
+// reservedGroup reports whether dst is one of 01-80-C2-00-00-00 to -0F, which
+// bridges never forward (IEEE 802.1Q-2022, 8.6.3).
+func reservedGroup(dst frame.MAC) bool {
+	return dst[0] == 0x01 && dst[1] == 0x80 && dst[2] == 0xc2 && dst[3] == 0 && dst[4] == 0 && dst[5]&0xf0 == 0
+}

@@ -1,0 +1,161 @@
+package vswitch
+
+import (
+	"fmt"
+	"strings"
+
+	"weft/internal/frame"
+)
+
+// A Step is one step of a traced frame's way, in the words of the path.
+type Step struct {
+	Name   string // view, guard, learn, answer, forward, write
+	Result string // what it found, for people
+}
+
+// A Trace is the way of one frame through the switch, had it come now.
+type Trace struct {
+	Steps   []Step
+	Verdict frame.Verdict
+	Reason  frame.Reason
+	Out     []*Port // ports it would leave through
+}
+
+// Trace explains what the switch would do with a frame that came in through p,
+// and why. It takes the same steps as the path, on tables as they are now, and
+// changes none of them.
+func (s *Switch) Trace(p *Port, data []byte, o frame.Offload) Trace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := Trace{Verdict: frame.Dropped}
+	f := frame.NewBatch().Append(data)
+	if f == nil {
+		t.Reason = frame.Oversized
+		t.note("read", "%d bytes, more than the %d a frame may have", len(data), frame.MaxFrame)
+		return t
+	}
+	f.Offload, f.In = o, p.slot
+	w := &Worker{sw: s, quiet: true}
+	w.begin()
+	t.follow(w, p, f)
+	for _, slot := range w.active {
+		l := w.tx[slot]
+		t.Out = append(t.Out, l.port)
+		t.note("write", "%s", describeWrite(l.port, l.frames[0]))
+	}
+	return t
+}
+
+// follow takes the steps of outbound until the frame ends.
+func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
+	if t.Reason = f.Parse(); t.Reason != frame.NotDropped {
+		t.note("view", "dropped: %s", t.Reason)
+		return
+	}
+	t.note("view", "%s", describeFrame(f))
+	if t.Reason = in.guardStep(f); t.Reason != frame.NotDropped {
+		t.note("guard", "dropped: %s (%s)", t.Reason, in.guard.describe())
+		return
+	}
+	t.note("guard", "passed (%s)", in.guard.describe())
+	var why string
+	if why, t.Reason = w.wouldLearn(in, f); t.Reason != frame.NotDropped {
+		t.note("learn", "dropped: %s, %s", t.Reason, why)
+		return
+	}
+	t.note("learn", "%s", why)
+	if w.answer(in, f, nil) {
+		if f.Verdict == frame.Dropped {
+			t.Reason = f.Reason
+			t.note("answer", "dropped: %s", f.Reason)
+			return
+		}
+		t.Verdict = frame.Consumed
+		t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
+		return
+	}
+	t.note("answer", "not for the switch to answer")
+	dst := f.DstMAC()
+	if t.Reason = w.forward(in, f); t.Reason != frame.NotDropped {
+		t.note("forward", "%s: dropped: %s", dst, t.Reason)
+		return
+	}
+	t.Verdict = frame.Forwarded
+	if known := lookup(w.ports, in.domain.fdb.lookup(fdbKey(f.View.VLAN, dst))); known != nil && unicast(dst) {
+		t.note("forward", "%s is on %s", dst, known.cfg.Name)
+		return
+	}
+	t.note("forward", "%s: flooded to %d ports", dst, len(w.active))
+}
+
+func (t *Trace) note(step, format string, args ...any) {
+	t.Steps = append(t.Steps, Step{step, fmt.Sprintf(format, args...)})
+}
+
+// wouldLearn says what the learn step would do, without doing it.
+func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
+	src, d := f.SrcMAC(), in.domain
+	if d.gateway.on && src == d.gateway.mac {
+		return src.String() + " is the gateway's", frame.SpoofedMAC
+	}
+	val := d.fdb.lookup(fdbKey(f.View.VLAN, src))
+	was := lookup(w.ports, val)
+	switch {
+	case was == in && val&valStatic != 0:
+		return src.String() + " is bound to " + in.cfg.Name + " statically", frame.NotDropped
+	case was == in:
+		return src.String() + " is known on " + in.cfg.Name, frame.NotDropped
+	case was != nil && val&valStatic != 0:
+		return src.String() + " is bound to " + was.cfg.Name + " statically", frame.StaticMAC
+	case int(in.macs.Load()) >= in.cfg.MaxMACs:
+		return fmt.Sprintf("%s has learned its %d addresses", in.cfg.Name, in.cfg.MaxMACs), frame.MACLimit
+	case was != nil:
+		return src.String() + " moves here from " + was.cfg.Name, frame.NotDropped
+	}
+	return src.String() + " would be learned", frame.NotDropped
+}
+
+func (g *guard) describe() string {
+	if !g.on {
+		return "unguarded port"
+	}
+	return "only " + g.mac.String() + " and its own addresses"
+}
+
+func describeFrame(f *frame.Frame) string {
+	v := &f.View
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d bytes, %s > %s", f.Len(), f.SrcMAC(), f.DstMAC())
+	if v.VLAN != 0 {
+		fmt.Fprintf(&b, ", VLAN %d", v.VLAN)
+	}
+	switch v.EtherType {
+	case frame.EtherIPv4:
+		fmt.Fprintf(&b, ", IPv4 protocol %d", v.Proto)
+	case frame.EtherIPv6:
+		fmt.Fprintf(&b, ", IPv6 protocol %d", v.Proto)
+	case frame.EtherARP:
+		b.WriteString(", ARP")
+	default:
+		fmt.Fprintf(&b, ", type %#04x", v.EtherType)
+	}
+	if v.Fragment {
+		b.WriteString(", fragment")
+	}
+	if n := packets(f); n > 1 {
+		fmt.Fprintf(&b, ", superframe for %d packets", n)
+	}
+	return b.String()
+}
+
+func describeWrite(p *Port, f *frame.Frame) string {
+	switch {
+	case tooBig(p.cfg.MTU, f):
+		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", p.cfg.Name, frame.TooBig, p.cfg.MTU)
+	case p.queues[0].Caps().Takes(&f.Offload):
+		return p.cfg.Name + ": written as it is"
+	case f.Offload.GSO != frame.GSONone:
+		return fmt.Sprintf("%s: segmented into %d frames", p.cfg.Name, packets(f))
+	}
+	return p.cfg.Name + ": written with its checksum finished"
+}
