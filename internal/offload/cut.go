@@ -106,5 +106,5 @@ func (c *cut) patch(b []byte, i int, last bool, n int) {
 		return
 	}
 	field[0], field[1] = 0, 0
-	put(field, frame.Checksum(t, c.pseudo+uint64(len(t))))
+	put(field, frame.Checksum(t, c.pseudo+uint64(len(t))), c.udp)
 }

@@ -85,7 +85,7 @@ func (s *Splitter) Finish(f *frame.Frame) (*frame.Frame, frame.Reason) {
 	s.place(w, f, f.Bytes(), nil)
 	// The field holds the pseudo-header's sum, so summing over it completes it.
 	b := w.Bytes()
-	put(b[at:], frame.Checksum(b[start:end], 0))
+	put(b[at:], frame.Checksum(b[start:end], 0), f.View.Proto == frame.ProtoUDP)
 	return w, frame.NotDropped
 }
 
@@ -115,10 +115,10 @@ func packetEnd(f *frame.Frame) int {
 	return len(b)
 }
 
-// put stores a transport checksum. 0 means "none" to UDP, so its other form
-// 0xffff is sent (RFC 768), which TCP takes as well.
-func put(b []byte, sum uint16) {
-	if sum == 0 {
+// put stores a transport checksum. 0 means "none" to UDP, whose sums of 0 are
+// sent in their other form, 0xffff (RFC 768).
+func put(b []byte, sum uint16, udp bool) {
+	if sum == 0 && udp {
 		sum = 0xffff
 	}
 	binary.BigEndian.PutUint16(b, sum)
