@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -21,7 +22,8 @@ type cable struct {
 	in     []sent
 	out    []got
 	caps   frame.Caps
-	refuse error // WriteBatch fails with it
+	refuse error  // WriteBatch fails with it
+	hates  []byte // and with some error at this frame
 	closed bool
 	quiet  bool // keep nothing: benchmarks
 }
@@ -60,7 +62,10 @@ func (c *cable) WriteBatch(fs []*frame.Frame) (int, error) {
 	if c.quiet {
 		return len(fs), nil
 	}
-	for _, f := range fs {
+	for i, f := range fs {
+		if c.hates != nil && bytes.Equal(f.Bytes(), c.hates) {
+			return i, errors.New("not this one")
+		}
 		c.out = append(c.out, got{bytes.Clone(f.Bytes()), f.Offload})
 	}
 	return len(fs), nil

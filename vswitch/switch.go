@@ -116,16 +116,16 @@ func (s *Switch) RemovePort(p *Port) {
 		return
 	}
 	p.gone.Store(true)
+	table = slices.Clone(table)
+	table[p.slot] = nil
+	s.ports.Store(&table)
 	members := slices.DeleteFunc(slices.Clone(*p.domain.members.Load()), func(q *Port) bool { return q == p })
 	p.domain.members.Store(&members)
 	s.forget(p)
 	s.quiesce()
-	// A turn that was under way may have learned once more.
+	// A turn that was under way may have learned once more. The slot is not
+	// given away before mu is.
 	s.forget(p)
-	table = slices.Clone(table)
-	table[p.slot] = nil
-	s.ports.Store(&table)
-	s.quiesce()
 }
 
 func (s *Switch) forget(p *Port) {

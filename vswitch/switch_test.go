@@ -447,3 +447,23 @@ func TestRemovedPortIsClosed(t *testing.T) {
 		t.Errorf("slot %d, want the freed one", b.port.Index())
 	}
 }
+
+func TestOneRefusedFrameStopsNoOther(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	a, b := n.add("a", PortConfig{}), n.add("b", PortConfig{MAC: mac(3)})
+	frames := [][]byte{raw(t, mac(2), mac(3)), raw(t, mac(4), mac(3)), raw(t, mac(5), mac(3))}
+	b.hates = frames[1]
+	for _, f := range frames {
+		a.in = append(a.in, sent{f, frame.Offload{}})
+	}
+	if got, err := n.w.Turn(a.port); got != 3 || err != nil {
+		t.Fatal(got, err)
+	}
+	if len(b.out) != 2 || !slices.Equal(b.out[0].data, frames[0]) || !slices.Equal(b.out[1].data, frames[2]) {
+		t.Errorf("%d frames written", len(b.out))
+	}
+	if s := a.port.Stats(); s.Forwarded != 2 || s.Dropped[frame.WriteFailed] != 1 {
+		t.Errorf("%d forwarded, %d failed", s.Forwarded, s.Dropped[frame.WriteFailed])
+	}
+	checkConservation(t, n)
+}
