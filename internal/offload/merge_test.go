@@ -100,6 +100,11 @@ func TestMergeRuns(t *testing.T) {
 		{"partial and complete mixed", tcp4, change(3, func(s *spec) { s.partial = true }), []int{6}},
 		{"tagged", tcp4, from(0, func(s *spec) { s.vlans = []uint16{4, 5} }), []int{6}},
 		{"other tag", udp4, from(3, func(s *spec) { s.vlans = []uint16{4} }), []int{3, 3}},
+		{"another tag", udp4, func(ss []spec) {
+			for i := range ss {
+				ss[i].vlans = []uint16{uint16(4 + i/3)}
+			}
+		}, []int{3, 3}},
 		{"last shorter", udp4, change(5, func(s *spec) { s.payload = s.payload[:7] }), []int{6}},
 		{"shorter ends", udp4, change(2, func(s *spec) { s.payload = s.payload[:7] }), []int{3, 3}},
 		{"longer begins", udp4, change(2, func(s *spec) { s.payload = noise(9, 600) }), []int{2, 2, 2}},
