@@ -28,7 +28,8 @@ type facts struct {
 	etherType uint16
 	family    uint8 // 4 or 6 when ip holds an address pair, also that of ARP; 0 otherwise
 	from, to  addr
-	proto     uint8 // IP protocol, behind IPv6 extension headers
+	next      uint8 // the IP header's own protocol field
+	proto     uint8 // the protocol behind IPv6 extension headers
 	ports     bool  // sport and dport are there
 	sport     uint16
 	dport     uint16
@@ -73,7 +74,7 @@ func (x *facts) ipv4(b []byte) {
 	if len(b) < 20 || b[0]>>4 != 4 {
 		return
 	}
-	x.family, x.from, x.to, x.proto = 4, addr4(b[12:]), addr4(b[16:]), b[9]
+	x.family, x.from, x.to, x.next, x.proto = 4, addr4(b[12:]), addr4(b[16:]), b[9], b[9]
 	head := int(b[0]&15) * 4
 	first := binary.BigEndian.Uint16(b[6:])&0x1fff == 0
 	if first && head >= 20 && len(b) >= head {
@@ -86,7 +87,7 @@ func (x *facts) ipv6(b []byte) {
 	if len(b) < 40 || b[0]>>4 != 6 {
 		return
 	}
-	x.family, x.from, x.to, x.proto = 6, addr6(b[8:]), addr6(b[24:]), b[6]
+	x.family, x.from, x.to, x.next, x.proto = 6, addr6(b[8:]), addr6(b[24:]), b[6], b[6]
 	b = b[40:]
 	for range 8 {
 		size := 0
@@ -194,7 +195,7 @@ func (t *test) holds(x *facts) bool {
 	case testEtherType:
 		return x.ether && x.etherType == t.lo
 	case testProto:
-		return x.isIP() && (t.family == 0 || t.family == x.family) && uint16(x.proto) == t.lo
+		return x.isIP() && (t.family == 0 || t.family == x.family) && (uint16(x.proto) == t.lo || uint16(x.next) == t.lo)
 	case testAddr:
 		return x.family == t.family && (t.etherType == 0 || t.etherType == x.etherType) &&
 			t.side.pick(x.from.masked(t.mask) == t.want, x.to.masked(t.mask) == t.want)

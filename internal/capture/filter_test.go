@@ -82,6 +82,7 @@ func TestFilter(t *testing.T) {
 		{"igmp", "mcast"},
 		{"ip proto 17", "frag spoof udp"},
 		{"ip6 proto udp", "udp6x"},
+		{"ip6 proto 0", "udp6x"},
 		{"proto 0x11", "frag spoof udp udp6x"},
 		{"ether proto 0x88cc", "lldp"},
 		{`ether proto \arp`, "arp qinq"},
