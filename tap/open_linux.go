@@ -41,15 +41,19 @@ func open(o Options) (*Device, error) {
 			return d, nil
 		}
 		failed = append(failed, fmt.Errorf("%s: %w", rung, err))
-		if hopeless(err) {
+		if hopeless(rung, err) {
 			break
 		}
 	}
 	return nil, fmt.Errorf("tap %s: open %s: %w", o.Name, cloneDevice, errors.Join(failed...))
 }
 
-// hopeless reports whether an error cannot depend on the rung.
-func hopeless(err error) bool {
+// hopeless reports whether no lower rung can do better. EINVAL may come from the
+// virtio header, but without one the name belongs to another kind of interface.
+func hopeless(rung Rung, err error) bool {
+	if rung == Plain && errors.Is(err, unix.EINVAL) {
+		return true
+	}
 	for _, errno := range []error{unix.EPERM, unix.EACCES, unix.ENOENT, unix.ENODEV, unix.ENXIO, unix.EBUSY, unix.EEXIST, unix.EMFILE, unix.ENFILE} {
 		if errors.Is(err, errno) {
 			return true

@@ -77,10 +77,12 @@ func (p *Poller) Wait(ready []uint64, timeout int) (int, error) {
 	if len(ready) == 0 {
 		return 0, errors.New("poller: no room for tokens")
 	}
-	if len(p.events) < len(ready)+1 {
-		p.events = make([]unix.EpollEvent, len(ready)+1)
+	if len(p.events) < len(ready) {
+		p.events = make([]unix.EpollEvent, len(ready))
 	}
-	n, errno := epollWait(p.epoll, p.events[:len(ready)+1], timeout)
+	// No more events than tokens are asked for: the kernel takes turns among
+	// what it has reported, so an event thrown away here could starve.
+	n, errno := epollWait(p.epoll, p.events[:len(ready)], timeout)
 	switch errno {
 	case 0:
 	case unix.EINTR:
@@ -97,10 +99,8 @@ func (p *Poller) Wait(ready []uint64, timeout int) (int, error) {
 			p.clearWake()
 			continue
 		}
-		if found < len(ready) { // one more event than room: it is reported next time
-			ready[found] = token
-			found++
-		}
+		ready[found] = token
+		found++
 	}
 	return found, nil
 }
@@ -126,8 +126,9 @@ func (p *Poller) Wake() error {
 		return os.ErrClosed
 	}
 	one := [8]byte{1} // any non-zero count, in either byte order
-	if _, err := unix.Write(p.wake, one[:]); err != nil && err != unix.EAGAIN {
-		return fmt.Errorf("poller: wake: %w", err)
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(p.wake), uintptr(unsafe.Pointer(&one)), 8)
+	if errno != 0 && errno != unix.EAGAIN {
+		return fmt.Errorf("poller: wake: %w", errno)
 	}
 	return nil
 }
