@@ -60,8 +60,8 @@ var (
 	// ErrRefused is about one frame: the device does not take it, or the
 	// interface is down.
 	ErrRefused = errors.New("tap: frame refused")
-	// ErrBlocked means that the device has no room now.
-	ErrBlocked = errors.New("tap: device is full")
+	// ErrBlocked means that the device has no room now. It wraps frame.ErrBlocked.
+	ErrBlocked = fmt.Errorf("tap: %w", frame.ErrBlocked)
 	// ErrGone means that the interface was deleted under its descriptors. It
 	// wraps os.ErrClosed.
 	ErrGone = fmt.Errorf("tap: interface is gone: %w", os.ErrClosed)
