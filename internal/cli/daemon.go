@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/api"
+	"weft/internal/node"
+)
+
+// drainTime is how long requests may take to finish when the daemon stops.
+const drainTime = 5 * time.Second
+
+func (a *app) daemonCmd() *cobra.Command {
+	var f daemonFlags
+	c := &cobra.Command{
+		Use: "daemon [FLAGS]", Short: "Run the daemon: one node, its switch and its API",
+		Long: "Run the daemon in the foreground until SIGTERM or SIGINT. Networks and sandboxes outlive it: started again,\n" +
+			"it takes them over with their traffic.\n\n" +
+			"Every flag can stand in the --config file under its own name; a flag on the command line wins.",
+		Args: noArgs,
+	}
+	f.bind(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if !daemonSupported {
+			return errNoDaemonHere
+		}
+		if err := f.load(c); err != nil {
+			return err
+		}
+		return a.daemon(c.Context(), &f)
+	}
+	return c
+}
+
+// places fills in where the daemon listens and keeps its state.
+func (a *app) places(f *daemonFlags) (node.Config, string, error) {
+	var cfg node.Config
+	if a.host == "" {
+		a.host = f.Host
+	}
+	h, err := a.chooseHost()
+	if err != nil {
+		return cfg, "", err
+	}
+	cfg.DataDir = f.DataDir
+	if cfg.DataDir == "" {
+		if cfg.DataDir, err = a.dataDir(); err != nil {
+			return cfg, "", err
+		}
+	}
+	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
+		return cfg, "", err
+	}
+	switch p := h.path(); {
+	case p == "":
+		cfg.RunDir = filepath.Join(cfg.DataDir, "run")
+	case h.explicit:
+		cfg.RunDir = strings.TrimSuffix(p, ".sock") + ".run"
+	default:
+		cfg.RunDir = filepath.Dir(p)
+	}
+	cfg.Workers = f.Workers
+	cfg.Pools = f.pools
+	cfg.Version = Version
+	return cfg, h.url, nil
+}
+
+// daemon listens, takes over what the last daemon left, and serves until a
+// signal comes.
+func (a *app) daemon(ctx context.Context, f *daemonFlags) error {
+	cfg, host, err := a.places(f)
+	if err != nil {
+		return err
+	}
+	if cfg.Log, err = a.logger(f); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := privateDir(cfg.RunDir); err != nil {
+		return fmt.Errorf("runtime directory: %w", err)
+	}
+	stop := make(chan os.Signal, 4)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(stop)
+	// Listening comes first: a second daemon fails here, and clients that are too
+	// early wait until this one is ready.
+	l, err := api.Listen(host)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	n, err := node.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	served := a.serve(n, l, cfg.Log, stop)
+	cfg.Log.Info("daemon stops; networks and sandboxes go on")
+	return errors.Join(served, n.Close())
+}
+
+// serve answers on l until a signal comes or serving fails.
+func (a *app) serve(n *node.Node, l net.Listener, log *slog.Logger, stop <-chan os.Signal) error {
+	s := api.NewServer(n, log)
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	log.Info("daemon listens", "host", l.Addr().Network()+"://"+l.Addr().String(), "pid", os.Getpid(), "version", Version)
+	if fd := a.getenv(readyEnv); fd != "" {
+		reportReady(fd)
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-stop:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err := s.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = nil // it was given its time
+	}
+	return errors.Join(err, <-served)
+}
+
+// logger writes to stderr in the format and from the level asked for.
+func (a *app) logger(f *daemonFlags) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.LogLevel)); err != nil {
+		return nil, &usageError{err: fmt.Errorf("log-level %q: expected debug, info, warn or error", f.LogLevel)}
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch f.LogFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.err, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.err, o)), nil
+	}
+	return nil, &usageError{err: fmt.Errorf("log-format %q: expected text or json", f.LogFormat)}
+}

@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
+
+	"weft/internal/node"
+)
+
+// maxConfig bounds the config file.
+const maxConfig = 1 << 20
+
+// daemonFlags are the daemon's settings, from flags or from the config file.
+type daemonFlags struct {
+	Host      string   `yaml:"host"`
+	DataDir   string   `yaml:"data-dir"`
+	LogLevel  string   `yaml:"log-level"`
+	LogFormat string   `yaml:"log-format"`
+	Workers   int      `yaml:"workers"`
+	Pools     []string `yaml:"default-address-pool"`
+
+	config string
+	pools  []node.AddressPool
+}
+
+func (f *daemonFlags) bind(c *cobra.Command) {
+	fl := c.Flags()
+	fl.StringVar(&f.config, "config", "", "YAML file with these flags, by their names")
+	fl.StringVar(&f.DataDir, "data-dir", "", "Networks, journal and logs (default $XDG_DATA_HOME/weft, as root /var/lib/weft)")
+	fl.StringVar(&f.LogLevel, "log-level", "info", "debug, info, warn or error")
+	fl.StringVar(&f.LogFormat, "log-format", "text", "text or json")
+	fl.IntVar(&f.Workers, "workers", 0, "Goroutines that move frames (default one per CPU, at least two)")
+	fl.StringArrayVar(&f.Pools, "default-address-pool", nil, "Where networks without --subnet come from, as base=10.10.0.0/16,size=24; repeatable (default Docker's)")
+}
+
+// load puts the config file under the flags and checks both.
+func (f *daemonFlags) load(c *cobra.Command) error {
+	if f.config != "" {
+		file := *f
+		if err := readConfig(f.config, &file); err != nil {
+			return err
+		}
+		f.merge(c, &file)
+	}
+	if f.Workers < 0 || f.Workers > 1024 {
+		return usagef(c, "workers %d: expected 1 to 1024, or 0 for one per CPU", f.Workers)
+	}
+	for _, s := range f.Pools {
+		p, err := parsePool(s)
+		if err != nil {
+			return &usageError{cmd: c, err: err}
+		}
+		f.pools = append(f.pools, p)
+	}
+	return nil
+}
+
+// merge takes the file's values where the command line has none.
+func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
+	given := c.Flags().Changed
+	f.Host = file.Host
+	if !given("data-dir") {
+		f.DataDir = file.DataDir
+	}
+	if !given("log-level") {
+		f.LogLevel = file.LogLevel
+	}
+	if !given("log-format") {
+		f.LogFormat = file.LogFormat
+	}
+	if !given("workers") {
+		f.Workers = file.Workers
+	}
+	if !given("default-address-pool") {
+		f.Pools = file.Pools
+	}
+}
+
+// readConfig reads a YAML file strictly: unknown and doubled keys are errors.
+func readConfig(path string, into *daemonFlags) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	if len(b) > maxConfig {
+		return fmt.Errorf("config %s: longer than %d bytes", path, maxConfig)
+	}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("config %s: %w; known are host, data-dir, log-level, log-format, workers, default-address-pool", path, err)
+	}
+	if into.DataDir != "" && !filepath.IsAbs(into.DataDir) {
+		return fmt.Errorf("config %s: data-dir %q: expected an absolute path", path, into.DataDir)
+	}
+	return nil
+}
+
+// parsePool reads base=PREFIX,size=BITS.
+func parsePool(s string) (node.AddressPool, error) {
+	var p node.AddressPool
+	fields, err := csv.NewReader(strings.NewReader(s)).Read()
+	bad := fmt.Errorf("default-address-pool %q: expected base=10.10.0.0/16,size=24", s)
+	if err != nil {
+		return p, bad
+	}
+	for _, field := range fields {
+		k, v, _ := strings.Cut(field, "=")
+		switch k {
+		case "base":
+			if p.Base, err = netip.ParsePrefix(v); err != nil {
+				return p, bad
+			}
+		case "size":
+			if p.Size, err = strconv.Atoi(v); err != nil {
+				return p, bad
+			}
+		default:
+			return p, bad
+		}
+	}
+	if !p.Base.IsValid() || p.Base.Masked() != p.Base || p.Size < p.Base.Bits() || p.Size > p.Base.Addr().BitLen() {
+		return p, fmt.Errorf("%w, where base has no host bits and size is at least its length", bad)
+	}
+	return p, nil
+}

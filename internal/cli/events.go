@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+)
+
+// eventTime is RFC 3339 with all nine digits, so that columns line up.
+const eventTime = "2006-01-02T15:04:05.000000000Z07:00"
+
+func (a *app) eventsCmd() *cobra.Command {
+	var o client.EventsListOptions
+	var format string
+	var filter filterFlag
+	c := &cobra.Command{Use: "events [FLAGS]", Short: "Show what happens, as it happens", Args: noArgs}
+	c.Flags().StringVar(&o.Since, "since", "", "From a time on, such as 2026-01-02T13:23:37Z or 42m")
+	c.Flags().StringVar(&o.Until, "until", "", "Up to a time, such as 2026-01-02T13:23:37Z or 42m")
+	c.Flags().StringVar(&format, "format", "", "json, or a Go TEMPLATE")
+	c.Flags().VarP(&filter, "filter", "f", "Condition such as type=network, event=connect, container=rose, network=front, label=k=v")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		write, err := eventWriter(format)
+		if err != nil {
+			return err
+		}
+		cl, err := a.connect(false)
+		if err != nil {
+			return err
+		}
+		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt)
+		defer stop()
+		o.Filters = filter.f
+		r := cl.Events(ctx, o)
+		for {
+			select {
+			case e := <-r.Messages:
+				if err := write(a.out, e); err != nil {
+					return err
+				}
+			case err := <-r.Err:
+				if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+					return nil
+				}
+				return err
+			}
+		}
+	}
+	return c
+}
+
+// eventWriter returns what prints one event in the format asked for.
+func eventWriter(format string) (func(io.Writer, events.Message) error, error) {
+	if format == "" {
+		return printEvent, nil
+	}
+	if format == "json" {
+		format = "{{json .}}"
+	}
+	t, err := parseTemplate(format, rowFuncs())
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer, e events.Message) error {
+		if err := t.Execute(w, e); err != nil {
+			return templateError(err)
+		}
+		_, err := fmt.Fprintln(w)
+		return err
+	}, nil
+}
+
+// printEvent writes Docker's line: time, type, action, ID, (attributes).
+func printEvent(w io.Writer, e events.Message) error {
+	at := time.Unix(0, e.TimeNano)
+	if e.TimeNano == 0 {
+		at = time.Unix(e.Time, 0)
+	}
+	line := fmt.Sprintf("%s %s %s %s", at.Format(eventTime), e.Type, e.Action, e.Actor.ID)
+	if len(e.Actor.Attributes) > 0 {
+		var pairs []string
+		for _, k := range slices.Sorted(maps.Keys(e.Actor.Attributes)) {
+			pairs = append(pairs, k+"="+e.Actor.Attributes[k])
+		}
+		line += " (" + strings.Join(pairs, ", ") + ")"
+	}
+	_, err := fmt.Fprintln(w, line)
+	return err
+}

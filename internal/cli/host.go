@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Which daemon a command talks to: --host, else WEFT_HOST, else the user's own
+// socket. A daemon is started by itself only for the last one.
+//
+// The user's own places:
+//
+//	          runtime (socket, sandboxes)      data (networks, journal, log)
+//	root      /run/weft                        /var/lib/weft
+//	others    $XDG_RUNTIME_DIR/weft            $XDG_DATA_HOME/weft
+//	          without it /tmp/weft-UID         without it ~/.local/share/weft
+
+// A hostChoice is the daemon socket a command uses.
+type hostChoice struct {
+	url      string // unix:///path or another scheme the API client knows
+	explicit bool   // the user named it: never start a daemon for it
+}
+
+// path is the socket's path, empty when it is no unix socket.
+func (h hostChoice) path() string {
+	p, ok := strings.CutPrefix(h.url, "unix://")
+	if !ok {
+		return ""
+	}
+	return p
+}
+
+// chooseHost picks the socket. It makes no directory.
+func (a *app) chooseHost() (hostChoice, error) {
+	given := a.host
+	if given == "" {
+		given = a.getenv("WEFT_HOST")
+	}
+	if given != "" {
+		url, err := hostURL(given)
+		return hostChoice{url: url, explicit: true}, err
+	}
+	dir, err := a.runtimeDir()
+	if err != nil {
+		return hostChoice{}, err
+	}
+	return hostChoice{url: "unix://" + filepath.Join(dir, "weft.sock")}, nil
+}
+
+// hostURL completes what a user may write as a host: a path alone is a socket.
+func hostURL(s string) (string, error) {
+	switch {
+	case strings.HasPrefix(s, "unix://"):
+		p := strings.TrimPrefix(s, "unix://")
+		if !filepath.IsAbs(p) {
+			return "", fmt.Errorf("host %q: expected an absolute path after unix://, such as unix:///run/weft/weft.sock", s)
+		}
+		return s, nil
+	case strings.Contains(s, "://"):
+		return s, nil
+	case filepath.IsAbs(s):
+		return "unix://" + s, nil
+	}
+	return "", fmt.Errorf("host %q: expected a socket such as unix:///run/weft/weft.sock", s)
+}
+
+// runtimeDir is where the user's own daemon has its socket.
+func (a *app) runtimeDir() (string, error) {
+	uid := os.Getuid()
+	if uid == 0 {
+		return "/run/weft", nil
+	}
+	if d := a.getenv("XDG_RUNTIME_DIR"); d != "" && ownedDir(d, uid) == nil {
+		return filepath.Join(d, "weft"), nil
+	}
+	if uid < 0 { // no such thing here (windows)
+		return filepath.Join(os.TempDir(), "weft"), nil
+	}
+	return filepath.Join("/tmp", "weft-"+strconv.Itoa(uid)), nil
+}
+
+// dataDir is where the user's own daemon keeps its state.
+func (a *app) dataDir() (string, error) {
+	if os.Getuid() == 0 {
+		return "/var/lib/weft", nil
+	}
+	if d := a.getenv("XDG_DATA_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "weft"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil || home == "" {
+		return "", errors.New("no place for the daemon's data: set HOME or XDG_DATA_HOME, or give --data-dir")
+	}
+	return filepath.Join(home, ".local", "share", "weft"), nil
+}
+
+// privateDir makes a directory that only this user can enter, and refuses one
+// that somebody else made or can write: /tmp is everybody's.
+func privateDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if err := ownedDir(dir, os.Getuid()); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// ownedDir checks that dir is a real directory of uid.
+func ownedDir(dir string, uid int) error {
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if !st.IsDir() {
+		return fmt.Errorf("%s is not a directory: remove it", dir)
+	}
+	if owner, ok := ownerOf(st); ok && owner != uid {
+		return fmt.Errorf("%s belongs to user %d, not to you (%d): remove it, or set XDG_RUNTIME_DIR to a directory of your own", dir, owner, uid)
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"weft/internal/api"
+)
+
+func (a *app) infoCmd() *cobra.Command {
+	var format string
+	c := &cobra.Command{Use: "info [FLAGS]", Short: "Show the daemon and what it runs", Args: noArgs}
+	c.Flags().StringVarP(&format, "format", "f", "", "json, or a Go TEMPLATE")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cl, err := a.connect(false)
+		if err != nil {
+			return err
+		}
+		r, err := cl.Info(c.Context(), client.InfoOptions{})
+		if err != nil {
+			return err
+		}
+		if format != "" {
+			raw, err := json.Marshal(r.Info)
+			if err != nil {
+				return err
+			}
+			return printInspected(a.out, format, []inspected{{typed: r.Info, raw: raw}})
+		}
+		own, err := cl.WeftInfo(c.Context())
+		if err != nil {
+			return err
+		}
+		printInfo(a.out, r.Info, own)
+		return nil
+	}
+	return c
+}
+
+func printInfo(w io.Writer, i system.Info, own api.Info) {
+	rootless := "no"
+	if own.Rootless {
+		rootless = "yes"
+	}
+	for _, line := range []struct {
+		name  string
+		value any
+	}{
+		{"Containers", own.Sandboxes}, {" Running", own.Running}, {" Stopped", own.Sandboxes - own.Running},
+		{"Networks", own.Networks}, {"Ports", own.Ports}, {"Server Version", own.Version},
+		{"ID", own.ID}, {"Name", own.Name}, {"Rootless", rootless}, {"PID", own.PID},
+		{"Started", ago(own.Started) + " (" + own.Started.Format(time.RFC3339) + ")"},
+		{"Workers", own.Workers}, {"Offload", own.Rung}, {"Operating System", i.OperatingSystem},
+		{"Kernel Version", i.KernelVersion}, {"Architecture", i.Architecture}, {"CPUs", i.NCPU},
+		{"Total Memory", units.BytesSize(float64(i.MemTotal))}, {"Data Directory", own.DataDir}, {"Runtime Directory", own.RunDir},
+	} {
+		fmt.Fprintf(w, "%s: %v\n", line.name, line.value)
+	}
+	for _, p := range i.DefaultAddressPools {
+		fmt.Fprintf(w, "Default Address Pool: base %s, size %d\n", p.Base, p.Size)
+	}
+	for _, warning := range i.Warnings {
+		fmt.Fprintf(w, "WARNING: %s\n", warning)
+	}
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+)
+
+// networkFlags are the flags of `weft network create`, Docker's.
+type networkFlags struct {
+	driver, scope, configFrom                 string
+	attachable, ingress, internal, configOnly bool
+	ipv4, ipv6                                bool
+	subnets, ranges, gateways                 []string
+	ipamDriver                                string
+	aux, ipamOptions, options, labels         mapFlag
+}
+
+func (a *app) networkCreateCmd() *cobra.Command {
+	var f networkFlags
+	c := &cobra.Command{
+		Use: "create [FLAGS] NETWORK", Short: "Make a network", Args: exactArgs(1, "NETWORK"),
+		Example: "  weft network create --subnet 10.1.0.0/24 --gateway 10.1.0.1 front\n  weft network create --internal --ipv6 back",
+	}
+	f.bind(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		o, err := f.createOptions(c)
+		if err != nil {
+			return err
+		}
+		cl, err := a.connect(true)
+		if err != nil {
+			return err
+		}
+		r, err := cl.NetworkCreate(c.Context(), args[0], o)
+		if err != nil {
+			return err
+		}
+		for _, w := range r.Warning {
+			fmt.Fprintf(a.err, "weft: warning: %s\n", w)
+		}
+		fmt.Fprintln(a.out, r.ID)
+		return nil
+	}
+	return c
+}
+
+func (f *networkFlags) bind(c *cobra.Command) {
+	f.aux.need = true
+	fl := c.Flags()
+	fl.StringVarP(&f.driver, "driver", "d", "bridge", "What makes the network: bridge, none or host")
+	fl.StringArrayVar(&f.subnets, "subnet", nil, "Subnet in CIDR form, such as 10.1.0.0/24; repeatable")
+	fl.StringArrayVar(&f.ranges, "ip-range", nil, "Part of the subnet that addresses are given from")
+	fl.StringArrayVar(&f.gateways, "gateway", nil, "Gateway of the subnet (default its first address)")
+	fl.Var(&f.aux, "aux-address", "Address that is kept free, as NAME=IP")
+	fl.StringVar(&f.ipamDriver, "ipam-driver", "default", "What gives addresses: default or null")
+	fl.Var(&f.ipamOptions, "ipam-opt", "Option of the IPAM driver, as KEY=VALUE")
+	fl.BoolVar(&f.ipv4, "ipv4", true, "Give IPv4 addresses")
+	fl.BoolVar(&f.ipv6, "ipv6", false, "Give IPv6 addresses")
+	fl.BoolVar(&f.internal, "internal", false, "No way out of the network")
+	fl.BoolVar(&f.attachable, "attachable", false, "Let sandboxes of their own join a network of swarm scope")
+	fl.BoolVar(&f.ingress, "ingress", false, "Make it the swarm's routing mesh")
+	fl.StringVar(&f.scope, "scope", "", "Scope: local or swarm")
+	fl.StringVar(&f.configFrom, "config-from", "", "Network to copy the configuration from")
+	fl.BoolVar(&f.configOnly, "config-only", false, "Only a configuration, for --config-from")
+	fl.VarP(&f.options, "opt", "o", "Option of the driver, as KEY=VALUE")
+	fl.Var(&f.labels, "label", "Label, as KEY[=VALUE]")
+}
+
+// createOptions turns the flags into the API's request.
+func (f *networkFlags) createOptions(c *cobra.Command) (client.NetworkCreateOptions, error) {
+	o := client.NetworkCreateOptions{
+		Driver: f.driver, Scope: f.scope, Internal: f.internal, Attachable: f.attachable, Ingress: f.ingress,
+		ConfigOnly: f.configOnly, ConfigFrom: f.configFrom, Options: f.options.m, Labels: f.labels.m,
+	}
+	if c.Flags().Changed("ipv4") {
+		o.EnableIPv4 = &f.ipv4
+	}
+	if c.Flags().Changed("ipv6") {
+		o.EnableIPv6 = &f.ipv6
+	}
+	pools, err := f.pools()
+	if err != nil {
+		return o, &usageError{cmd: c, err: err}
+	}
+	o.IPAM = &network.IPAM{Driver: f.ipamDriver, Options: f.ipamOptions.m, Config: pools}
+	return o, nil
+}
+
+// pools gives every range, gateway and auxiliary address the subnet that it lies
+// in. The errors are those of docker network create.
+func (f *networkFlags) pools() ([]network.IPAMConfig, error) {
+	if len(f.subnets) < len(f.ranges) || len(f.subnets) < len(f.gateways) {
+		return nil, errors.New("every ip-range or gateway must have a corresponding subnet")
+	}
+	var pools []network.IPAMConfig
+	for _, s := range f.subnets {
+		p, err := parseSubnet("--subnet", s)
+		if err != nil {
+			return nil, err
+		}
+		for _, have := range pools {
+			if have.Subnet.Overlaps(p) && p.Bits() > 0 && p.Addr() != netip.IPv6Unspecified() {
+				return nil, fmt.Errorf("multiple overlapping subnet configuration is not supported: %s and %s", have.Subnet, p)
+			}
+		}
+		pools = append(pools, network.IPAMConfig{Subnet: p})
+	}
+	for _, place := range []func([]network.IPAMConfig) error{f.placeRanges, f.placeGateways, f.placeAux} {
+		if err := place(pools); err != nil {
+			return nil, err
+		}
+	}
+	return pools, nil
+}
+
+func (f *networkFlags) placeRanges(pools []network.IPAMConfig) error {
+	for _, s := range f.ranges {
+		r, err := parseSubnet("--ip-range", s)
+		if err != nil {
+			return err
+		}
+		p := poolOf(pools, r.Addr())
+		switch {
+		case p == nil || r.Bits() < p.Subnet.Bits():
+			return fmt.Errorf("no matching subnet for range %s", s)
+		case p.IPRange.IsValid():
+			return fmt.Errorf("cannot configure multiple ranges (%s, %s) on the same subnet (%s)", r, p.IPRange, p.Subnet)
+		}
+		p.IPRange = r
+	}
+	return nil
+}
+
+func (f *networkFlags) placeGateways(pools []network.IPAMConfig) error {
+	for _, s := range f.gateways {
+		g, err := parseIP(s, 0)
+		if err != nil {
+			return fmt.Errorf("--gateway %w", err)
+		}
+		p := poolOf(pools, g)
+		switch {
+		case p == nil:
+			return fmt.Errorf("no matching subnet for gateway %s", s)
+		case p.Gateway.IsValid():
+			return fmt.Errorf("cannot configure multiple gateways (%s, %s) for the same subnet (%s)", g, p.Gateway, p.Subnet)
+		}
+		p.Gateway = g
+	}
+	return nil
+}
+
+func (f *networkFlags) placeAux(pools []network.IPAMConfig) error {
+	for name, s := range f.aux.m {
+		x, err := parseIP(s, 0)
+		if err != nil {
+			return fmt.Errorf("--aux-address %s=%w", name, err)
+		}
+		p := poolOf(pools, x)
+		if p == nil {
+			return fmt.Errorf("no matching subnet for aux-address %s", s)
+		}
+		if p.AuxAddress == nil {
+			p.AuxAddress = make(map[string]netip.Addr)
+		}
+		p.AuxAddress[name] = x
+	}
+	return nil
+}
+
+// poolOf is the pool an address lies in, nil if none.
+func poolOf(pools []network.IPAMConfig, a netip.Addr) *network.IPAMConfig {
+	for i := range pools {
+		if pools[i].Subnet.Contains(a) {
+			return &pools[i]
+		}
+	}
+	return nil
+}
+
+// parseSubnet reads a prefix; the bits behind it must be zero, so that a typing
+// error does not become another subnet.
+func parseSubnet(flag, s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%s %q is not a subnet such as 10.1.0.0/24", flag, s)
+	}
+	if p.Masked() != p {
+		return p, fmt.Errorf("%s %q has host bits set, expected %s", flag, s, p.Masked())
+	}
+	return p, nil
+}

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+
+	"weft/internal/api"
+)
+
+func (a *app) runCmd() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use:   "run [FLAGS] [--] COMMAND [ARG...]",
+		Short: "Run a command in a new sandbox",
+		Long: "Run a command in a new sandbox: namespaces of its own, with one interface per network.\n\n" +
+			"Without --rootfs the command sees the caller's file tree with the caller's rights, and has the caller's\n" +
+			"environment. Exit codes are Docker's: 125 weft failed, 126 the command cannot be run, 127 it was not\n" +
+			"found, otherwise the command's own.",
+		Example:     "  weft run --rm -it bash\n  weft run -d --name web --network front -- python3 -m http.server 80",
+		Args:        minArgs(1, "COMMAND"),
+		Annotations: map[string]string{dockerExit: "run"},
+	}
+	f.bind(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := f.check(c); err != nil {
+			return err
+		}
+		return ownFailure(a.run(c.Context(), &f, args))
+	}
+	return c
+}
+
+// ownFailure gives an error without an exit code of its own that of `docker
+// run`: 125.
+func ownFailure(err error) error {
+	var exit *exitError
+	if err == nil || errors.As(err, &exit) {
+		return err
+	}
+	return &exitError{code: exitOwnFailure, err: err}
+}
+
+func (a *app) run(ctx context.Context, f *runFlags, cmd []string) error {
+	if err := f.directories(); err != nil {
+		return err
+	}
+	if err := a.checkInput(f.interactive && !f.detach, f.tty); err != nil {
+		return err
+	}
+	opts, err := f.createOptions(cmd, os.Environ())
+	if err != nil {
+		return err
+	}
+	if w, h, ok := terminalSize(a.out, a.in); ok && f.tty {
+		opts.HostConfig.ConsoleSize = [2]uint{uint(h), uint(w)}
+	}
+	c, err := a.connect(true)
+	if err != nil {
+		return err
+	}
+	made, err := c.ContainerCreate(ctx, opts)
+	if err != nil {
+		return err
+	}
+	for _, w := range made.Warnings {
+		fmt.Fprintf(a.err, "weft: warning: %s\n", w)
+	}
+	if f.detach {
+		if err := a.startSandbox(ctx, c, made.ID); err != nil {
+			return a.failedStart(ctx, c, made.ID, f.remove, err)
+		}
+		fmt.Fprintln(a.out, made.ID)
+		return nil
+	}
+	return a.runForeground(ctx, c, f, made.ID)
+}
+
+// runForeground attaches, then starts, so that no byte of output is missed, and
+// ends with the command's exit code.
+func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals := a.catchSignals(f.sigProxy && !f.tty)
+	defer signals.stop()
+
+	s := session{
+		stdin: f.interactive, tty: f.tty, detachKeys: f.detachKeys,
+		resize: func(w, h uint) error {
+			_, err := c.ContainerResize(ctx, id, client.ContainerResizeOptions{Width: w, Height: h})
+			return err
+		},
+	}
+	att, err := c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
+		Stream: true, Stdin: f.interactive, Stdout: true, Stderr: true, DetachKeys: f.detachKeys,
+	})
+	if err != nil {
+		return err
+	}
+	defer att.Close()
+	condition := container.WaitConditionNextExit
+	if f.remove {
+		condition = container.WaitConditionRemoved
+	}
+	exited := c.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: condition})
+	if err := a.startSandbox(ctx, c, id); err != nil {
+		return a.failedStart(ctx, c, id, f.remove, err)
+	}
+	signals.forward(func(sig string) error {
+		_, err := c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: sig})
+		return err
+	})
+	err = a.stream(s, att.HijackedResponse)
+	if errors.Is(err, errDetached) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("the connection to the sandbox broke: %w", err)
+	}
+	return waitExit(exited)
+}
+
+// waitExit turns the exit that ContainerWait reports into this process's own.
+func waitExit(w client.ContainerWaitResult) error {
+	select {
+	case r := <-w.Result:
+		if r.Error != nil && r.Error.Message != "" {
+			return &exitError{code: exitOwnFailure, err: errors.New(r.Error.Message)}
+		}
+		if r.StatusCode == 0 {
+			return nil
+		}
+		return &exitError{code: int(r.StatusCode)}
+	case err := <-w.Error:
+		return fmt.Errorf("waiting for the sandbox: %w", err)
+	}
+}
+
+func (a *app) startSandbox(ctx context.Context, c *api.Client, id string) error {
+	_, err := c.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	return err
+}
+
+// failedStart sorts a failure to start into Docker's exit codes. A sandbox that
+// was to be removed at its end is removed now.
+func (a *app) failedStart(ctx context.Context, c *api.Client, id string, remove bool, err error) error {
+	code := exitOwnFailure
+	if r, inspectErr := c.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); inspectErr == nil && r.Container.State != nil {
+		code = startCode(r.Container.State.ExitCode, err)
+		if remove {
+			if _, rmErr := c.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true}); rmErr != nil {
+				err = errors.Join(err, rmErr)
+			}
+		}
+	} else {
+		code = startCode(0, err)
+	}
+	return &exitError{code: code, err: err}
+}
+
+// startCode is 126 or 127 when the command itself was at fault: as the daemon
+// recorded it, else as its words say.
+func startCode(recorded int, err error) int {
+	if recorded == exitCannotRun || recorded == exitNotFound {
+		return recorded
+	}
+	msg := err.Error()
+	switch {
+	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
+		return exitNotFound
+	case strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
+		return exitCannotRun
+	}
+	return exitOwnFailure
+}
+
+// checkInput refuses -it without a terminal to type on.
+func (a *app) checkInput(attachStdin, tty bool) error {
+	if attachStdin && tty && !isTerminal(a.in) {
+		return errors.New("the input device is not a terminal: leave -t out, or use a terminal")
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/api"
+)
+
+// refresh is how often the live views ask.
+const refresh = time.Second
+
+func (a *app) statsCmd() *cobra.Command {
+	var f listFlags
+	var noStream bool
+	c := &cobra.Command{
+		Use: "stats [FLAGS] [SANDBOX...]", Short: "Show every port's counters: frames, bytes, drops and why",
+		Long: "Show every port's counters. RX is what came from the sandbox, TX what went to it; a superframe counts once.\n" +
+			"On a terminal they are shown anew every second; elsewhere, and with --no-stream, once.",
+	}
+	f.bind(c, "Condition such as network=front, port=rose:eth0")
+	c.Flags().BoolVar(&noStream, "no-stream", false, "Show them once")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := a.connect(false)
+		if err != nil {
+			return err
+		}
+		show := func(ctx context.Context) error {
+			ports, err := portStats(ctx, cl, args)
+			if err != nil {
+				return err
+			}
+			rows := make([]record, 0, len(ports))
+			for _, p := range ports {
+				rows = append(rows, statsRecord(p))
+			}
+			return a.printList(c, &f, statsListing(), rows)
+		}
+		if noStream || !isTerminal(a.out) {
+			return show(c.Context())
+		}
+		return a.live(c.Context(), show)
+	}
+	return c
+}
+
+// live shows something anew every second until an interrupt.
+func (a *app) live(ctx context.Context, show func(context.Context) error) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for {
+		fmt.Fprint(a.out, "\x1b[H\x1b[2J\x1b[3J")
+		if err := show(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// portStats asks for the counters of the sandboxes named, of all without names.
+// A name that has no port is an error.
+func portStats(ctx context.Context, c *api.Client, names []string) ([]api.PortStats, error) {
+	ports, err := c.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := func(p api.PortStats, name string) bool {
+		return p.Sandbox == name || p.Port == name || (len(name) >= 4 && strings.HasPrefix(p.SandboxID, name))
+	}
+	for _, n := range names {
+		if !slices.ContainsFunc(ports, func(p api.PortStats) bool { return of(p, n) }) {
+			return nil, fmt.Errorf("no port belongs to %q: is it running, and in a network?", n)
+		}
+	}
+	if len(names) > 0 {
+		ports = slices.DeleteFunc(ports, func(p api.PortStats) bool {
+			return !slices.ContainsFunc(names, func(n string) bool { return of(p, n) })
+		})
+	}
+	slices.SortFunc(ports, func(x, y api.PortStats) int { return compareNatural(x.Port, y.Port) })
+	return ports, nil
+}
+
+func statsListing() listing {
+	return listing{
+		headings: headings{
+			"Port": "PORT", "Sandbox": "SANDBOX", "SandboxID": "SANDBOX ID", "Network": "NETWORK", "Interface": "INTERFACE",
+			"MAC": "MAC ADDRESS", "Offload": "OFFLOAD", "Worker": "WORKER", "RxFrames": "RX FRAMES", "RxBytes": "RX BYTES",
+			"TxFrames": "TX FRAMES", "TxBytes": "TX BYTES", "RxSize": "RX BYTES", "TxSize": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY",
+		},
+		table: `{{.Port}}\t{{.Network}}\t{{.RxFrames}}\t{{.RxSize}}\t{{.TxFrames}}\t{{.TxSize}}\t{{.Dropped}}\t{{.Drops}}`,
+		quiet: "{{.Port}}",
+	}
+}
+
+func statsRecord(p api.PortStats) record {
+	total, why := drops(p.Drops)
+	return record{
+		"Port": p.Port, "Sandbox": p.Sandbox, "SandboxID": p.SandboxID, "Network": p.Network, "Interface": p.IfName,
+		"MAC": p.MAC.String(), "Offload": p.Rung, "Worker": p.Worker, "RxFrames": p.RxFrames, "RxBytes": p.RxBytes, "RxSize": bytesText(p.RxBytes),
+		"TxFrames": p.TxFrames, "TxBytes": p.TxBytes, "TxSize": bytesText(p.TxBytes), "Dropped": total, "Drops": why,
+	}
+}
+
+// drops sums drops and names the reasons, the most frequent first.
+func drops(by map[string]uint64) (total uint64, why string) {
+	var reasons []string
+	for r, n := range by {
+		if n > 0 {
+			reasons = append(reasons, r)
+			total += n
+		}
+	}
+	slices.SortFunc(reasons, func(x, y string) int {
+		if by[x] != by[y] {
+			if by[x] > by[y] {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(x, y)
+	})
+	for i, r := range reasons {
+		reasons[i] = fmt.Sprintf("%s=%d", r, by[r])
+	}
+	return total, strings.Join(reasons, " ")
+}

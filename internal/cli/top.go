@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weft/internal/api"
+)
+
+func (a *app) topCmd() *cobra.Command {
+	var f listFlags
+	c := &cobra.Command{
+		Use: "top [FLAGS] [SANDBOX...]", Short: "Show which ports are busy now",
+		Long: "Show every port's rates, the busiest first, anew every second on a terminal, and once elsewhere. RX is what\n" +
+			"came from the sandbox, TX what went to it.",
+	}
+	f.bind(c, "Condition such as network=front, sandbox=rose")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := a.connect(false)
+		if err != nil {
+			return err
+		}
+		last, err := takeSample(c.Context(), cl, args)
+		if err != nil {
+			return err
+		}
+		show := func(ctx context.Context) error {
+			now, err := takeSample(ctx, cl, args)
+			if err != nil {
+				return err
+			}
+			rows := rateRecords(last, now)
+			last = now
+			height := 0
+			if _, h, ok := terminalSize(a.out); ok {
+				fmt.Fprintf(a.out, "weft top  %s  %d ports\n\n", now.at.Format(time.TimeOnly), len(rows))
+				height = h - 4
+			}
+			if height > 0 && len(rows) > height {
+				rows = rows[:height]
+			}
+			return a.printList(c, &f, rateListing(), rows)
+		}
+		time.Sleep(refresh / 2) // a rate needs two samples
+		if !isTerminal(a.out) {
+			return show(c.Context())
+		}
+		return a.live(c.Context(), show)
+	}
+	return c
+}
+
+// A sample is every port's counters at one moment.
+type sample struct {
+	at    time.Time
+	ports []api.PortStats
+}
+
+func takeSample(ctx context.Context, c *api.Client, names []string) (sample, error) {
+	p, err := portStats(ctx, c, names)
+	return sample{at: time.Now(), ports: p}, err
+}
+
+// A rate is one port's change between two samples.
+type rate struct {
+	p              api.PortStats
+	rx, tx         float64 // bytes per second
+	rxf, txf, drop float64 // frames per second
+}
+
+// rates compares samples; a port that the first one lacks begins at zero. The
+// busiest port comes first.
+func rates(from, to sample) []rate {
+	before := make(map[string]api.PortStats, len(from.ports))
+	for _, p := range from.ports {
+		before[p.SandboxID+p.Port] = p
+	}
+	seconds := to.at.Sub(from.at).Seconds()
+	per := func(now, then uint64) float64 {
+		if now < then || seconds <= 0 {
+			return 0
+		}
+		return float64(now-then) / seconds
+	}
+	out := make([]rate, 0, len(to.ports))
+	for _, p := range to.ports {
+		b := before[p.SandboxID+p.Port]
+		now, _ := drops(p.Drops)
+		then, _ := drops(b.Drops)
+		out = append(out, rate{
+			p: p, rx: per(p.RxBytes, b.RxBytes), tx: per(p.TxBytes, b.TxBytes),
+			rxf: per(p.RxFrames, b.RxFrames), txf: per(p.TxFrames, b.TxFrames), drop: per(now, then),
+		})
+	}
+	slices.SortStableFunc(out, func(x, y rate) int {
+		switch a, b := x.rx+x.tx, y.rx+y.tx; {
+		case a > b:
+			return -1
+		case a < b:
+			return 1
+		}
+		return 0
+	})
+	return out
+}
+
+func rateRecords(from, to sample) []record {
+	var rows []record
+	for _, r := range rates(from, to) {
+		rows = append(rows, record{
+			"Port": r.p.Port, "Sandbox": r.p.Sandbox, "Network": r.p.Network, "Worker": r.p.Worker, "Offload": r.p.Rung,
+			"RxRate": rateText(r.rx), "TxRate": rateText(r.tx), "RxFrames": fmt.Sprintf("%.0f", r.rxf),
+			"TxFrames": fmt.Sprintf("%.0f", r.txf), "Drops": fmt.Sprintf("%.0f", r.drop),
+		})
+	}
+	return rows
+}
+
+func rateListing() listing {
+	return listing{
+		headings: headings{
+			"Port": "PORT", "Sandbox": "SANDBOX", "Network": "NETWORK", "Worker": "WORKER", "Offload": "OFFLOAD",
+			"RxRate": "RX", "TxRate": "TX", "RxFrames": "RX FRAMES/S", "TxFrames": "TX FRAMES/S", "Drops": "DROPS/S",
+		},
+		table: `{{.Port}}\t{{.Network}}\t{{.RxRate}}\t{{.TxRate}}\t{{.RxFrames}}\t{{.TxFrames}}\t{{.Drops}}\t{{.Offload}}`,
+		quiet: "{{.Port}}",
+	}
+}
