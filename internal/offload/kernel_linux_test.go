@@ -3,17 +3,13 @@ package offload_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
+	"weft/internal/nettest"
 	"weft/internal/offload"
 )
 
@@ -21,32 +17,6 @@ import (
 // superframe for a TAP without offloads, so it must cut it itself (skb_segment),
 // and what the TAP then yields are its wire frames. All of this is in a user and
 // a network namespace of the test's own.
-const inNamespace = "WEFT_OFFLOAD_TEST_NS"
-
-// namespaced runs the test again inside the namespaces and returns false, or
-// returns true when it is there already.
-func namespaced(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(inNamespace) != "" {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inNamespace+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || strings.Contains(string(out), "open /dev/net/tun") {
-		t.Skipf("this host forbids user namespaces or /dev/net/tun: %v %s", err, out)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("in the namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
 // A segmenter is the TAP and the packet socket.
 type segmenter struct {
 	tap, sock int
@@ -64,6 +34,9 @@ func newSegmenter(t *testing.T) *segmenter {
 	}
 	var err error
 	s.tap, err = unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == unix.EACCES || err == unix.ENOENT {
+		nettest.Skip(t, "open /dev/net/tun: %v", err)
+	}
 	must("open /dev/net/tun", err)
 	ifr, err := unix.NewIfreq("cut0")
 	must("name", err)
@@ -118,9 +91,10 @@ func bigEndian16(v uint16) uint16 {
 
 // TestSplitKernel compares the splitter with the kernel, byte for byte.
 func TestSplitKernel(t *testing.T) {
-	if !namespaced(t) {
-		return
-	}
+	nettest.Namespaced(t, splitKernel)
+}
+
+func splitKernel(t *testing.T) {
 	k, sp := newSegmenter(t), offload.NewSplitter()
 	for name, s := range supers() {
 		t.Run(name, func(t *testing.T) {
@@ -137,9 +111,10 @@ func TestSplitKernel(t *testing.T) {
 // TestMergeKernel hands the kernel merged superframes: it must make of them what
 // went in.
 func TestMergeKernel(t *testing.T) {
-	if !namespaced(t) {
-		return
-	}
+	nettest.Namespaced(t, mergeKernel)
+}
+
+func mergeKernel(t *testing.T) {
 	k, m := newSegmenter(t), offload.NewMerger()
 	for name, s := range supers() {
 		t.Run(name, func(t *testing.T) {
