@@ -1,0 +1,62 @@
+package sandbox
+
+import (
+	"context"
+	"net/netip"
+
+	"weft/tap"
+)
+
+// AddInterface makes an interface inside and returns the device at its other end.
+func (a *Agent) AddInterface(ctx context.Context, i Interface) (*tap.Device, error) {
+	r, fds, err := a.call(ctx, request{Op: opAdd, Interface: &i})
+	if err != nil {
+		return nil, err
+	}
+	return tap.Adopt(r.Name, fds)
+}
+
+// Interfaces returns every interface made by AddInterface with new descriptors,
+// for a daemon that was restarted. The devices are the caller's.
+func (a *Agent) Interfaces(ctx context.Context) (out []Adopted, err error) {
+	defer func() {
+		if err != nil {
+			for _, i := range out {
+				i.Device.Close()
+			}
+			out = nil
+		}
+	}()
+	conn, r, fds, err := a.open(ctx, request{Op: opList})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer interrupt(ctx, conn)()
+	for r.More {
+		d, err := tap.Adopt(r.Name, fds)
+		if err != nil {
+			return out, a.wrap(opList, err)
+		}
+		out = append(out, Adopted{r.Name, d})
+		r = reply{}
+		if fds, err = receive(conn, &r); err != nil {
+			return out, a.wrap(opList, err)
+		}
+	}
+	return out, r.err()
+}
+
+// RemoveInterface deletes an interface inside. The device's reads then say that
+// it is gone.
+func (a *Agent) RemoveInterface(ctx context.Context, name string) error {
+	_, _, err := a.call(ctx, request{Op: opRemove, Name: name})
+	return err
+}
+
+// SetDefaultRoute makes the gateways the default routes by way of an interface; a
+// family whose gateway is invalid loses its default route.
+func (a *Agent) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6 netip.Addr) error {
+	_, _, err := a.call(ctx, request{Op: opGateway, Name: ifname, Gateway4: gw4, Gateway6: gw6})
+	return err
+}

@@ -1,0 +1,325 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The descriptors an agent is started with, after the standard three.
+const (
+	fdBoot     = 3 // its end of a socket pair: configuration in, readiness out
+	fdListener = 4 // the control socket, bound and not yet listening
+	fdDir      = 5 // the runtime directory
+	fdLog      = 6 // the directory of the log
+	fdExe      = 7 // of foreign helpers only: this binary
+)
+
+// Launch makes the namespaces and the agent in them, and returns when the agent
+// has built the sandbox and listens. ctx bounds the launch, not the life of the
+// agent. When Launch fails it leaves nothing behind. The error is ErrForbidden
+// where the host does not allow it.
+func Launch(ctx context.Context, c Config) (*Agent, error) {
+	a, err := launch(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("sandbox %s: %w", c.ID, err)
+	}
+	return a, nil
+}
+
+func launch(ctx context.Context, c Config) (_ *Agent, err error) {
+	if err := normalize(&c); err != nil {
+		return nil, err
+	}
+	dir, err := prepareDir(&c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			dir.Close()
+			Remove(c.Dir)
+		}
+	}()
+	files, boot, err := bootFiles(&c, dir)
+	defer closeFiles(files)
+	if err != nil {
+		return nil, err
+	}
+	defer boot.Close()
+	process, err := clone(&c, files)
+	if err != nil {
+		return nil, err
+	}
+	closeFiles(files) // the agent's end of boot must not stay open here
+	a := &Agent{id: c.ID, path: c.Dir, dir: dir, pid: process.Pid, died: make(chan struct{})}
+	go a.reap(process)
+	if err = a.boot(ctx, boot, &c); err != nil {
+		process.Kill()
+		<-a.died
+		return nil, err
+	}
+	if err = a.openPIDFD(); err != nil {
+		process.Kill()
+		<-a.died
+		return nil, err
+	}
+	return a, nil
+}
+
+// reap waits for the agent, which is a child of this process, so that no zombie
+// is left. The goroutine ends with the agent.
+func (a *Agent) reap(process *os.Process) {
+	process.Wait()
+	close(a.died)
+}
+
+func normalize(c *Config) error {
+	if !filepath.IsAbs(c.Dir) {
+		return fmt.Errorf("runtime directory %q is not an absolute path", c.Dir)
+	}
+	if c.LogPath == "" {
+		c.LogPath = filepath.Join(c.Dir, LogName)
+	}
+	if c.LogSize <= 0 {
+		c.LogSize = 10 << 20
+	}
+	if c.LogFiles <= 0 {
+		c.LogFiles = 2
+	}
+	if c.Exe == "" {
+		// Resolved by the child itself: right also when the file was replaced.
+		c.Exe = "/proc/self/exe"
+	}
+	if c.Rootfs != "" {
+		root, err := filepath.Abs(c.Rootfs)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(root)
+		if err != nil {
+			return fmt.Errorf("root directory: %w", err)
+		}
+		if !info.IsDir() {
+			return fmt.Errorf("root directory: %s is not a directory", root)
+		}
+		if c.Rootfs = root; root == "/" {
+			c.Rootfs = ""
+		}
+	}
+	if len(c.Hostname) > 64 || len(c.Domainname) > 64 {
+		return fmt.Errorf("hostname %q, domain name %q: at most 64 bytes each are possible", c.Hostname, c.Domainname)
+	}
+	for name := range c.Sysctls {
+		if _, err := sysctlPath(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareDir makes the runtime directory and the files the sandbox binds.
+func prepareDir(c *Config) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(c.Dir), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(c.Dir, 0o700); err != nil && !os.IsExist(err) {
+		return nil, err
+	}
+	dir, err := os.Open(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(filepath.Join(c.Dir, socketName)); err == nil {
+		// Only an agent that died leaves its socket: nobody answers there.
+		if conn, err := dial(context.Background(), dir); err == nil {
+			conn.Close()
+			dir.Close()
+			return nil, fmt.Errorf("an agent is running in %s", c.Dir)
+		}
+	}
+	err = errors.Join(os.Chmod(c.Dir, 0o700),
+		removeIfThere(filepath.Join(c.Dir, socketName)), removeIfThere(filepath.Join(c.Dir, statusName)),
+		os.WriteFile(filepath.Join(c.Dir, hostsName), c.Hosts, 0o644),
+		os.WriteFile(filepath.Join(c.Dir, resolvName), c.ResolvConf, 0o644),
+		os.WriteFile(filepath.Join(c.Dir, hostnameName), []byte(c.Hostname+"\n"), 0o644))
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
+
+// bootFiles opens what the agent inherits, in the order of its descriptors.
+func bootFiles(c *Config, dir *os.File) (files []*os.File, boot *net.UnixConn, err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return files, nil, err
+	}
+	files = append(files, null, null)
+	stderr, err := os.OpenFile(filepath.Join(c.Dir, errorName), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	if err != nil {
+		return files, nil, err
+	}
+	files = append(files, stderr)
+	boot, peer, err := socketPair()
+	if err != nil {
+		return files, nil, err
+	}
+	files = append(files, peer)
+	listener, err := bindSocket(dir)
+	if err != nil {
+		boot.Close()
+		return files, nil, err
+	}
+	files = append(files, listener)
+	for _, path := range [...]string{c.Dir, filepath.Dir(c.LogPath)} {
+		d, err := os.Open(path)
+		if err != nil {
+			boot.Close()
+			return files, nil, err
+		}
+		files = append(files, d)
+	}
+	return files, boot, nil
+}
+
+// socketPair returns a connection for this process and a file for another.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	peer := os.NewFile(uintptr(pair[1]), "socketpair")
+	conn, err := fileConn(pair[0])
+	if err != nil {
+		peer.Close()
+		return nil, nil, err
+	}
+	return conn, peer, nil
+}
+
+// fileConn makes a connection of a descriptor, which it takes over.
+func fileConn(fd int) (*net.UnixConn, error) {
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		c.Close()
+		return nil, fmt.Errorf("descriptor %d is no Unix socket", fd)
+	}
+	return u, nil
+}
+
+// bindSocket binds the control socket by way of the directory's descriptor: a
+// socket address holds 107 bytes, the directory's path may be longer. It listens
+// once the agent asks it to, and so carries the agent's credentials.
+func bindSocket(dir *os.File) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), socketName)
+	path := socketPath(dir)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("bind %s: %w", socketName, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func socketPath(dir *os.File) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), socketName)
+}
+
+// clone starts the agent in its namespaces, with every capability over them.
+func clone(c *Config, files []*os.File) (*os.Process, error) {
+	flags := uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWPID)
+	if !c.HostNetwork {
+		flags |= unix.CLONE_NEWNET
+	}
+	process, err := os.StartProcess(c.Exe, []string{"weft-agent " + c.ID, AgentArg}, &os.ProcAttr{
+		Dir:   "/",
+		Env:   agentEnv(),
+		Files: files,
+		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, AmbientCaps: allCapabilities()},
+	})
+	if err != nil {
+		return nil, explainClone(err)
+	}
+	return process, nil
+}
+
+// agentEnv keeps a thousand idle agents small.
+func agentEnv() []string { return []string{"GOMAXPROCS=2", "GOGC=50"} }
+
+// allCapabilities lists the capabilities this kernel knows.
+func allCapabilities() []uintptr {
+	last := unix.CAP_LAST_CAP
+	if b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
+		fmt.Sscan(strings.TrimSpace(string(b)), &last)
+	}
+	caps := make([]uintptr, last+1)
+	for i := range caps {
+		caps[i] = uintptr(i)
+	}
+	return caps
+}
+
+// boot gives the agent its ids and its configuration and waits until it listens.
+func (a *Agent) boot(ctx context.Context, boot *net.UnixConn, c *Config) error {
+	warning, err := writeMaps(a.pid, c.SingleID)
+	if err != nil {
+		return explainMap(err)
+	}
+	stop := interrupt(ctx, boot)
+	defer stop()
+	var r reply
+	err = send(boot, request{Op: opBoot, Config: c}, nil)
+	if err == nil {
+		_, err = receive(boot, &r)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("launch: %w", ctx.Err())
+	case err != nil:
+		return fmt.Errorf("agent died while it built the sandbox: %w%s", err, a.lastWords())
+	case r.err() != nil:
+		return explainSetup(r.err())
+	}
+	if a.warnings = r.Warnings; warning != "" {
+		a.warnings = append([]string{warning}, a.warnings...)
+	}
+	return nil
+}
+
+// lastWords returns what the agent wrote to its standard error, a panic at most.
+func (a *Agent) lastWords() string {
+	b, err := os.ReadFile(filepath.Join(a.path, errorName))
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	return ": " + strings.TrimSpace(string(b[:min(len(b), 2000)]))
+}
