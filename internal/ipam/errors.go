@@ -2,11 +2,14 @@ package ipam
 
 import "errors"
 
-// Sentinels; what is returned wraps one of them and names the objects.
+// Sentinels; what is returned wraps one of them and names the objects. Capitals
+// are Docker's.
 var (
-	ErrOverlap     = errors.New("Pool overlaps with other one on this address space")
-	ErrNoPools     = errors.New("all predefined address pools have been fully subnetted")
-	ErrExhausted   = errors.New("no available addresses on this pool")
+	//lint:ignore ST1005 Docker's text
+	ErrOverlap   = errors.New("Pool overlaps with other one on this address space")
+	ErrNoPools   = errors.New("all predefined address pools have been fully subnetted")
+	ErrExhausted = errors.New("no available addresses on this pool")
+	//lint:ignore ST1005 Docker's text
 	ErrInUse       = errors.New("Address already in use")
 	ErrOutOfRange  = errors.New("requested address is out of range")
 	ErrInvalidPool = errors.New("invalid address pool")

@@ -1,7 +1,6 @@
 package nettest
 
 import (
-	"errors"
 	"os"
 	"sync"
 
@@ -14,17 +13,11 @@ import (
 // warmed up moves frames without allocation and can stand in zero-allocation
 // tests. Ends of a cable count what passed them, for a Ledger.
 
-// ErrFull is what a write to a full cable returns, unless the port's Blocked
-// says otherwise.
-var ErrFull = errors.New("cable is full")
-
 // A Port is one end of a cable.
 type Port struct {
 	// Offloads is what Caps returns: what frames written here may leave undone.
 	// The cable itself carries anything.
 	Offloads frame.Caps
-	// Blocked replaces ErrFull, for callers that look for a device's error.
-	Blocked error
 	// Refuse, when set, is asked before each write; an error refuses the frame.
 	Refuse func(f *frame.Frame) error
 
@@ -43,7 +36,7 @@ func Cable(depth int) (a, b *Port) {
 func (p *Port) ReadBatch(b *frame.Batch) (int, error) { return p.in.read(b) }
 
 // WriteBatch queues frames in order. On an error it returns the index of the
-// first frame not written.
+// first frame not written; the error of a full cable is frame.ErrBlocked.
 func (p *Port) WriteBatch(fs []*frame.Frame) (int, error) {
 	for i, f := range fs {
 		if p.Refuse != nil {
@@ -52,9 +45,6 @@ func (p *Port) WriteBatch(fs []*frame.Frame) (int, error) {
 			}
 		}
 		if err := p.out.put(f.Bytes(), f.Offload); err != nil {
-			if err == ErrFull && p.Blocked != nil {
-				err = p.Blocked
-			}
 			return i, err
 		}
 	}
@@ -138,7 +128,7 @@ func (q *queue) put(data []byte, o frame.Offload) error {
 		return os.ErrClosed
 	}
 	if q.n == len(q.slots) {
-		return ErrFull
+		return frame.ErrBlocked
 	}
 	s := &q.slots[(q.first+q.n)%len(q.slots)]
 	s.data, s.offload = append(s.data[:0], data...), o

@@ -153,12 +153,8 @@ func TestCable(t *testing.T) {
 		t.Fatalf("ReadBatch = %d, %v", n, err)
 	}
 	fs := []*frame.Frame{batch.At(0), batch.At(1), batch.At(0)}
-	if n, err := b.WriteBatch(fs); n != 2 || err != ErrFull {
+	if n, err := b.WriteBatch(fs); n != 2 || err != frame.ErrBlocked {
 		t.Fatalf("WriteBatch on a full cable = %d, %v", n, err)
-	}
-	b.Blocked = os.ErrDeadlineExceeded
-	if n, err := b.WriteBatch(fs); n != 0 || err != os.ErrDeadlineExceeded {
-		t.Fatalf("WriteBatch with Blocked = %d, %v", n, err)
 	}
 	if a.Waiting() != 2 || len(a.Drain()) != 2 || a.Waiting() != 0 {
 		t.Fatal("frames were lost")
