@@ -5,7 +5,6 @@ import "errors"
 // Sentinels; what is returned wraps one of them and names the objects. Capitals
 // are Docker's.
 var (
-	//lint:ignore ST1005 Docker's text
 	ErrOverlap   = errors.New("Pool overlaps with other one on this address space")
 	ErrNoPools   = errors.New("all predefined address pools have been fully subnetted")
 	ErrExhausted = errors.New("no available addresses on this pool")
