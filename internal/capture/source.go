@@ -23,7 +23,7 @@ func (e *FormatError) Unwrap() error { return e.Err }
 
 // sourceSize holds the largest thing looked at in one piece: a record of
 // MaxRecord bytes with its headers.
-const sourceSize = 512 << 10
+const sourceSize = 128 << 10
 
 // A source is a file seen through one fixed buffer. Nothing in the file decides
 // how much memory is used.
