@@ -64,19 +64,32 @@ func pingTool(ctx context.Context, fs *flag.FlagSet, args []string, out io.Write
 
 // Ping sends ICMP echo requests through a raw socket and prints as ping does.
 func Ping(ctx context.Context, o PingOptions, out io.Writer) (PingResult, error) {
-	network, any := "ip4:icmp", "0.0.0.0"
+	network, local := "ip4:icmp", "0.0.0.0"
 	if o.To.Is6() {
-		network, any = "ip6:ipv6-icmp", "::"
+		network, local = "ip6:ipv6-icmp", "::"
 	}
-	conn, err := net.ListenPacket(network, any)
+	conn, err := net.ListenPacket(network, local)
 	if err != nil {
 		return PingResult{}, fmt.Errorf("raw socket (needs CAP_NET_RAW, which processes in a sandbox have): %w", err)
 	}
 	defer conn.Close()
-	defer closeWith(ctx, conn)()
-	p := pinger{conn: conn, o: o, out: out, at: map[uint16]time.Time{}}
-	p.id = newID()
-	fmt.Fprintf(out, "PING %s (%s) %d(%d) bytes of data.\n", o.Name, o.To, o.Size, o.Size+28)
+	id := newID()
+	p := pinger{conn: conn, dst: &net.IPAddr{IP: o.To.AsSlice(), Zone: o.To.Zone()}, o: o, out: out, id: id, mine: func(got uint16) bool { return got == id }}
+	return p.run(ctx)
+}
+
+// PingOver is Ping through a socket that sets and checks the identifier itself,
+// as ping sockets and those of a userspace stack do.
+func PingOver(ctx context.Context, conn net.PacketConn, dst net.Addr, o PingOptions, out io.Writer) (PingResult, error) {
+	p := pinger{conn: conn, dst: dst, o: o, out: out, mine: func(uint16) bool { return true }}
+	return p.run(ctx)
+}
+
+// run pings and prints the summary.
+func (p *pinger) run(ctx context.Context) (PingResult, error) {
+	defer closeWith(ctx, p.conn)()
+	p.at = map[uint16]time.Time{}
+	fmt.Fprintf(p.out, "PING %s (%s) %d(%d) bytes of data.\n", p.o.Name, p.o.To, p.o.Size, p.o.Size+28)
 	start := time.Now()
 	if err := p.loop(ctx); err != nil {
 		return p.res, err
@@ -93,9 +106,11 @@ func newID() uint16 {
 
 type pinger struct {
 	conn net.PacketConn
+	dst  net.Addr
 	o    PingOptions
 	out  io.Writer
 	id   uint16
+	mine func(id uint16) bool
 	at   map[uint16]time.Time // when a request without answer was sent
 	res  PingResult
 }
@@ -107,7 +122,7 @@ func (p *pinger) loop(ctx context.Context) error {
 		b := Echo(p.o.To.Is6(), false, p.id, seq, p.o.Size)
 		p.at[seq] = time.Now()
 		delete(p.at, seq-1024) // lost: the memory is bounded
-		if _, err := p.conn.WriteTo(b, &net.IPAddr{IP: p.o.To.AsSlice(), Zone: p.o.To.Zone()}); err != nil {
+		if _, err := p.conn.WriteTo(b, p.dst); err != nil {
 			fmt.Fprintf(p.out, "icmp_seq=%d: %v\n", seq, err)
 		}
 		p.res.Sent++
@@ -121,7 +136,7 @@ func (p *pinger) loop(ctx context.Context) error {
 				return nil
 			}
 			_ = p.conn.SetReadDeadline(until)
-			n, from, err := p.conn.ReadFrom(buf)
+			n, _, err := p.conn.ReadFrom(buf)
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				break
 			}
@@ -131,24 +146,24 @@ func (p *pinger) loop(ctx context.Context) error {
 				}
 				return fmt.Errorf("receive: %w", err)
 			}
-			p.take(buf[:n], from)
+			p.take(buf[:n])
 		}
 	}
 	return nil
 }
 
 // take notes an answer to one of our requests.
-func (p *pinger) take(b []byte, from net.Addr) {
+func (p *pinger) take(b []byte) {
 	id, seq, ok := ParseEchoReply(p.o.To.Is6(), b)
 	sent, waiting := p.at[seq]
-	if !ok || id != p.id || !waiting {
+	if !ok || !p.mine(id) || !waiting {
 		return
 	}
 	delete(p.at, seq)
 	rtt := time.Since(sent)
 	p.res.Received++
 	p.res.RTTs = append(p.res.RTTs, rtt)
-	fmt.Fprintf(p.out, "%d bytes from %s: icmp_seq=%d time=%.3f ms\n", len(b), from, seq, ms(rtt))
+	fmt.Fprintf(p.out, "%d bytes from %s: icmp_seq=%d time=%.3f ms\n", len(b), p.o.To, seq, ms(rtt))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
