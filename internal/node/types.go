@@ -147,6 +147,7 @@ type ExecInfo struct {
 type FDBEntry struct {
 	Network string
 	MAC     frame.MAC
+	VLAN    uint16 // 0: untagged
 	Port    string // SANDBOX:IFNAME, or "gateway"
 	Sandbox string // name; empty for the gateway
 	Static  bool
@@ -178,7 +179,10 @@ type PortStats struct {
 	RxBytes   uint64
 	TxFrames  uint64
 	TxBytes   uint64
-	Drops     map[string]uint64 // by reason, non-zero ones only
+	RxPackets uint64            // wire frames the frames stand for
+	TxPackets uint64            //
+	Drops     map[string]uint64 // frames from the sandbox, by reason, non-zero ones only
+	TxDrops   map[string]uint64 // frames that were to go to it
 }
 
 // TraceOptions is a question to the switch: what would you do with this frame?

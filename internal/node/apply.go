@@ -1,0 +1,42 @@
+package node
+
+import (
+	"cmp"
+	"slices"
+
+	"weft/tap"
+)
+
+// publish makes the switch equal to the desired state.
+func (n *Node) publish() error { return n.path.publish(n.plan, n.device) }
+
+// plan snapshots the desired state and derives the plan from it.
+func (n *Node) plan() plan {
+	n.mu.Lock()
+	d := desired{guard: !n.cfg.NoGuard}
+	for _, nw := range n.networks {
+		d.networks = append(d.networks, nw.Network)
+	}
+	for _, b := range n.boxes {
+		for _, e := range b.sb.Endpoints {
+			if b.devices[e.IfName] != nil {
+				d.endpoints = append(d.endpoints, desiredEndpoint{Endpoint: e, sandbox: b.sb.Spec.Name})
+			}
+		}
+	}
+	n.mu.Unlock()
+	// Maps have no order; two endpoints that claim one address must have the
+	// same winner every time.
+	slices.SortFunc(d.endpoints, func(a, b desiredEndpoint) int { return cmp.Compare(a.ID, b.ID) })
+	return makePlan(d)
+}
+
+// device returns the device behind a port, nil when it is gone.
+func (n *Node) device(k portKey) *tap.Device {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if b := n.boxes[k.sandbox]; b != nil {
+		return b.devices[k.ifName]
+	}
+	return nil
+}

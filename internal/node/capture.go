@@ -1,0 +1,210 @@
+package node
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"weft/internal/capture"
+	"weft/internal/cnm"
+)
+
+// Theory of operation: captures
+//
+// A session is a ring on every port it looks at, ports added later included, and
+// one goroutine that turns the ring's records into pcapng and writes them to a
+// pipe. It ends when its reader is closed, its context ends or the node closes;
+// the goroutine then takes the ring off the ports. A slow reader fills the ring,
+// never a worker; what found it full is counted in the file's statistics block.
+
+// ringSize is what a capture may hold back, in bytes.
+const ringSize = 16 << 20
+
+type captureSession struct {
+	ring    *capture.Ring
+	point   capture.Point
+	network string // id, empty for all
+	sandbox string // id, empty for all
+	ifName  string // empty for all
+	snaplen int
+
+	mu    sync.Mutex
+	names map[uint32]string // port slot -> name of the port there now
+}
+
+// wants reports whether the session looks at a port.
+func (s *captureSession) wants(lp *livePort) bool {
+	return (s.network == "" || s.network == lp.network) && (s.sandbox == "" || s.sandbox == lp.key.sandbox) &&
+		(s.ifName == "" || s.ifName == lp.key.ifName)
+}
+
+// join puts the session's ring on a port it wants.
+func (s *captureSession) join(lp *livePort) {
+	if !s.wants(lp) {
+		return
+	}
+	s.mu.Lock()
+	s.names[lp.port.Index()] = lp.port.Name()
+	s.mu.Unlock()
+	lp.port.Capture(s.ring, s.point)
+}
+
+// addSession starts a session on all ports there are.
+func (d *dataPath) addSession(s *captureSession) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sessions[s] = struct{}{}
+	for _, lp := range d.ports {
+		s.join(lp)
+	}
+}
+
+// dropSession takes a session's ring off all ports.
+func (d *dataPath) dropSession(s *captureSession) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.sessions, s)
+	for _, lp := range d.ports {
+		lp.port.Uncapture(s.ring)
+	}
+}
+
+// Capture copies the frames o selects into a pcapng stream until it is closed or
+// ctx ends.
+func (n *Node) Capture(ctx context.Context, o CaptureOptions) (io.ReadCloser, error) {
+	s, err := n.captureSession(o)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	r, w := io.Pipe()
+	n.path.addSession(s)
+	started := n.own.spawn(func() {
+		defer context.AfterFunc(n.ctx, cancel)()
+		w.CloseWithError(s.run(ctx, w, "weft "+n.cfg.Version))
+		n.path.dropSession(s)
+		cancel()
+	})
+	if !started {
+		n.path.dropSession(s)
+		cancel()
+		return nil, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+	}
+	return &captureReader{r, cancel}, nil
+}
+
+func (n *Node) captureSession(o CaptureOptions) (*captureSession, error) {
+	s := &captureSession{point: capture.Both, snaplen: o.Snaplen, names: make(map[uint32]string)}
+	if o.Before != o.After {
+		s.point = capture.After
+		if o.Before {
+			s.point = capture.Before
+		}
+	}
+	filter, err := capture.ParseFilter(o.Filter)
+	if err != nil {
+		return nil, cnm.Errorf(cnm.Invalid, "%w", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if o.Network != "" {
+		nw, err := n.findNetworkLocked(o.Network)
+		if err != nil {
+			return nil, err
+		}
+		s.network = nw.ID
+	}
+	if o.Port != "" {
+		b, ifName, err := n.findPortLocked(o.Port)
+		if err != nil {
+			return nil, err
+		}
+		s.sandbox, s.ifName = b.sb.ID, ifName
+	}
+	s.ring = capture.NewRing(ringSize, filter, o.Snaplen)
+	return s, nil
+}
+
+// findPortLocked reads SANDBOX or SANDBOX:IFNAME.
+func (n *Node) findPortLocked(ref string) (b *box, ifName string, err error) {
+	ref, ifName, _ = strings.Cut(ref, ":")
+	b, err = n.findBoxLocked(ref)
+	return b, ifName, err
+}
+
+// run writes records until ctx ends or the reader goes.
+func (s *captureSession) run(ctx context.Context, w io.Writer, appl string) error {
+	out := capture.NewNGWriter(w, appl)
+	known := make(map[uint32]ngInterface)
+	s.describe(out, known)
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for s.ring.Wait(ctx) == nil {
+		for rec, ok := s.ring.Next(); ok; rec, ok = s.ring.Next() {
+			i, ok := known[rec.Port]
+			if !ok || i.stale(s, rec.Port) {
+				s.describe(out, known)
+				i = known[rec.Port]
+			}
+			i.frames++
+			known[rec.Port] = i
+			if err := out.Write(i.id, &rec); err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+	}
+	s.ring.Close()
+	now := time.Now().UnixNano()
+	for _, i := range known {
+		if err := out.Stats(i.id, now, i.frames, s.ring.Drops(), ""); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// An ngInterface is a port's place in the file being written.
+type ngInterface struct {
+	id     uint32
+	name   string
+	frames uint64
+}
+
+// stale reports whether another port has taken the slot.
+func (i ngInterface) stale(s *captureSession, slot uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[slot] != i.name
+}
+
+// describe adds every port not yet described to the file.
+func (s *captureSession) describe(out *capture.NGWriter, known map[uint32]ngInterface) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for slot, name := range s.names {
+		if k, ok := known[slot]; !ok || k.name != name {
+			known[slot] = ngInterface{id: out.AddInterface(name, s.snaplen), name: name}
+		}
+	}
+}
+
+// A captureReader is the reading end; closing it ends the session.
+type captureReader struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+}
+
+// Close ends the capture.
+func (r *captureReader) Close() error {
+	r.cancel()
+	return r.PipeReader.Close()
+}

@@ -1,0 +1,227 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"weft/internal/cnm"
+)
+
+// NetworkConnect puts a sandbox on a network. A running sandbox has the interface,
+// and everybody else's way to it, when this returns; of a stopped one it is noted
+// for its next start.
+func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.EndpointConfig) error {
+	b, err := n.findBox(ref)
+	if err != nil {
+		return err
+	}
+	b.op.Lock()
+	defer b.op.Unlock()
+	running, err := n.connectable(b, netRef, c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	defer cancel()
+	if running {
+		if err := n.connectLive(ctx, b, netRef, c); err != nil {
+			return startError(&b.sb, err)
+		}
+	}
+	n.mu.Lock()
+	nw, err := n.findNetworkLocked(netRef)
+	if err == nil {
+		b.sb.Spec.Networks = append(slices.Clip(slices.Clone(b.sb.Spec.Networks)), cnm.NetworkJoin{Network: nw.Name, Config: c})
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := n.save(b); err != nil {
+		return err
+	}
+	n.emitNetwork("connect", &nw.Network, b.sb.ID)
+	return nil
+}
+
+// connectable checks a connect against the desired state and reports whether the
+// sandbox runs.
+func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (running bool, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	nw, err := n.findNetworkLocked(netRef)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case b.removing:
+		return false, cnm.Errorf(cnm.Conflict, "container %s is marked for removal and cannot be connected or disconnected to the network", b.sb.Spec.Name)
+	case nw.Driver == cnm.DriverHost || b.sb.Spec.NetworkMode == cnm.NetHost:
+		return false, cnm.Errorf(cnm.Forbidden, "container cannot be disconnected from host network or connected to host network")
+	case nw.Driver == cnm.DriverNone || b.sb.Spec.NetworkMode == cnm.NetNone:
+		return false, cnm.Errorf(cnm.Forbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+	}
+	if err := cnm.ValidateEndpoint(nw.Network, c); err != nil {
+		return false, err
+	}
+	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Endpoints, nw.ID) >= 0 {
+		return false, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
+	}
+	return b.sb.State == cnm.Running, nil
+}
+
+// connectLive gives a running sandbox one more interface; what was made when it
+// fails is undone.
+func (n *Node) connectLive(ctx context.Context, b *box, netRef string, c cnm.EndpointConfig) error {
+	n.mu.Lock()
+	e, err := n.joinLocked(b, cnm.NetworkJoin{Network: netRef, Config: c})
+	p := b.pluggerLocked()
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	// The journal knows before the interface exists: see restore.
+	if err = n.save(b); err == nil {
+		err = n.attachLive(ctx, b, p, &e)
+	}
+	if err != nil {
+		n.unplug(ctx, b, p, e.NetworkID)
+		return err
+	}
+	return nil
+}
+
+func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoint) error {
+	if p == nil {
+		return errors.New("its agent is gone")
+	}
+	if err := n.plug(ctx, b, p, e.NetworkID, describe(e)); err != nil {
+		return err
+	}
+	if err := n.publish(); err != nil {
+		return err
+	}
+	return n.reroute(ctx, b)
+}
+
+// unplug takes an endpoint away from a sandbox: off the switch, out of the
+// namespace, its addresses free. It works on whatever part of it exists.
+func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) error {
+	n.mu.Lock()
+	at := indexOf(b.sb.Endpoints, network)
+	if at < 0 {
+		n.mu.Unlock()
+		return nil
+	}
+	e := b.sb.Endpoints[at]
+	dev := b.devices[e.IfName]
+	delete(b.devices, e.IfName)
+	n.mu.Unlock()
+	var errs []error
+	if dev != nil {
+		if err := n.publish(); err != nil && !errors.Is(err, errPathClosed) {
+			errs = append(errs, err)
+		}
+		dev.Close()
+		if p != nil {
+			if err := p.RemoveInterface(ctx, e.IfName); err != nil && !gone(err) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	n.mu.Lock()
+	if at = indexOf(b.sb.Endpoints, network); at >= 0 {
+		n.releaseLocked(&e)
+		b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
+	}
+	n.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// NetworkDisconnect takes a sandbox off a network, also while it runs.
+func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force bool) error {
+	b, err := n.findBox(ref)
+	if err != nil {
+		return err
+	}
+	b.op.Lock()
+	defer b.op.Unlock()
+	n.mu.Lock()
+	nw, err := n.findNetworkLocked(netRef)
+	if err != nil {
+		n.mu.Unlock()
+		return err
+	}
+	joined := slices.IndexFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
+	mode := b.sb.Spec.NetworkMode
+	live := b.sb.State == cnm.Running && indexOf(b.sb.Endpoints, nw.ID) >= 0
+	p := b.pluggerLocked()
+	n.mu.Unlock()
+	switch {
+	case nw.Driver == cnm.DriverHost && mode == cnm.NetHost:
+		return cnm.Errorf(cnm.Forbidden, "container cannot be disconnected from host network or connected to host network")
+	case joined < 0 && !live:
+		return cnm.Errorf(cnm.Conflict, "container %s is not connected to network %s", b.sb.Spec.Name, nw.Name)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	defer cancel()
+	var failed error
+	if live {
+		if failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
+			failed = n.reroute(ctx, b)
+		}
+	}
+	n.mu.Lock()
+	b.sb.Spec.Networks = slices.DeleteFunc(slices.Clone(b.sb.Spec.Networks), func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
+	n.mu.Unlock()
+	if err := n.save(b); err != nil {
+		return err
+	}
+	n.emitNetwork("disconnect", &nw.Network, b.sb.ID)
+	if force {
+		return nil
+	}
+	return failed
+}
+
+// reroute brings a running sandbox's default routes and its files in line with
+// its endpoints.
+func (n *Node) reroute(ctx context.Context, b *box) error {
+	n.mu.Lock()
+	sb := copySandbox(&b.sb)
+	a, f := b.agent, b.foreign
+	n.mu.Unlock()
+	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
+	for i, e := range n.interfaces(&sb) {
+		if i != gw4 && i != gw6 {
+			continue
+		}
+		var err error
+		switch {
+		case a != nil:
+			err = a.SetDefaultRoute(ctx, e.Name, e.Gateway4, e.Gateway6)
+		case f != nil:
+			err = f.SetDefaultRoute(ctx, e.Name, e.Gateway4, e.Gateway6)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if a == nil {
+		return nil
+	}
+	hosts, resolv := n.files(&sb)
+	return a.WriteFiles(ctx, hosts, resolv)
+}
+
+// pluggerLocked returns where b's interfaces are made, nil if nowhere.
+func (b *box) pluggerLocked() plugger {
+	switch {
+	case b.agent != nil:
+		return b.agent
+	case b.foreign != nil:
+		return b.foreign
+	}
+	return nil
+}

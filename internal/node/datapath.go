@@ -1,0 +1,291 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"weft/internal/frame"
+	"weft/tap"
+	"weft/vswitch"
+)
+
+// Theory of operation: the data path's owner
+//
+// A dataPath holds the switch, its workers and the plan that was published last.
+// publish makes the switch equal to a new plan by applying the difference, one
+// step at a time, and records each step that held, so that after a failure the
+// next publish continues from what really is. mu serialises changes; frames never
+// wait for it.
+
+// A livePort is a port of the switch with its device.
+type livePort struct {
+	key        portKey
+	network    string // id
+	plan       portPlan
+	device     *tap.Device
+	port       *vswitch.Port
+	worker     *worker
+	served     *served
+	serial     uint32 // of the port, 24 bits
+	generation uint32 // counts its workers
+	lastFrames uint64 // at the last balance
+}
+
+type dataPath struct {
+	mu      sync.Mutex
+	sw      *vswitch.Switch
+	current plan
+	domains map[string]*vswitch.Domain
+	ports   map[portKey]*livePort
+	workers []*worker
+	serial  uint32
+	closed  bool
+	// sessions are the captures under way: a new port joins those that want it.
+	sessions map[*captureSession]struct{}
+}
+
+// newDataPath makes the switch and starts its workers; failed is called from a
+// worker, once per port, when the port's device is gone.
+func newDataPath(workers int, own *owner, failed func(portKey, error)) (*dataPath, error) {
+	d := &dataPath{
+		sw:      vswitch.New(vswitch.Config{Workers: workers, Seed: rand.Uint64()}),
+		current: plan{},
+		domains: make(map[string]*vswitch.Domain),
+		ports:   make(map[portKey]*livePort),
+
+		sessions: make(map[*captureSession]struct{}),
+	}
+	for i := range workers {
+		core, err := d.sw.NewWorker()
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		w, err := newWorker(i, core, func(s *served, err error) { failed(s.live.key, err) })
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		d.workers = append(d.workers, w)
+		own.spawn(w.run)
+	}
+	return d, nil
+}
+
+// close stops the workers and waits for them. Devices are the caller's to close,
+// afterwards.
+func (d *dataPath) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.closed = true
+	for _, w := range d.workers {
+		w.halt()
+	}
+	for _, w := range d.workers {
+		<-w.ended
+		w.poller.Close()
+	}
+}
+
+var errPathClosed = errors.New("the switch is closing")
+
+// publish makes the switch equal to next. device finds the device of a port to
+// be added. Every step is tried; the errors of those that failed are joined.
+func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errPathClosed
+	}
+	// The plan is made under mu: the one published last is the newest.
+	var errs []error
+	for _, s := range difference(d.current, next()) {
+		if err := d.apply(s, device); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
+	switch s.op {
+	case removeNeighbour:
+		d.domains[s.network].Neighbours().Remove(s.addr)
+		delete(d.current[s.network].neighbours, s.addr)
+	case removePort:
+		d.removePort(s.network, s.key)
+	case removeDomain:
+		delete(d.domains, s.network)
+		delete(d.current, s.network)
+	case addDomain:
+		return d.addDomain(s)
+	case addPort:
+		return d.addPort(s, device(s.key))
+	case setNeighbour:
+		return d.setNeighbour(s.network, s.addr, s.mac)
+	}
+	return nil
+}
+
+func (d *dataPath) addDomain(s step) error {
+	dom, err := d.sw.AddDomain(vswitch.DomainConfig{Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC})
+	if err != nil {
+		return fmt.Errorf("network %s: %w", s.domain.name, err)
+	}
+	d.domains[s.network] = dom
+	made := s.domain
+	made.ports, made.neighbours = make(map[portKey]portPlan), make(map[netip.Addr]frame.MAC)
+	d.current[s.network] = made
+	return nil
+}
+
+func (d *dataPath) setNeighbour(network string, a netip.Addr, m frame.MAC) error {
+	dom := d.domains[network]
+	if dom == nil {
+		return nil // adding the domain failed and said so
+	}
+	if err := dom.Neighbours().SetStatic(a, m); err != nil {
+		return fmt.Errorf("network %s: neighbour %s: %w", dom.Name(), a, err)
+	}
+	d.current[network].neighbours[a] = m
+	return nil
+}
+
+func (d *dataPath) addPort(s step, dev *tap.Device) error {
+	dom := d.domains[s.network]
+	if dom == nil {
+		return nil
+	}
+	if dev == nil {
+		return fmt.Errorf("port %s: its device is gone", s.port.name)
+	}
+	cfg := vswitch.PortConfig{Name: s.port.name, Domain: dom, Addrs: s.port.addrs, MTU: s.port.mtu, Isolated: d.current[s.network].isolated}
+	if s.port.guard {
+		cfg.MAC = s.port.mac
+	}
+	var queues []vswitch.Queue
+	for _, q := range dev.Queues() {
+		queues = append(queues, q)
+	}
+	p, err := d.sw.AddPort(cfg, queues...)
+	if err != nil {
+		return fmt.Errorf("port %s: %w", s.port.name, err)
+	}
+	if !s.port.guard && !dom.SetStatic(0, s.port.mac, p) {
+		d.sw.RemovePort(p)
+		return fmt.Errorf("port %s: the forwarding table of network %s is full", s.port.name, dom.Name())
+	}
+	d.serial++
+	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p, serial: d.serial & 0xffffff}
+	for session := range d.sessions {
+		session.join(lp)
+	}
+	if err := d.idlest().take(lp); err != nil {
+		d.sw.RemovePort(p)
+		return fmt.Errorf("port %s: %w", s.port.name, err)
+	}
+	d.ports[s.key] = lp
+	d.current[s.network].ports[s.key] = s.port
+	return nil
+}
+
+func (d *dataPath) removePort(network string, key portKey) {
+	if lp := d.ports[key]; lp != nil {
+		lp.worker.drop(lp)
+		d.sw.RemovePort(lp.port)
+		delete(d.ports, key)
+	}
+	delete(d.current[network].ports, key)
+}
+
+// portDead reports whether the port there is now has lost its device.
+func (d *dataPath) portDead(key portKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lp := d.ports[key]
+	return lp != nil && lp.served.dead.Load()
+}
+
+// idlest returns the worker with the fewest ports.
+func (d *dataPath) idlest() *worker {
+	best := d.workers[0]
+	for _, w := range d.workers[1:] {
+		if w.count() < best.count() {
+			best = w
+		}
+	}
+	return best
+}
+
+// tick is called once a second: it moves the switch's coarse clock and balances.
+func (d *dataPath) tick(now time.Time) {
+	d.sw.Tick(uint32(now.Unix()))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.balance()
+	}
+}
+
+// balance moves one port, if that evens out the load of the last second: from the
+// busiest worker to the idlest, the port that leaves the two most alike. Load is
+// counted in frames. A port that makes all of its worker's load stays.
+func (d *dataPath) balance() {
+	load := make([]uint64, len(d.workers))
+	rate := make(map[*livePort]uint64, len(d.ports))
+	for _, lp := range d.ports {
+		f := lp.served.frames.Load()
+		// A port that moved counts from zero again.
+		if f >= lp.lastFrames {
+			rate[lp] = f - lp.lastFrames
+		}
+		lp.lastFrames = f
+		load[lp.worker.id] += rate[lp]
+	}
+	busy, idle := 0, 0
+	for i := range load {
+		if load[i] > load[busy] {
+			busy = i
+		}
+		if load[i] < load[idle] {
+			idle = i
+		}
+	}
+	lp := candidate(rate, busy, load[busy]-load[idle])
+	if lp == nil {
+		return
+	}
+	lp.worker.drop(lp)
+	lp.lastFrames = 0
+	if d.workers[idle].take(lp) != nil {
+		d.workers[busy].take(lp)
+	}
+}
+
+// Below this many frames a second nothing is worth moving, and a gap between two
+// workers smaller than a quarter of the busier one's load is left.
+const balanceFloor = 2000
+
+// candidate returns the port of worker busy whose rate comes nearest to half the
+// gap, if moving it narrows the gap clearly.
+func candidate(rate map[*livePort]uint64, busy int, gap uint64) *livePort {
+	var best *livePort
+	var bestLeft = gap - gap/4
+	for lp, r := range rate {
+		if lp.worker.id != busy || r < balanceFloor || r >= gap {
+			continue
+		}
+		left := max(gap, 2*r) - min(gap, 2*r) // the gap after the move
+		if left < bestLeft {
+			best, bestLeft = lp, left
+		}
+	}
+	return best
+}

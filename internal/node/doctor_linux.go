@@ -1,0 +1,186 @@
+package node
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"strings"
+
+	"weft/tap"
+)
+
+// hostChecks looks at what weft needs of a Linux host. Nothing is changed.
+func hostChecks() []Check {
+	report := tap.Probe()
+	checks := []Check{checkKernel(report), checkUserNamespaces(), checkAppArmor(), checkTun(report)}
+	checks = append(checks, checkOffloads(report)...)
+	return append(checks, checkSubIDs(), checkReceiveBuffer(), checkNsenter())
+}
+
+func checkKernel(r tap.Report) Check {
+	c := good("kernel", "Linux %s", r.Kernel)
+	var major, minor int
+	fmt.Sscanf(r.Kernel, "%d.%d", &major, &minor)
+	switch {
+	case major < 5 || major == 5 && minor < 4:
+		return c.fail("Linux 5.4 or later is needed")
+	case r.Bug != "":
+		return c.warn(r.Bug)
+	case major < 6 || major == 6 && minor < 2:
+		return c.warn("UDP segmentation offload needs Linux 6.2: UDP is slower here")
+	}
+	return c
+}
+
+// checkUserNamespaces reads the limits; that a namespace can really be made is
+// what the offload checks, which run inside one, show.
+func checkUserNamespaces() Check {
+	c := good("user namespaces", "allowed")
+	if n, err := strconv.Atoi(readKnob("/proc/sys/user/max_user_namespaces")); err == nil {
+		c.Found = fmt.Sprintf("at most %d", n)
+		if n == 0 {
+			return c.fail("sysctl -w user.max_user_namespaces=15000")
+		}
+	} else {
+		c.Found = "this kernel has none"
+		return c.fail("a kernel with CONFIG_USER_NS is needed")
+	}
+	if os.Geteuid() != 0 && readKnob("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+		c.Found = "for root only"
+		return c.fail("sysctl -w kernel.unprivileged_userns_clone=1")
+	}
+	return c
+}
+
+func checkAppArmor() Check {
+	switch readKnob("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") {
+	case "":
+		return good("AppArmor", "no restriction of user namespaces known to this kernel")
+	case "0":
+		return good("AppArmor", "user namespaces are not restricted")
+	}
+	c := good("AppArmor", "user namespaces of ordinary users are restricted")
+	if os.Geteuid() == 0 {
+		return c
+	}
+	if profile := readKnob("/proc/self/attr/current"); profile != "" && profile != "unconfined" {
+		c.Found += ", weft runs under profile " + profile
+		return c
+	}
+	return c.fail("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for weft with the rule userns")
+}
+
+func checkTun(r tap.Report) Check {
+	st, err := os.Stat(r.Device)
+	if err != nil {
+		return good("TUN device", "%v", err).fail("modprobe tun; inside a container, --device " + r.Device)
+	}
+	c := good("TUN device", "%s, mode %04o", r.Device, st.Mode().Perm())
+	if r.Open != "" {
+		c.Found += ": " + r.Open
+		return c.fail("chmod 0666 " + r.Device + " (as most distributions have it)")
+	}
+	return c
+}
+
+// checkOffloads tells which rungs of the ladder this host grants.
+func checkOffloads(r tap.Report) []Check {
+	if r.Best() == "" {
+		why := "nothing was tried"
+		for _, rung := range r.Rungs {
+			why = rung.Error
+		}
+		return []Check{good("TAP in a namespace", "%s", why).fail("see user namespaces, AppArmor and TUN device above")}
+	}
+	c := good("TAP offloads", "%s", rungs(r))
+	switch r.Best() {
+	case "uso":
+	case "tso":
+		c = c.warn("UDP segmentation offload needs Linux 6.2: UDP is slower here")
+	default:
+		c = c.warn("this kernel grants no segmentation offload: TCP is much slower here")
+	}
+	q := good("TAP queues", "several")
+	if r.MultiQueue != "" {
+		q = good("TAP queues", "one: %s", r.MultiQueue).warn("nothing depends on it")
+	}
+	return []Check{c, q}
+}
+
+func rungs(r tap.Report) string {
+	var out []string
+	for _, rung := range r.Rungs {
+		if rung.Error == "" {
+			out = append(out, rung.Rung)
+		} else {
+			out = append(out, rung.Rung+" (no: "+rung.Error+")")
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// checkSubIDs looks whether more ids than the user's own can be mapped.
+func checkSubIDs() Check {
+	const name = "subordinate ids"
+	if os.Geteuid() == 0 {
+		return good(name, "not needed: root")
+	}
+	const advice = "only the user's own id exists inside sandboxes; for more, install newuidmap (package uidmap) and give the user a range: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER"
+	for _, helper := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(helper); err != nil {
+			return good(name, "%s is not installed", helper).warn(advice)
+		}
+	}
+	me, err := user.Current()
+	if err != nil {
+		return good(name, "%v", err).warn(advice)
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		if !hasRange(file, me) {
+			return good(name, "%s has no range for %s", file, me.Username).warn(strings.Replace(advice, "USER", me.Username, 1))
+		}
+	}
+	return good(name, "a range is granted to %s", me.Username)
+}
+
+// hasRange reports whether a file in the form of subuid(5) names the user.
+func hasRange(file string, u *user.User) bool {
+	f, err := os.Open(file)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	for in := bufio.NewScanner(f); in.Scan(); {
+		if who, _, ok := strings.Cut(in.Text(), ":"); ok && (who == u.Username || who == u.Uid) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantReceiveBuffer is the socket buffer in bytes that a fast overlay asks for.
+const wantReceiveBuffer = 4 << 20
+
+func checkReceiveBuffer() Check {
+	n, err := strconv.Atoi(readKnob("/proc/sys/net/core/rmem_max"))
+	if err != nil {
+		// A container's own namespace does not show it.
+		return good("receive buffers", "net.core.rmem_max is not visible here")
+	}
+	c := good("receive buffers", "at most %d bytes", n)
+	if n < wantReceiveBuffer {
+		return c.warn(fmt.Sprintf("for fast overlay networks: sysctl -w net.core.rmem_max=%d", wantReceiveBuffer))
+	}
+	return c
+}
+
+func checkNsenter() Check {
+	path, err := exec.LookPath("nsenter")
+	if err != nil {
+		return good("nsenter", "not found").warn("install util-linux: without it, namespaces made by rootless podman or unshare cannot be attached")
+	}
+	return good("nsenter", "%s", path)
+}

@@ -1,0 +1,228 @@
+package node
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+
+	"weft/internal/cnm"
+	"weft/internal/sandbox"
+)
+
+// allocateAll gives a sandbox that starts its endpoints, all or none.
+func (n *Node) allocateAll(b *box) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, join := range b.sb.Spec.Networks {
+		if _, err := n.joinLocked(b, join); err != nil {
+			n.releaseAllLocked(b)
+			return err
+		}
+	}
+	return nil
+}
+
+// joinLocked gives b an endpoint on a network: addresses, MAC, interface name.
+func (n *Node) joinLocked(b *box, join cnm.NetworkJoin) (cnm.Endpoint, error) {
+	nw, err := n.findNetworkLocked(join.Network)
+	if err == nil && nw.going {
+		err = cnm.Errorf(cnm.NotFound, "network %s not found", join.Network)
+	}
+	if err == nil {
+		err = cnm.ValidateEndpoint(nw.Network, join.Config)
+	}
+	if err != nil {
+		return cnm.Endpoint{}, err
+	}
+	if indexOf(b.sb.Endpoints, nw.ID) >= 0 {
+		return cnm.Endpoint{}, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
+	}
+	e := cnm.Endpoint{
+		ID: cnm.NewID(), NetworkID: nw.ID, Network: nw.Name, SandboxID: b.sb.ID, Config: join.Config, MTU: nw.options.MTU,
+		DNSNames: cnm.DNSNames(b.sb.Spec, b.sb.ID, join.Config),
+	}
+	if e.IfName, err = ifName(&b.sb, nw, join.Config); err != nil {
+		return cnm.Endpoint{}, err
+	}
+	if err := n.addressLocked(nw, &e); err != nil {
+		return cnm.Endpoint{}, err
+	}
+	e.Gateway4, e.Gateway6 = gateways(nw)
+	if err := n.macLocked(&e); err != nil {
+		n.releaseLocked(&e)
+		return cnm.Endpoint{}, err
+	}
+	b.sb.Endpoints = append(b.sb.Endpoints[:len(b.sb.Endpoints):len(b.sb.Endpoints)], e)
+	return e, nil
+}
+
+// ifName is the name the user fixed, or the first free one in join order.
+func ifName(sb *cnm.Sandbox, nw *network, c cnm.EndpointConfig) (string, error) {
+	var used []string
+	for _, e := range sb.Endpoints {
+		used = append(used, e.IfName)
+	}
+	name := c.DriverOpts[cnm.OptIfName]
+	if name == "" {
+		return cnm.NextIfName(nw.options.IfPrefix, used), nil
+	}
+	for _, u := range used {
+		if u == name {
+			return "", cnm.Errorf(cnm.Conflict, "interface name %q is already in use by another network of container %s", name, sb.Spec.Name)
+		}
+	}
+	return name, nil
+}
+
+// macLocked gives e the MAC asked for or one derived from its address, and
+// refuses one that another endpoint of the network has.
+func (n *Node) macLocked(e *cnm.Endpoint) error {
+	e.MAC = e.Config.MAC
+	if e.MAC.IsZero() {
+		switch {
+		case e.IPv4.IsValid():
+			e.MAC = deriveMAC(e.IPv4.Addr())
+		case e.IPv6.IsValid():
+			e.MAC = deriveMAC(e.IPv6.Addr())
+		default:
+			e.MAC = cnm.RandomMAC()
+		}
+	}
+	if nw := n.networks[e.NetworkID]; nw != nil && e.MAC == gatewayMAC(&nw.Network) {
+		return cnm.Errorf(cnm.Conflict, "MAC address %s is the gateway's on network %s", e.MAC, e.Network)
+	}
+	for _, b := range n.boxes {
+		for _, o := range b.sb.Endpoints {
+			if o.NetworkID == e.NetworkID && o.MAC == e.MAC && o.ID != e.ID {
+				return cnm.Errorf(cnm.Conflict, "MAC address %s is already in use by container %s on network %s", e.MAC, b.sb.Spec.Name, e.Network)
+			}
+		}
+	}
+	return nil
+}
+
+// gateways are the addresses endpoints of nw route by; an internal network, and
+// one whose gateway is isolated, offers none.
+func gateways(nw *network) (gw4, gw6 netip.Addr) {
+	if nw.Internal {
+		return
+	}
+	for _, p := range nw.IPAM.Config {
+		switch {
+		case p.Gateway.Is4() && nw.options.Mode4 != cnm.ModeIsolated:
+			gw4 = p.Gateway
+		case p.Gateway.Is6() && nw.options.Mode6 != cnm.ModeIsolated:
+			gw6 = p.Gateway
+		}
+	}
+	return gw4, gw6
+}
+
+// releaseAllLocked gives back everything b's endpoints hold.
+func (n *Node) releaseAllLocked(b *box) {
+	for i := range b.sb.Endpoints {
+		n.releaseLocked(&b.sb.Endpoints[i])
+	}
+	b.sb.Endpoints = nil
+}
+
+// indexOf returns which of eps is on a network, or -1.
+func indexOf(eps []cnm.Endpoint, network string) int {
+	for i := range eps {
+		if eps[i].NetworkID == network {
+			return i
+		}
+	}
+	return -1
+}
+
+// interfaces describes a sandbox's interfaces for its agent, in endpoint order,
+// with the default routes on the endpoints chosen for them.
+func (n *Node) interfaces(sb *cnm.Sandbox) []sandbox.Interface {
+	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
+	out := make([]sandbox.Interface, len(sb.Endpoints))
+	for i := range sb.Endpoints {
+		out[i] = describe(&sb.Endpoints[i])
+		if i == gw4 {
+			out[i].Gateway4 = sb.Endpoints[i].Gateway4
+		}
+		if i == gw6 {
+			out[i].Gateway6 = sb.Endpoints[i].Gateway6
+		}
+	}
+	return out
+}
+
+// describe is an endpoint's interface without default routes.
+func describe(e *cnm.Endpoint) sandbox.Interface {
+	i := sandbox.Interface{Name: e.IfName, MAC: e.MAC, MTU: e.MTU}
+	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+		if p.IsValid() {
+			i.Addrs = append(i.Addrs, p)
+		}
+	}
+	for _, a := range e.Config.LinkLocal {
+		bits := 64
+		if a.Is4() {
+			bits = 16
+		}
+		i.Addrs = append(i.Addrs, netip.PrefixFrom(a, bits))
+	}
+	return i
+}
+
+// files returns a sandbox's /etc/hosts and /etc/resolv.conf.
+func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
+	ipv6 := false
+	for _, e := range sb.Endpoints {
+		ipv6 = ipv6 || e.IPv6.IsValid()
+	}
+	hosts = cnm.HostsFile{
+		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Endpoints: sb.Endpoints, Extra: sb.Spec.ExtraHosts,
+		HostGateway: n.hostGateway(),
+	}.Bytes()
+	host := cnm.ParseResolvConf(hostResolvConf()).Override(sb.Spec)
+	if sb.Spec.NetworkMode == cnm.NetHost {
+		ipv6 = true
+	}
+	return hosts, host.Plain(ipv6)
+}
+
+// hostGateway is what host-gateway in an extra host stands for: the default
+// network's gateway.
+func (n *Node) hostGateway() netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if nw, err := n.findNetworkLocked(cnm.NetBridge); err == nil {
+		for _, p := range nw.IPAM.Config {
+			if p.Gateway.Is4() {
+				return p.Gateway
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// The host's resolver configuration, and where systemd-resolved keeps the one
+// behind its stub on the loopback.
+const (
+	hostResolv       = "/etc/resolv.conf"
+	hostResolvBehind = "/run/systemd/resolve/resolv.conf"
+)
+
+// hostResolvConf returns the host's resolv.conf with servers that are not on its
+// loopback, if there is one. It may be empty.
+func hostResolvConf() []byte {
+	b, _ := os.ReadFile(hostResolv)
+	for _, a := range cnm.ParseResolvConf(b).Servers {
+		if !a.IsLoopback() {
+			return b
+		}
+	}
+	if strings.Contains(string(b), "127.0.0.53") {
+		if behind, err := os.ReadFile(hostResolvBehind); err == nil {
+			return behind
+		}
+	}
+	return b
+}

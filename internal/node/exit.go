@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"weft/internal/cnm"
+	"weft/internal/sandbox"
+	"weft/tap"
+)
+
+// watch waits for the end of a sandbox and does what follows from it.
+func (n *Node) watch(b *box, a *sandbox.Agent) {
+	st, err := a.Wait(n.ctx)
+	if n.own.stopping() {
+		return // the daemon ends, the sandbox does not
+	}
+	b.op.Lock()
+	defer b.op.Unlock()
+	n.mu.Lock()
+	current := b.agent == a
+	n.mu.Unlock()
+	if !current {
+		return
+	}
+	if err != nil {
+		// Whatever went wrong, nothing of it may go on unseen.
+		a.Kill(n.ctx)
+	}
+	n.exited(b, st, err)
+}
+
+// exited turns a running sandbox into an exited one. The caller holds b.op.
+func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
+	n.mu.Lock()
+	before := copySandbox(&b.sb)
+	n.mu.Unlock()
+	n.dismantle(n.ctx, b)
+	if before.Spec.Foreign == nil && cause != nil {
+		// An agent that was killed left no status, and with it its processes
+		// were killed: that reads as 137.
+		st.Code, st.Signal = 137, sigKill
+	}
+	if st.Finished.IsZero() {
+		st.Finished = n.now()
+	}
+	n.mu.Lock()
+	b.sb.State, b.sb.ExitCode, b.sb.Finished = cnm.Exited, st.Code, st.Finished
+	if cause != nil {
+		b.sb.Error = cause.Error()
+	}
+	if !st.Started.IsZero() {
+		b.sb.Started = st.Started
+	}
+	sb := copySandbox(&b.sb)
+	next := b.next
+	b.next = newOutcome()
+	n.mu.Unlock()
+	if err := n.save(b); err != nil {
+		n.log.Error("journal", "sandbox", sb.Spec.Name, "error", err)
+	}
+	n.emitSandbox("die", &sb, "exitCode", itoa(st.Code), "execDuration", itoa(int(sb.Finished.Sub(sb.Started)/time.Second)))
+	n.emitJoined("disconnect", &before)
+	next.tell(st.Code)
+	if sb.Spec.AutoRemove {
+		if err := n.removeLocked(b); err != nil {
+			n.log.Error("remove after exit", "sandbox", sb.Spec.Name, "error", err)
+		}
+	}
+}
+
+// dismantle takes a sandbox's interfaces off the switch, closes their devices,
+// releases its addresses, ends its agent and removes its runtime directory. It
+// works on whatever part of that exists. The caller holds b.op.
+func (n *Node) dismantle(ctx context.Context, b *box) {
+	n.mu.Lock()
+	devices, agent, foreign, dir := b.devices, b.agent, b.foreign, b.runDir
+	b.devices = make(map[string]*tap.Device)
+	name := b.sb.Spec.Name
+	n.mu.Unlock()
+	if len(devices) > 0 {
+		if err := n.publish(); err != nil && !errors.Is(err, errPathClosed) {
+			n.log.Error("publish after an exit", "sandbox", name, "error", err)
+		}
+	}
+	if foreign != nil {
+		n.leaveForeign(ctx, foreign, devices)
+	}
+	for _, d := range devices {
+		d.Close()
+	}
+	if agent != nil {
+		// Of an agent that has reported its status this is the end it is
+		// about to come to by itself.
+		agent.Close()
+	}
+	n.mu.Lock()
+	n.releaseAllLocked(b)
+	b.agent, b.foreign, b.runDir = nil, nil, ""
+	b.sb.PID, b.sb.NetNS = 0, ""
+	n.mu.Unlock()
+	if dir != "" {
+		if err := sandbox.Remove(dir); err != nil {
+			n.log.Warn("remove runtime directory", "sandbox", name, "error", err)
+		}
+	}
+}
+
+// emitJoined publishes a network event for every endpoint of sb.
+func (n *Node) emitJoined(action string, sb *cnm.Sandbox) {
+	for _, e := range sb.Endpoints {
+		n.mu.Lock()
+		nw := n.networks[e.NetworkID]
+		n.mu.Unlock()
+		if nw != nil {
+			n.emitNetwork(action, &nw.Network, sb.ID)
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"weft/internal/cnm"
+	"weft/internal/sandbox"
+	"weft/tap"
+)
+
+// AttachForeign joins a namespace made by somebody else to networks: it becomes a
+// sandbox without a process, which runs until it is detached or the namespace
+// vanishes.
+func (n *Node) AttachForeign(ctx context.Context, spec cnm.SandboxSpec) (string, error) {
+	if spec.Foreign == nil {
+		return "", cnm.Errorf(cnm.Invalid, "invalid namespace: exactly one of --pid and --netns is needed")
+	}
+	b, err := n.addBox(spec)
+	if err != nil {
+		return "", err
+	}
+	b.op.Lock()
+	defer b.op.Unlock()
+	if err := n.start(ctx, b); err != nil {
+		// A failed start with AutoRemove has removed it already.
+		n.removeLocked(b)
+		return "", err
+	}
+	return b.sb.ID, nil
+}
+
+// enterForeign is what launching is to a sandbox of weft's own.
+func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error {
+	f, err := n.openForeign(ctx, sb)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	b.foreign = f
+	n.mu.Unlock()
+	for i, e := range n.interfaces(sb) {
+		if err := n.plug(ctx, b, f, sb.Endpoints[i].NetworkID, e); err != nil {
+			return err
+		}
+	}
+	if err := n.publish(); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	b.sb.State, b.sb.NetNS, b.sb.PID = cnm.Running, f.NetNS(), sb.Spec.Foreign.PID
+	b.sb.Started, b.sb.Error = n.now(), ""
+	n.mu.Unlock()
+	return nil
+}
+
+func (n *Node) openForeign(ctx context.Context, sb *cnm.Sandbox) (*sandbox.ForeignNS, error) {
+	return sandbox.OpenForeign(ctx, sandbox.ForeignConfig{PID: sb.Spec.Foreign.PID, NetNS: sb.Spec.Foreign.NetNS, Exe: n.cfg.Exe})
+}
+
+// leaveForeign removes weft's interfaces from a namespace, if it is still there.
+func (n *Node) leaveForeign(ctx context.Context, f *sandbox.ForeignNS, devices map[string]*tap.Device) {
+	for _, name := range slices.Sorted(maps.Keys(devices)) {
+		if err := f.RemoveInterface(ctx, name); err != nil && !errors.Is(err, sandbox.ErrGone) {
+			n.log.Warn("remove an interface from a namespace", "namespace", f.NetNS(), "interface", name, "error", err)
+		}
+	}
+	f.Close()
+}
+
+// Detach takes a foreign namespace off all its networks and forgets it.
+func (n *Node) Detach(_ context.Context, ref string) error {
+	b, err := n.findBox(ref)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	foreign, name := b.sb.Spec.Foreign != nil, b.sb.Spec.Name
+	n.mu.Unlock()
+	if !foreign {
+		return cnm.Errorf(cnm.Invalid, "%s is a sandbox of weft's own: stop and remove it, or disconnect it from its networks", name)
+	}
+	return n.detach(b)
+}
+
+func (n *Node) detach(b *box) error {
+	b.op.Lock()
+	defer b.op.Unlock()
+	n.mu.Lock()
+	running := b.sb.State == cnm.Running
+	n.mu.Unlock()
+	if running {
+		n.exited(b, sandbox.ExitStatus{}, nil)
+	}
+	return n.removeLocked(b)
+}
+
+// checkForeign finds namespaces that vanished; the keeper calls it. A TAP's
+// descriptor keeps a namespace alive, so it is asked for, not waited for.
+func (n *Node) checkForeign() {
+	n.mu.Lock()
+	var boxes []*box
+	for _, b := range n.boxes {
+		if b.foreign != nil {
+			boxes = append(boxes, b)
+		}
+	}
+	n.mu.Unlock()
+	for _, b := range boxes {
+		n.checkOne(b)
+	}
+}
+
+func (n *Node) checkOne(b *box) {
+	if !b.op.TryLock() {
+		return // something is being done to it; next time
+	}
+	defer b.op.Unlock()
+	n.mu.Lock()
+	f := b.foreign
+	n.mu.Unlock()
+	if f == nil {
+		return
+	}
+	if err := f.Check(n.ctx); errors.Is(err, sandbox.ErrGone) {
+		n.exited(b, sandbox.ExitStatus{}, err)
+	}
+}
+
+// buryPort looks after a port whose device is gone while its sandbox is not: the
+// interface was deleted from inside. The endpoint goes with it. It reports false
+// when something is being done to the sandbox and it has to be called again.
+func (n *Node) buryPort(key portKey) bool {
+	n.mu.Lock()
+	b := n.boxes[key.sandbox]
+	n.mu.Unlock()
+	if b == nil {
+		return true
+	}
+	if !b.op.TryLock() {
+		return false
+	}
+	defer b.op.Unlock()
+	n.mu.Lock()
+	network := ""
+	for _, e := range b.sb.Endpoints {
+		if e.IfName == key.ifName && b.devices[key.ifName] != nil {
+			network = e.NetworkID
+		}
+	}
+	f, name := b.foreign, b.sb.Spec.Name
+	n.mu.Unlock()
+	if network == "" || !n.path.portDead(key) {
+		return true // it has gone, or another took its name
+	}
+	if f != nil && errors.Is(f.Check(n.ctx), sandbox.ErrGone) {
+		n.exited(b, sandbox.ExitStatus{}, sandbox.ErrGone)
+		return true
+	}
+	n.log.Warn("an interface was deleted from inside", "sandbox", name, "interface", key.ifName)
+	n.unplug(n.ctx, b, nil, network)
+	if err := n.save(b); err != nil {
+		n.log.Error("journal", "sandbox", name, "error", err)
+	}
+	return true
+}
+
+// restoreForeign opens the interfaces of a foreign namespace again.
+func (n *Node) restoreForeign(ctx context.Context, b *box) error {
+	n.mu.Lock()
+	sb := copySandbox(&b.sb)
+	n.mu.Unlock()
+	f, err := n.openForeign(ctx, &sb)
+	if err != nil {
+		return err
+	}
+	devices := make(map[string]*tap.Device)
+	for _, i := range n.interfaces(&sb) {
+		d, err := f.Reopen(ctx, i)
+		if err != nil {
+			for _, d := range devices {
+				d.Close()
+			}
+			f.Close()
+			return err
+		}
+		devices[i.Name] = d
+	}
+	n.mu.Lock()
+	b.foreign, b.devices = f, devices
+	b.sb.State = cnm.Running
+	n.mu.Unlock()
+	return nil
+}

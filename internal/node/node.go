@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"weft/internal/cnm"
+	"weft/internal/ipam"
+)
+
+// Theory of operation: the node and its locks
+//
+// Four locks, always taken in this order:
+//
+//	network.op  one per network name space: creating and removing networks
+//	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
+//	path.mu     publishing a plan
+//	Node.mu     the desired state; held for map work only, never over I/O
+//
+// A change goes: take the op lock, check and change the desired state under mu,
+// do the slow work, publish, write the journal. Stopping a sandbox only signals;
+// what an exit means (endpoints released, devices closed, state Exited) is done
+// in one place, by the goroutine that waits for the agent, under box.op.
+//
+// Goroutines: the workers, the keeper (ticks the switch, looks after ports whose
+// device is gone and foreign namespaces that vanished), one watcher per running
+// sandbox, and one per open stream of events or capture. All hang on own.
+
+// A Node is one daemon's core.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	id      string
+	started time.Time
+	journal *journal
+	own     *owner
+	ctx     context.Context // ends with the node
+	cancel  context.CancelFunc
+	events  *eventLog
+	path    *dataPath
+	dead    chan portKey // ports whose device is gone, for the keeper
+
+	netOp sync.Mutex
+	mu    sync.Mutex
+	// Guarded by mu:
+	ipam     *ipam.Allocator
+	networks map[string]*network
+	boxes    map[string]*box
+	execs    map[string]*execution
+	lastExec uint64
+}
+
+// A network is a network of the desired state. Guarded by Node.mu.
+type network struct {
+	cnm.Network
+	options cnm.BridgeOptions
+	pools   []*ipam.Pool // in the order of IPAM.Config
+	going   bool         // being removed: nobody may join
+}
+
+// Open starts a node on the state in c.DataDir: workers run, networks are back,
+// sandboxes that live are connected again.
+func Open(ctx context.Context, c Config) (*Node, error) {
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	j, contents, err := openJournal(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
+		events: newEventLog(c.MaxEvents), dead: make(chan portKey, 64),
+		networks: make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	if err := n.begin(ctx, contents); err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// begin does what Open cannot do without a node to close on failure.
+func (n *Node) begin(ctx context.Context, contents *journalContents) error {
+	if err := os.MkdirAll(n.cfg.RunDir, 0o700); err != nil {
+		return fmt.Errorf("runtime directory: %w", err)
+	}
+	var err error
+	if n.ipam, err = n.newAllocator(); err != nil {
+		return err
+	}
+	n.path, err = newDataPath(n.cfg.Workers, n.own, n.portDied)
+	if err != nil {
+		return err
+	}
+	if err := n.restoreNetworks(contents.networks); err != nil {
+		return err
+	}
+	if err := n.restoreSandboxes(ctx, contents.sandboxes); err != nil {
+		return err
+	}
+	if err := n.predefine(); err != nil {
+		return err
+	}
+	n.own.spawn(n.keep)
+	return nil
+}
+
+// complete fills in defaults.
+func (c *Config) complete() error {
+	if c.DataDir == "" || c.RunDir == "" {
+		return errors.New("node: a data directory and a runtime directory are needed")
+	}
+	var err error
+	if c.DataDir, err = filepath.Abs(c.DataDir); err != nil {
+		return err
+	}
+	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil {
+		return err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Workers <= 0 {
+		c.Workers = max(2, runtime.NumCPU())
+	}
+	return nil
+}
+
+// Close ends the data path and disconnects from every sandbox. Sandboxes and
+// networks live on; the next Open finds them.
+func (n *Node) Close() error {
+	n.own.shut()
+	n.cancel()
+	n.events.close()
+	if n.path != nil {
+		n.path.close()
+	}
+	n.closeStreams()
+	n.own.wait()
+	n.disconnect()
+	return n.journal.close()
+}
+
+// now is the time stamped on objects and events.
+func (n *Node) now() time.Time { return time.Now() }
+
+// keep is the keeper's goroutine.
+func (n *Node) keep() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	n.path.tick(n.now())
+	late := make(map[portKey]struct{}) // dead ports whose sandbox was busy
+	for {
+		select {
+		case now := <-t.C:
+			n.path.tick(now)
+			n.checkForeign()
+			for key := range late {
+				if n.buryPort(key) {
+					delete(late, key)
+				}
+			}
+		case key := <-n.dead:
+			if !n.buryPort(key) {
+				late[key] = struct{}{}
+			}
+		case <-n.own.stop:
+			return
+		}
+	}
+}
+
+// portDied is called by a worker. The keeper does the rest; should it be far
+// behind, the namespace's own end is noticed by the sandbox's watcher anyway.
+func (n *Node) portDied(key portKey, err error) {
+	select {
+	case n.dead <- key:
+	default:
+	}
+}

@@ -1,0 +1,247 @@
+package node
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"weft/internal/cnm"
+	"weft/internal/frame"
+)
+
+// Theory of operation: plan and difference
+//
+// A plan is what the switch should hold, derived from the desired state alone:
+// one domain per network, in it one port per attached endpoint, one static
+// neighbour per address and one static FDB entry per MAC. makePlan reads no
+// clock, no switch and no device, so a table test covers it. difference compares
+// the plan that was published last with a new one and lists the steps between
+// them, in an order in which each step finds what it needs: ports leave before
+// their domain, neighbours before the port that answers for them goes, domains
+// come before their ports.
+
+// A portKey names one interface of one sandbox.
+type portKey struct {
+	sandbox string // id
+	ifName  string
+}
+
+// desired is the state a plan is made from.
+type desired struct {
+	networks  []cnm.Network
+	endpoints []desiredEndpoint
+	guard     bool
+}
+
+// A desiredEndpoint is an endpoint whose interface exists.
+type desiredEndpoint struct {
+	cnm.Endpoint
+	sandbox string // name
+}
+
+type plan map[string]domainPlan // by network id
+
+type domainPlan struct {
+	name       string
+	gateways   []netip.Addr
+	gatewayMAC frame.MAC
+	isolated   bool // ports do not talk to each other
+	ports      map[portKey]portPlan
+	neighbours map[netip.Addr]frame.MAC
+}
+
+type portPlan struct {
+	name  string // SANDBOX:IFNAME when the port was made; a label, not compared
+	mac   frame.MAC
+	addrs []netip.Addr // the only sources the guard lets through
+	mtu   int
+	guard bool
+}
+
+// gatewayAddrs are the addresses the switch itself answers for on nw: not those
+// the user keeps for a machine of his own.
+func gatewayAddrs(nw *cnm.Network, o cnm.BridgeOptions) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range nw.IPAM.Config {
+		switch {
+		case !p.Gateway.IsValid():
+		case p.Gateway.Is4() && (o.InhibitIPv4 || o.Mode4 == cnm.ModeIsolated):
+		case p.Gateway.Is6() && o.Mode6 == cnm.ModeIsolated:
+		default:
+			out = append(out, p.Gateway)
+		}
+	}
+	return out
+}
+
+// gatewayMAC derives the gateway's MAC from its IPv4 address, or from its IPv6
+// address where that is all there is.
+func gatewayMAC(nw *cnm.Network) frame.MAC {
+	var six netip.Addr
+	for _, p := range nw.IPAM.Config {
+		if p.Gateway.Is4() {
+			return deriveMAC(p.Gateway)
+		}
+		if p.Gateway.IsValid() && !six.IsValid() {
+			six = p.Gateway
+		}
+	}
+	if six.IsValid() {
+		return deriveMAC(six)
+	}
+	return frame.MAC{}
+}
+
+// makePlan derives the plan from the desired state.
+func makePlan(d desired) plan {
+	p := make(plan, len(d.networks))
+	for i := range d.networks {
+		nw := &d.networks[i]
+		if !hasDomain(nw) {
+			continue
+		}
+		// The options were read and checked when the network was made.
+		o, _ := cnm.ParseBridgeOptions(nw.Options)
+		dom := domainPlan{
+			name:       nw.Name,
+			gateways:   gatewayAddrs(nw, o),
+			gatewayMAC: gatewayMAC(nw),
+			isolated:   !o.ICC,
+			ports:      make(map[portKey]portPlan),
+			neighbours: make(map[netip.Addr]frame.MAC),
+		}
+		for _, g := range dom.gateways {
+			dom.neighbours[g] = dom.gatewayMAC
+		}
+		p[nw.ID] = dom
+	}
+	for i := range d.endpoints {
+		e := &d.endpoints[i]
+		if dom, ok := p[e.NetworkID]; ok {
+			dom.add(e, d.guard)
+		}
+	}
+	return p
+}
+
+// hasDomain reports whether nw is switched here: host and none are not, and a
+// config-only network is only a template.
+func hasDomain(nw *cnm.Network) bool { return nw.Driver == cnm.DriverBridge && !nw.ConfigOnly }
+
+func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
+	var addrs []netip.Addr
+	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+		if p.IsValid() {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	addrs = append(addrs, e.Config.LinkLocal...)
+	if e.IPv6.IsValid() {
+		addrs = append(addrs, linkLocal(e.MAC))
+	}
+	dom.ports[portKey{e.SandboxID, e.IfName}] = portPlan{
+		name: e.sandbox + ":" + e.IfName, mac: e.MAC, addrs: addrs, mtu: e.MTU, guard: guard,
+	}
+	for _, a := range addrs {
+		dom.neighbours[a] = e.MAC
+	}
+}
+
+// A step is one change to the switch.
+type step struct {
+	op      stepOp
+	network string
+	domain  domainPlan // addDomain
+	key     portKey    // addPort, removePort
+	port    portPlan   // addPort
+	addr    netip.Addr // setNeighbour, removeNeighbour
+	mac     frame.MAC  // setNeighbour
+}
+
+type stepOp uint8
+
+// The operations, in the order a difference lists them.
+const (
+	removeNeighbour stepOp = iota
+	removePort
+	removeDomain
+	addDomain
+	addPort
+	setNeighbour
+)
+
+func (op stepOp) String() string {
+	return [...]string{"remove-neighbour", "remove-port", "remove-domain", "add-domain", "add-port", "set-neighbour"}[op]
+}
+
+// difference lists the steps that lead from old to next. What a port or a domain
+// is cannot be changed in place: a changed one is removed and added.
+func difference(old, next plan) []step {
+	var steps []step
+	for id, was := range old {
+		is, ok := next[id]
+		if !ok || !was.sameDomain(is) {
+			for k := range was.ports {
+				steps = append(steps, step{op: removePort, network: id, key: k})
+			}
+			steps = append(steps, step{op: removeDomain, network: id})
+			continue
+		}
+		steps = was.leaving(steps, id, is)
+	}
+	for id, is := range next {
+		was, ok := old[id]
+		if !ok || !was.sameDomain(is) {
+			steps = append(steps, step{op: addDomain, network: id, domain: is})
+			was = domainPlan{}
+		}
+		steps = was.coming(steps, id, is)
+	}
+	slices.SortFunc(steps, compareSteps)
+	return steps
+}
+
+func (was domainPlan) sameDomain(is domainPlan) bool {
+	return was.name == is.name && was.gatewayMAC == is.gatewayMAC && was.isolated == is.isolated && slices.Equal(was.gateways, is.gateways)
+}
+
+// leaving lists what is in was and no longer in is.
+func (was domainPlan) leaving(steps []step, id string, is domainPlan) []step {
+	for a := range was.neighbours {
+		if _, ok := is.neighbours[a]; !ok {
+			steps = append(steps, step{op: removeNeighbour, network: id, addr: a})
+		}
+	}
+	for k, p := range was.ports {
+		if q, ok := is.ports[k]; !ok || !p.equal(q) {
+			steps = append(steps, step{op: removePort, network: id, key: k})
+		}
+	}
+	return steps
+}
+
+// coming lists what is in is and was not in was.
+func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
+	for k, p := range is.ports {
+		if q, ok := was.ports[k]; !ok || !p.equal(q) {
+			steps = append(steps, step{op: addPort, network: id, key: k, port: p})
+		}
+	}
+	for a, m := range is.neighbours {
+		if old, ok := was.neighbours[a]; !ok || old != m {
+			steps = append(steps, step{op: setNeighbour, network: id, addr: a, mac: m})
+		}
+	}
+	return steps
+}
+
+func (p portPlan) equal(q portPlan) bool {
+	return p.mac == q.mac && p.mtu == q.mtu && p.guard == q.guard && slices.Equal(p.addrs, q.addrs)
+}
+
+// compareSteps orders by operation, then by object, so that a difference is the
+// same every time.
+func compareSteps(a, b step) int {
+	return cmp.Or(cmp.Compare(a.op, b.op), cmp.Compare(a.network, b.network), cmp.Compare(a.key.sandbox, b.key.sandbox),
+		cmp.Compare(a.key.ifName, b.key.ifName), a.addr.Compare(b.addr))
+}

@@ -1,0 +1,182 @@
+package node
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"weft/tap"
+	"weft/vswitch"
+)
+
+// Theory of operation: workers
+//
+// A worker is one goroutine with one epoll set and one vswitch.Worker, and with
+// them all the buffers. It serves the ports given to it: it waits, and gives
+// each port that has frames up to fairTurns turns before the next.
+//
+// The goroutine never takes a lock. Its ports stand in a table that the control
+// side replaces as a whole (copy on write); a token is the port's place in it and
+// the place's generation, so an event that was reported for a port since removed
+// finds nobody. After a change the control side calls settle, which returns when
+// the worker has begun a new round: from then on it cannot hold a port of the
+// old table. The order of removal is therefore
+//
+//	poller.Remove, table without the port, settle, sw.RemovePort, Device.Close
+//
+// A port whose device is gone (ErrClosed, ErrGone) leaves the epoll set at
+// once, for it would be reported for ever, and is flagged; the node's keeper
+// looks after it.
+
+const (
+	maxReady  = 256
+	fairTurns = 4
+)
+
+// A worker is described above. Fields below the line are the goroutine's own.
+type worker struct {
+	id     int
+	poller *tap.Poller
+	core   *vswitch.Worker
+	ports  atomic.Pointer[[]*served]
+	meet   atomic.Pointer[chan struct{}] // settle waits on it
+	stop   atomic.Bool
+	ended  chan struct{}
+	failed func(*served, error) // called once per port that died
+	// ----
+	ready [maxReady]uint64
+}
+
+// A served is a port in the care of a worker.
+type served struct {
+	live   *livePort
+	fd     int
+	token  uint64
+	frames atomic.Uint64 // read so far
+	dead   atomic.Bool
+}
+
+func newWorker(id int, core *vswitch.Worker, failed func(*served, error)) (*worker, error) {
+	p, err := tap.NewPoller()
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{id: id, poller: p, core: core, failed: failed, ended: make(chan struct{})}
+	w.ports.Store(new([]*served))
+	return w, nil
+}
+
+// run is the goroutine. It returns after halt.
+func (w *worker) run() {
+	defer close(w.ended)
+	for !w.stop.Load() {
+		if c := w.meet.Load(); c != nil && w.meet.CompareAndSwap(c, nil) {
+			close(*c)
+		}
+		n, err := w.poller.Wait(w.ready[:], -1)
+		if err != nil {
+			return // closed under us: nothing is left to serve
+		}
+		ports := *w.ports.Load()
+		for _, token := range w.ready[:n] {
+			if at := int(uint32(token)); at < len(ports) {
+				if s := ports[at]; s != nil && s.token == token {
+					w.serve(s)
+				}
+			}
+		}
+	}
+}
+
+// serve gives one port its share.
+func (w *worker) serve(s *served) {
+	for range fairTurns {
+		n, err := w.core.Turn(s.live.port)
+		if n > 0 {
+			s.frames.Add(uint64(n))
+		}
+		if err != nil {
+			w.bury(s, err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+func (w *worker) bury(s *served, err error) {
+	if s.dead.CompareAndSwap(false, true) {
+		w.poller.Remove(s.fd)
+		w.failed(s, err)
+	}
+}
+
+// take gives the worker a port. The caller serialises take and drop.
+func (w *worker) take(lp *livePort) error {
+	old := *w.ports.Load()
+	at := len(old)
+	for i, s := range old {
+		if s == nil {
+			at = i
+			break
+		}
+	}
+	lp.generation++
+	s := &served{live: lp, fd: lp.device.Queues()[0].FD(), token: uint64(lp.serial<<8|lp.generation&0xff)<<32 | uint64(at)}
+	next := make([]*served, max(len(old), at+1))
+	copy(next, old)
+	next[at] = s
+	w.ports.Store(&next)
+	if err := w.poller.Add(s.fd, s.token); err != nil {
+		next := append([]*served(nil), next...)
+		next[at] = nil
+		w.ports.Store(&next)
+		return fmt.Errorf("worker %d: %w", w.id, err)
+	}
+	lp.worker, lp.served = w, s
+	return nil
+}
+
+// drop takes a port away. When it returns, the goroutine does not hold it.
+func (w *worker) drop(lp *livePort) {
+	s := lp.served
+	if s.dead.CompareAndSwap(false, true) {
+		w.poller.Remove(s.fd)
+	}
+	old := *w.ports.Load()
+	next := append([]*served(nil), old...)
+	next[uint32(s.token)] = nil
+	for len(next) > 0 && next[len(next)-1] == nil {
+		next = next[:len(next)-1]
+	}
+	w.ports.Store(&next)
+	lp.worker, lp.served = nil, nil
+	w.settle()
+}
+
+// settle returns when the goroutine has begun a new round, or has ended.
+func (w *worker) settle() {
+	c := make(chan struct{})
+	w.meet.Store(&c)
+	w.poller.Wake()
+	select {
+	case <-c:
+	case <-w.ended:
+	}
+}
+
+// count returns the number of ports.
+func (w *worker) count() (ports int) {
+	for _, s := range *w.ports.Load() {
+		if s != nil {
+			ports++
+		}
+	}
+	return ports
+}
+
+// halt makes run return.
+func (w *worker) halt() {
+	w.stop.Store(true)
+	w.poller.Wake()
+}
