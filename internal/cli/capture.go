@@ -206,7 +206,7 @@ func (a *app) printBlock(r *ngReader, b ngBlock) error {
 	if p.flags&3 == 2 {
 		way = "out"
 	}
-	_, err = fmt.Fprintf(a.out, "%s %-20s %s %s%s\n", clock(p.nanos), r.name(p.iface), way, summary(p.data, p.origLen), remarks(p.comments))
+	_, err = fmt.Fprintf(a.out, "%s %-20s %s %s%s\n", clock(p.nanos), r.name(p.iface), way, frameText(p.data, p.origLen), remarks(p.comments))
 	return err
 }
 

@@ -26,7 +26,7 @@ func (a *app) printCapture(r *capture.Reader, filter *capture.Filter, count int)
 		shown++
 		text := fmt.Sprintf("record of %d bytes, stepped over: %s", p.OrigLen, p.Reason)
 		if p.Reason == frame.NotDropped {
-			text = summary(p.Data, p.OrigLen)
+			text = frameText(p.Data, p.OrigLen)
 		}
 		if _, err := fmt.Fprintf(a.out, "%s %s\n", clock(p.Time), text); err != nil {
 			return err
@@ -43,4 +43,12 @@ func matches(filter *capture.Filter, p *capture.Packet) bool {
 		f.Verdict = frame.Forwarded
 	}
 	return filter.Match(&f)
+}
+
+// frameText describes a frame, and how long it was if it is cut short.
+func frameText(data []byte, origLen int) string {
+	if len(data) < origLen {
+		return fmt.Sprintf("%s of %d", capture.Summary(data), origLen)
+	}
+	return capture.Summary(data)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -21,7 +22,7 @@ func (a *app) doctorCmd() *cobra.Command {
 	}
 	f.bind(c, "Condition such as status=fail, name=tun")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		checks, err := a.checks(c)
+		checks, err := a.checks(c.Context())
 		if err != nil {
 			return err
 		}
@@ -38,6 +39,31 @@ func (a *app) doctorCmd() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// checks asks the daemon that runs, or was named; without one it looks itself.
+func (a *app) checks(ctx context.Context) ([]api.Check, error) {
+	h, err := a.chooseHost()
+	if err != nil {
+		return nil, err
+	}
+	if p := h.path(); h.explicit || (daemonSupported && answers(p)) {
+		cl, err := a.connect(false)
+		if err != nil {
+			return nil, err
+		}
+		return cl.Doctor(ctx)
+	}
+	dir, err := a.runtimeDir()
+	if err != nil {
+		return nil, err
+	}
+	own := node.Doctor(dir)
+	checks := make([]api.Check, len(own))
+	for i, ch := range own {
+		checks[i] = api.Check(ch)
+	}
+	return checks, nil
 }
 
 func checkListing() listing {

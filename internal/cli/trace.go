@@ -84,7 +84,7 @@ func (a *app) printTrace(ctx context.Context, cl *api.Client, r api.TraceRequest
 		rows = append(rows, record{"Step": s.Step, "Result": s.Result})
 	}
 	if format == "" {
-		fmt.Fprintf(a.out, "from %s: %s\n\n", r.Port, summary(r.Frame, len(r.Frame)))
+		fmt.Fprintf(a.out, "from %s: %s\n\n", r.Port, capture.Summary(r.Frame))
 	}
 	return traceListing().print(a.out, format, false, rows)
 }

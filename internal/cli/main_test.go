@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// weft runs one command line in this process.
+func weft(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Main(args, strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// Exit codes: 0 done, 1 failed, 2 usage; run and exec 125 for usage and for
+// failures of weft itself.
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	nobody := "unix://" + filepath.Join(dir, "none.sock")
+	bad := filepath.Join(dir, "bad.yaml")
+	if err := os.WriteFile(bad, []byte("nope: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, line string
+		code       int
+		stderr     string // part of it; empty: nothing
+	}{
+		{"help", "", 0, ""},
+		{"help of run", "run --help", 0, ""},
+		{"group help", "network", 0, ""},
+		{"completion", "completion bash", 0, ""},
+		{"unknown command", "rnu", 2, "did you mean rm or run?"},
+		{"unknown subcommand", "network craete x", 2, "did you mean create"},
+		{"unknown flag", "ps --nope", 2, "unknown flag"},
+		{"too few", "stop", 2, "at least 1 argument"},
+		{"too many", "ps rose", 2, "takes no arguments"},
+		{"not exact", "rename rose", 2, "exactly 2 arguments"},
+		{"bad filter", "ps --filter name", 2, "expected KEY=VALUE"},
+		{"bad type", "inspect --type image x", 2, "expected container or network"},
+		{"run usage", "run", 125, "at least 1 argument"},
+		{"run flag", "run --nope x", 125, "unknown flag"},
+		{"exec usage", "exec rose --", 125, "at least 2 arguments"},
+		{"run without daemon", "-H " + nobody + " run true", 125, "no daemon answers"},
+		{"exec without daemon", "-H " + nobody + " exec rose true", 1, "no daemon answers"},
+		{"ps without daemon", "-H " + nobody + " ps", 1, "no daemon answers"},
+		{"bad host", "-H relative.sock ps", 1, "expected a socket"},
+		{"subnet", "network create --subnet 10.0.0.0/33 x", 2, "not a subnet"},
+		{"host bits", "network create --subnet 10.0.0.1/24 x", 2, "expected 10.0.0.0/24"},
+		{"config missing", "daemon --config " + filepath.Join(dir, "no.yaml"), 1, "no such file"},
+		{"config unknown key", "daemon --config " + bad, 1, "nope"},
+		{"pool", "daemon --default-address-pool base=10.0.0.0/8", 2, "expected base="},
+		{"workers", "daemon --workers -1", 2, "expected 1 to 1024"},
+		{"attach nothing", "attach", 2, "--pid PID"},
+		{"attach both", "attach --pid 1 --netns /x --network n", 2, "exclude each other"},
+		{"attach no network", "attach --pid 1", 2, "--network is missing"},
+		{"attach bad pid", "attach --pid -5 --network n", 2, "number of a running process"},
+		{"attach relative", "attach --netns a/b --network n", 2, "absolute path"},
+		{"attach host", "attach --pid 1 --network host", 2, "cannot be attached"},
+		{"replay no file", "replay " + filepath.Join(dir, "no.yaml"), 1, "no such file"},
+		{"replay bad file", "replay " + bad, 1, "bad.yaml:1"},
+		{"capture expression", "capture rose tcp and", 2, ""},
+		{"capture twice", "capture rose -f tcp udp", 2, "exclude each other"},
+		{"tool usage", "tool nope", 2, "usage"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, _, stderr := weft(t, strings.Fields(tt.line)...)
+			if code != tt.code {
+				t.Errorf("exit code %d, expected %d; stderr: %s", code, tt.code, stderr)
+			}
+			if !strings.Contains(stderr, tt.stderr) || (tt.code == 0) != (stderr == "") {
+				t.Errorf("stderr %q, expected %q", stderr, tt.stderr)
+			}
+		})
+	}
+}
+
+// Without a daemon, version shows this binary's part and exits 0.
+func TestVersionAlone(t *testing.T) {
+	t.Setenv("WEFT_HOST", "")
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	if os.Getuid() == 0 {
+		if _, err := os.Stat("/run/weft/weft.sock"); err == nil {
+			t.Skip("a daemon of this host answers at /run/weft")
+		}
+	}
+	code, stdout, stderr := weft(t, "version")
+	if code != 0 || stderr != "" || !strings.Contains(stdout, "Client: weft\n Version:           "+Version+"\n") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	code, stdout, _ = weft(t, "version", "--format", "{{.Client.Version}} {{.ServerOK}}")
+	if code != 0 || stdout != Version+" false\n" {
+		t.Errorf("exit code %d, stdout %q", code, stdout)
+	}
+}
+
+// Every command has a description and, with arguments, says which.
+func TestCommandsDescribed(t *testing.T) {
+	a := &app{getenv: os.Getenv}
+	for _, c := range a.root().Commands() {
+		if c.Short == "" {
+			t.Errorf("%s has no description", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			if sub.Short == "" {
+				t.Errorf("%s has no description", sub.CommandPath())
+			}
+		}
+	}
+}
