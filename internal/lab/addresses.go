@@ -74,8 +74,10 @@ func (r *reader) reserve(l *Lab, p *Port, pools []*ipam.Pool) {
 			r.fail(p.line, where, "ip %s lies outside network %s, which has %s", a, p.Network, subnets(pools))
 			continue
 		}
-		if err := pool.Reserve(a); err != nil {
-			r.fail(p.line, where, "ip %s on network %s: %v (gateway %s)", a, p.Network, err, pool.Gateway)
+		if a == pool.Gateway {
+			r.fail(p.line, where, "ip %s is the gateway of network %s", a, p.Network)
+		} else if err := pool.Reserve(a); err != nil {
+			r.fail(p.line, where, "network %s: %v", p.Network, err)
 		}
 	}
 }
