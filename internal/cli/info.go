@@ -63,10 +63,13 @@ func printInfo(w io.Writer, i system.Info, own api.Info) {
 	} {
 		fmt.Fprintf(w, "%s: %v\n", line.name, line.value)
 	}
+	if len(i.DefaultAddressPools) > 0 {
+		fmt.Fprintln(w, "Default Address Pools:")
+	}
 	for _, p := range i.DefaultAddressPools {
-		fmt.Fprintf(w, "Default Address Pool: base %s, size %d\n", p.Base, p.Size)
+		fmt.Fprintf(w, "   Base: %s, Size: %d\n", p.Base, p.Size)
 	}
 	for _, warning := range i.Warnings {
-		fmt.Fprintf(w, "WARNING: %s\n", warning)
+		fmt.Fprintln(w, warning)
 	}
 }

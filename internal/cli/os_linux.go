@@ -52,12 +52,12 @@ func lockFile(path string, wait bool) (*os.File, error) {
 // ownSession makes a command survive the terminal it was started from.
 func ownSession(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
-// catchAll delivers every signal but SIGPIPE, which keeps ending a command whose
-// reader has gone.
-func catchAll(c chan<- os.Signal) {
-	signal.Notify(c)
-	signal.Reset(syscall.SIGPIPE)
-}
+// catchAll delivers every signal. That a reader has gone is then told by EPIPE
+// instead of SIGPIPE.
+func catchAll(c chan<- os.Signal) { signal.Notify(c) }
+
+// brokenPipe is SIGPIPE as the API's kill takes it.
+const brokenPipe = "13"
 
 // proxied says which signals are passed on: not those about this
 // process's own children, output, terminal and Go runtime.

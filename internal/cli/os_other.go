@@ -23,6 +23,9 @@ func ownSession(*exec.Cmd) {}
 
 func catchAll(c chan<- os.Signal) { signal.Notify(c, os.Interrupt, syscall.SIGTERM) }
 
+// brokenPipe is Linux's SIGPIPE as the API's kill takes it.
+const brokenPipe = "13"
+
 func proxied(s os.Signal) bool { return interrupts(s) }
 
 func signalName(s os.Signal) string {

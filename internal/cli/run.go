@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"syscall"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
@@ -117,12 +120,25 @@ func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id 
 		return err
 	})
 	err = a.stream(s, att.HijackedResponse)
-	if errors.Is(err, errDetached) {
+	switch {
+	case errors.Is(err, errDetached):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.EPIPE):
+		return a.readerGone(ctx, c, id, att.Reader, exited)
+	case err != nil:
 		return fmt.Errorf("the connection to the sandbox broke: %w", err)
 	}
+	return waitExit(exited)
+}
+
+// readerGone does for the sandbox's command what the kernel does for one that
+// runs outside: `weft run yes | head -1` ends it by SIGPIPE. What it still
+// prints goes nowhere.
+func (a *app) readerGone(ctx context.Context, c *api.Client, id string, rest io.Reader, exited client.ContainerWaitResult) error {
+	if _, err := c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: brokenPipe}); err != nil && !errdefs.IsConflict(err) {
+		return err
+	}
+	go func() { _, _ = io.Copy(io.Discard, rest) }() // ends with the connection
 	return waitExit(exited)
 }
 

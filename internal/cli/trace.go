@@ -164,6 +164,9 @@ func resolve(what, port string, neighbours []api.Neighbour, stats []api.PortStat
 	if err != nil {
 		return api.TraceRequest{}, err
 	}
+	if from.Network == "" { // not a neighbour: what its port's network knows counts
+		from.Network = networkOf(stats, port)
+	}
 	to, dst, err := locate(d.dst, from.Network, neighbours, src)
 	if err != nil {
 		return api.TraceRequest{}, err
@@ -208,6 +211,16 @@ func portOn(stats []api.PortStats, n api.Neighbour) string {
 	for _, p := range stats {
 		if p.Network == n.Network && (p.Sandbox == n.Sandbox && n.Sandbox != "" || p.MAC.String() == n.MAC.String()) {
 			return p.Port
+		}
+	}
+	return ""
+}
+
+// networkOf is the network that a port, or a sandbox's first port, is on.
+func networkOf(stats []api.PortStats, port string) string {
+	for _, p := range stats {
+		if p.Port == port || p.Sandbox == port {
+			return p.Network
 		}
 	}
 	return ""
