@@ -11,7 +11,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 )
 
@@ -137,7 +136,8 @@ func (p *pinger) loop(ctx context.Context) error {
 			}
 			_ = p.conn.SetReadDeadline(until)
 			n, _, err := p.conn.ReadFrom(buf)
-			if errors.Is(err, os.ErrDeadlineExceeded) {
+			var late net.Error // of the host's stack or of a userspace one
+			if errors.As(err, &late) && late.Timeout() {
 				break
 			}
 			if err != nil {

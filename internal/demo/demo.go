@@ -1,0 +1,88 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// How the tour pings, and how long what is under way may take to arrive.
+const (
+	pingInterval = 20 * time.Millisecond
+	pingTimeout  = 400 * time.Millisecond
+	settle       = 150 * time.Millisecond
+)
+
+// Options of a tour.
+type Options struct {
+	// Exe is the weft binary, run as daemon and in sandboxes; empty: this one.
+	Exe string
+	// InProcess takes the in-process hosts without asking the kernel.
+	InProcess bool
+}
+
+// Run takes the tour and returns the exit code: 0 only if every step held.
+func Run(ctx context.Context, o Options, out io.Writer) int {
+	dir, err := os.MkdirTemp("", "weft-demo-")
+	if err != nil {
+		fmt.Fprintf(out, "demo: %v\n", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	s, err := open(ctx, o, dir, out)
+	if err != nil {
+		fmt.Fprintf(out, "demo: %v\n", err)
+		return 1
+	}
+	fmt.Fprintf(out, "The tour of weft, with %s.\n", s.label())
+	t := &tour{stage: s, dir: dir, out: out, limit: limit}
+	all := steps()
+	held := t.run(ctx, all)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	failed := held != len(all)
+	if err := s.close(bye); err != nil {
+		fmt.Fprintf(out, "\ndemo: taking everything down: %v\n", err)
+		failed = true
+	}
+	fmt.Fprintf(out, "\ndemo: %d of %d hold, %s\n", held, len(all), s.label())
+	if failed {
+		return 1
+	}
+	return 0
+}
+
+// open returns real sandboxes, or in-process hosts where the kernel refuses.
+func open(ctx context.Context, o Options, dir string, out io.Writer) (stage, error) {
+	if o.InProcess {
+		return newInProcess()
+	}
+	if runtime.GOOS != "linux" {
+		fmt.Fprintf(out, "Sandboxes need Linux, and this is %s. The tour uses in-process hosts instead.\n", runtime.GOOS)
+		return newInProcess()
+	}
+	s, err := openSandboxes(ctx, o.Exe, dir, out)
+	var no *refusal
+	if errors.As(err, &no) {
+		fmt.Fprintf(out, "This kernel does not allow sandboxes:\n\n%s\nThe tour uses in-process hosts instead: the same switch, but userspace TCP/IP stacks for hosts.\n", no)
+		return newInProcess()
+	}
+	return s, err
+}
+
+// lines yields the lines of a text, none for an empty one.
+func lines(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for l := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+			if l != "" && !yield(l) {
+				return
+			}
+		}
+	}
+}
