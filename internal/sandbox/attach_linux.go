@@ -55,14 +55,6 @@ func (t *Attachment) Next() (stream int, data []byte, err error) {
 	return stream, t.buf, nil
 }
 
-// unexpected turns a clean end of a stream into one that came too early.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // Write gives the main process input. It waits while the process does not read.
 func (t *Attachment) Write(p []byte) (n int, err error) {
 	t.mu.Lock()

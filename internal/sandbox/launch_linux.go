@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -260,6 +261,7 @@ func clone(c *Config, files []*os.File) (*os.Process, error) {
 	if !c.HostNetwork {
 		flags |= unix.CLONE_NEWNET
 	}
+	closeOnExec()
 	process, err := os.StartProcess(c.Exe, []string{"weft-agent " + c.ID, AgentArg}, &os.ProcAttr{
 		Dir:   "/",
 		Env:   agentEnv(),
@@ -270,6 +272,20 @@ func clone(c *Config, files []*os.File) (*os.Process, error) {
 		return nil, explainClone(err)
 	}
 	return process, nil
+}
+
+// closeOnExec keeps from the agent what this process itself inherited, such as a
+// pipe of the shell it was started from, whose reader would wait for the agent.
+func closeOnExec() {
+	if unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC) == nil { // Linux 5.11
+		return
+	}
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // agentEnv keeps a thousand idle agents small.

@@ -193,12 +193,20 @@ func receive(c *net.UnixConn, v any) (fds []int, err error) {
 	}
 	body := make([]byte, size)
 	if _, err := io.ReadFull(c, body); err != nil {
-		return fds, io.ErrUnexpectedEOF
+		return fds, unexpected(err)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
 		return fds, fmt.Errorf("control message: %w", err)
 	}
 	return fds, nil
+}
+
+// unexpected turns a clean end of a stream into one that came too early.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func parseRights(oob []byte) []int {
