@@ -12,8 +12,8 @@ type Point uint8
 
 // The points. Both may be looked at in one capture.
 const (
-	Before Point = 1 << iota // as the frame came from the port
-	After                    // as the frame leaves to the port, or was dropped
+	Before Point = 1 << iota // what comes in from the port, with the verdict it got
+	After                    // what leaves to the port
 	Both   = Before | After
 )
 
@@ -68,7 +68,7 @@ type Record struct {
 	OrigLen int // bytes in the switch; Data may be shorter
 	// Data is the frame from its destination MAC on.
 	//
-	// borrowed: valid until the next call of Ring.Next.
+	// borrowed: valid until the next call of Ring.Next or Ring.Wait.
 	Data []byte
 }
 

@@ -21,8 +21,9 @@ import (
 // A producer takes lines by moving tail with a compare-and-swap; if they do not
 // fit it counts a drop and is done. It then fills them and publishes the record
 // by storing its number of lines in the state of its first line. The consumer
-// reads the record at head once its state is not 0, copies it out, sets the
-// state back to 0 and moves head. Producers never wait for each other or for
+// reads the record at head once its state is not 0, in place unless it goes
+// around the end; when it comes for the next one it sets the state back to 0
+// and moves head. Producers never wait for each other or for
 // the consumer; a producer that is slow to publish only holds back what lies
 // behind it, which then may fill the ring and be counted as drops.
 //
@@ -54,7 +55,8 @@ type Ring struct {
 	closed atomic.Bool
 	asleep atomic.Bool
 	wake   chan struct{}
-	out    []byte // the consumer's copy of one record
+	lent   uint64 // lines of the record that Next has lent out
+	out    []byte // the consumer's copy of a record that goes around the end
 }
 
 // NewRing returns a ring of about size bytes. A nil filter takes every frame; a
@@ -123,24 +125,41 @@ func (r *Ring) fill(pos int, b []byte) int {
 	return (pos + n) % len(r.data)
 }
 
-// Next returns the oldest record; ok is false when there is none yet.
+// Next returns the oldest record; ok is false when there is none yet. The one
+// before it goes back to the ring.
 func (r *Ring) Next() (rec Record, ok bool) {
-	at := r.head.Load()
-	need := r.state[at%r.lines].Load()
+	r.release()
+	at := r.head.Load() % r.lines
+	need := uint64(r.state[at].Load())
 	if need == 0 {
 		return rec, false
 	}
-	b := r.out[:int(need)*lineSize]
-	n := copy(b, r.data[at%r.lines*lineSize:])
+	r.lent = need
+	if at+need <= r.lines {
+		return parseHeader(r.data[at*lineSize : (at+need)*lineSize]), true
+	}
+	b := r.out[:need*lineSize]
+	n := copy(b, r.data[at*lineSize:])
 	copy(b[n:], r.data)
-	r.state[at%r.lines].Store(0)
-	r.head.Store(at + uint64(need))
 	return parseHeader(b), true
 }
 
-// Wait returns nil when there is a record to read. Otherwise it returns the
-// context's error, or os.ErrClosed after Close when everything has been read.
+// release gives the lines of the record lent out back to the producers.
+func (r *Ring) release() {
+	if r.lent == 0 {
+		return
+	}
+	at := r.head.Load()
+	r.state[at%r.lines].Store(0)
+	r.head.Store(at + r.lent)
+	r.lent = 0
+}
+
+// Wait returns nil when there is a record to read. The one Next gave last goes
+// back to the ring. Otherwise it returns the context's error, or os.ErrClosed
+// after Close when everything has been read.
 func (r *Ring) Wait(ctx context.Context) error {
+	r.release()
 	for {
 		if r.state[r.head.Load()%r.lines].Load() != 0 {
 			return nil

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -33,7 +32,12 @@ ports:
 // for, or the file is refused by name. The directory is WEFT_CAPTURES (see `make
 // captures`); without it, the golden inputs of this package.
 func TestCaptures(t *testing.T) {
-	dir := cmp.Or(os.Getenv("WEFT_CAPTURES"), goldenDir)
+	dir, all := goldenDir, os.Getenv("WEFT_CAPTURES")
+	if filepath.IsAbs(all) {
+		dir = all
+	} else if all != "" {
+		dir = filepath.Join("../..", all)
+	}
 	var files []string
 	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
 		if ext := filepath.Ext(path); err == nil && !e.IsDir() && (ext == ".pcap" || ext == ".pcapng" || ext == ".cap") {
@@ -57,11 +61,11 @@ func TestCaptures(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if os.Getenv("WEFT_CAPTURES") != "" {
+		if all != "" {
 			fmt.Printf("%-50s %s\n", name, line)
 		}
 	}
-	if os.Getenv("WEFT_CAPTURES") != "" {
+	if all != "" {
 		fmt.Print(sum.String(len(files)))
 	}
 }
