@@ -217,12 +217,27 @@ func CheckConflict(n Network, others []Network) error {
 		if name := bridgeName(n); name != "" && name == bridgeName(o) {
 			return Errorf(Forbidden, "cannot create network %s: conflicts with network %s: both name their bridge %s", n.Name, o.Name, name)
 		}
-		for _, p := range n.IPAM.Config {
-			for _, q := range o.IPAM.Config {
-				if overlap(p.Subnet, q.Subnet) {
-					return Errorf(Forbidden, "cannot create network %s: conflicts with network %s (%s): networks have overlapping %s",
-						n.Name, o.Name, q.Subnet, family(p.Subnet.Addr()))
-				}
+		if err := subnetConflict(n, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// subnetConflict refuses overlapping subnets, with the text of whoever refuses
+// them in Docker: address management, or, for one subnet with two different
+// ranges, the bridge driver.
+func subnetConflict(n, o Network) error {
+	for _, p := range n.IPAM.Config {
+		for _, q := range o.IPAM.Config {
+			switch {
+			case !overlap(p.Subnet, q.Subnet):
+			case p.Subnet == q.Subnet && p.IPRange != q.IPRange:
+				return Errorf(Forbidden, "cannot create network %s: conflicts with network %s (%s): networks have overlapping %s",
+					n.Name, o.Name, q.Subnet, family(p.Subnet.Addr()))
+			default:
+				return Errorf(Forbidden, "invalid pool request: Pool overlaps with other one on this address space: %s and %s of network %s",
+					p.Subnet, q.Subnet, o.Name)
 			}
 		}
 	}

@@ -190,7 +190,13 @@ func TestCheckConflict(t *testing.T) {
 		{"apart", mk("b", "10.1.0.0/16", "br2"), ""},
 		{"no subnet", mk("b", "", ""), ""},
 		{"same name", mk("a", "", ""), "network with name a already exists"},
-		{"overlap", mk("b", "10.0.3.0/24", ""), "networks have overlapping IPv4"},
+		{"overlap", mk("b", "10.0.3.0/24", ""), "invalid pool request: Pool overlaps with other one on this address space: 10.0.3.0/24 and 10.0.0.0/16 of network a"},
+		{"same subnet", mk("b", "10.0.0.0/16", ""), "Pool overlaps with other one on this address space"},
+		{"same subnet, other range", func() Network {
+			n := mk("b", "10.0.0.0/16", "")
+			n.IPAM.Config[0].IPRange = netip.MustParsePrefix("10.0.7.0/24")
+			return n
+		}(), "networks have overlapping IPv4"},
 		{"bridge name", mk("b", "10.1.0.0/16", "br1"), "both name their bridge br1"},
 	} {
 		t.Run(c.name, func(t *testing.T) { wantErr(t, CheckConflict(c.n, others), c.want) })
