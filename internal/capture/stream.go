@@ -11,8 +11,9 @@ import (
 // described before its first packet, and at the end the statistics.
 type Stream struct {
 	Ring *Ring
-	// Name returns the name of the port with an index. It is asked once per
-	// port.
+	// Name returns the name of the port that has an index now. It is asked for
+	// every record: an index whose port has another name than before becomes a
+	// new interface.
 	Name func(port uint32) string
 	// Appl is written as the capturing program.
 	Appl string
@@ -22,13 +23,15 @@ type Stream struct {
 	Limit uint64
 
 	w    *NGWriter
-	seen map[uint32]*streamPort
+	seen map[uint32]*streamPort // by index: the port that has it now
+	all  []*streamPort          // by interface
 	last int64
 }
 
 // streamPort is the interface a port became.
 type streamPort struct {
 	id       uint32
+	name     string
 	received uint64
 }
 
@@ -36,7 +39,7 @@ type streamPort struct {
 // refuses; only the last is an error. What has been captured is written out
 // whenever the ring runs empty. Run does not close w.
 func (s *Stream) Run(ctx context.Context, w io.Writer) error {
-	s.w, s.seen = NewNGWriter(w, s.Appl), map[uint32]*streamPort{}
+	s.w, s.seen, s.all = NewNGWriter(w, s.Appl), map[uint32]*streamPort{}, nil
 	for _, p := range s.Ports {
 		s.port(p)
 	}
@@ -66,10 +69,10 @@ func (s *Stream) Run(ctx context.Context, w io.Writer) error {
 
 // port returns a port's interface, describing it first if it is new.
 func (s *Stream) port(index uint32) *streamPort {
-	p := s.seen[index]
-	if p == nil {
-		p = &streamPort{id: s.w.AddInterface(s.Name(index), s.Ring.Snaplen())}
-		s.seen[index] = p
+	p, name := s.seen[index], s.Name(index)
+	if p == nil || p.name != name {
+		p = &streamPort{id: s.w.AddInterface(name, s.Ring.Snaplen()), name: name}
+		s.seen[index], s.all = p, append(s.all, p)
 	}
 	return p
 }
@@ -77,15 +80,11 @@ func (s *Stream) port(index uint32) *streamPort {
 // finish writes one statistics block per interface, in order. The ring counts
 // its drops for all ports together: they stand with the first interface.
 func (s *Stream) finish() error {
-	order := make([]*streamPort, len(s.seen))
-	for _, p := range s.seen {
-		order[p.id] = p
-	}
-	for i, p := range order {
+	for i, p := range s.all {
 		dropped, comment := uint64(0), ""
 		if i == 0 {
 			dropped = s.Ring.Drops()
-			if len(order) > 1 && dropped > 0 {
+			if len(s.all) > 1 && dropped > 0 {
 				comment = "ifdrop counts all interfaces of this capture"
 			}
 		}

@@ -77,7 +77,10 @@ ports:
   c: {network: n}
 `
 
-func goldens() []golden {
+func goldens() []golden { return append(forwarding(), control()...) }
+
+// forwarding are the cases of learning, flooding and sizes.
+func forwarding() []golden {
 	long := func(n int) []byte { return nettest.UDP(hostA, hostB, 1, 2, make([]byte, n-42)) }
 	group := func(last byte) nettest.Host {
 		return nettest.Host{MAC: frame.MAC{1, 0x80, 0xc2, 0, 0, last}, IP: netip.MustParseAddr("224.0.0.1")}
@@ -125,6 +128,35 @@ c in 2 forwarded 1 consumed 0 out 0 static-mac=1`},
 b in 0 forwarded 0 consumed 0 out 3
 c in 0 forwarded 0 consumed 0 out 3`},
 
+		{"sizes", strings.Replace(bare, "b: {network: n}", "b: {network: n, mtu: 1500}", 1), map[string][]at{
+			"a": {
+				{0, nil},
+				{1, udp(hostA, hostB)[:13]},
+				{2, udp(hostA, hostB)[:14]}, // an Ethernet header that promises IPv4
+				{3, long(1514)},
+				{4, long(1515)}, // more than b's MTU, not more than c's
+				{5, long(9014)},
+				{6, make([]byte, 65536)}, // a record longer than any frame
+			},
+			"b": {{10, broadcast(hostB)}},
+			"c": {{20, long(1515)}},
+		}, `a in 7 forwarded 3 consumed 0 out 1 runt=2 oversized=1 bad-header=1
+b in 1 forwarded 1 consumed 0 out 1 out:too-big=3
+c in 1 forwarded 0 consumed 0 out 4 too-big=1`},
+
+		{"ties", bare, map[string][]at{
+			"b": {{0, broadcast(hostB)}, {0, broadcast(hostA)}, {5, broadcast(hostB)}, {3, broadcast(hostB)}},
+			"a": {{0, broadcast(hostA)}, {4, broadcast(hostC)}},
+		}, `a in 2 forwarded 2 consumed 0 out 4
+b in 4 forwarded 4 consumed 0 out 2
+c in 0 forwarded 0 consumed 0 out 6`},
+	}
+}
+
+// control are the cases of the guard, of separation and of what the switch
+// answers itself.
+func control() []golden {
+	return []golden{
 		{"guard-spoof", guarded, map[string][]at{
 			"a": {
 				{0, udp(hostA, hostB)},
@@ -210,28 +242,6 @@ d in 1 forwarded 0 consumed 0 out 0 no-port=1`},
 b in 0 forwarded 0 consumed 0 out 0
 c in 0 forwarded 0 consumed 0 out 0`},
 
-		{"sizes", strings.Replace(bare, "b: {network: n}", "b: {network: n, mtu: 1500}", 1), map[string][]at{
-			"a": {
-				{0, nil},
-				{1, udp(hostA, hostB)[:13]},
-				{2, udp(hostA, hostB)[:14]}, // an Ethernet header that promises IPv4
-				{3, long(1514)},
-				{4, long(1515)}, // more than b's MTU, not more than c's
-				{5, long(9014)},
-				{6, make([]byte, 65536)}, // a record longer than any frame
-			},
-			"b": {{10, broadcast(hostB)}},
-			"c": {{20, long(1515)}},
-		}, `a in 7 forwarded 3 consumed 0 out 1 runt=2 oversized=1 bad-header=1
-b in 1 forwarded 1 consumed 0 out 1 out:too-big=3
-c in 1 forwarded 0 consumed 0 out 4 too-big=1`},
-
-		{"ties", bare, map[string][]at{
-			"b": {{0, broadcast(hostB)}, {0, broadcast(hostA)}, {5, broadcast(hostB)}, {3, broadcast(hostB)}},
-			"a": {{0, broadcast(hostA)}, {4, broadcast(hostC)}},
-		}, `a in 2 forwarded 2 consumed 0 out 4
-b in 4 forwarded 4 consumed 0 out 2
-c in 0 forwarded 0 consumed 0 out 6`},
 	}
 }
 
