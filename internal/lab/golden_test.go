@@ -241,7 +241,6 @@ d in 1 forwarded 0 consumed 0 out 0 no-port=1`},
 		}, `a in 2 forwarded 0 consumed 1 out 1 isolated=1
 b in 0 forwarded 0 consumed 0 out 0
 c in 0 forwarded 0 consumed 0 out 0`},
-
 	}
 }
 
