@@ -68,5 +68,6 @@ func (s *Server) attachLogs(w http.ResponseWriter, r *http.Request, b cnm.Sandbo
 	}
 	defer s.release(c)
 	defer c.hangUp()
-	return copyLogs(&muxWriter{w: c, raw: o.raw}, logs, false, nil)
+	copyLogs(s.base, &muxWriter{w: c, raw: o.raw}, logs, false, nil)
+	return nil
 }

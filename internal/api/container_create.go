@@ -127,21 +127,28 @@ func joins(spec *cnm.SandboxSpec, req createRequest, h *container.HostConfig) er
 	if err != nil {
 		return err
 	}
+	if len(req.MacAddress) > 0 {
+		eps[names[0]] = withMAC(eps[names[0]], req.MacAddress)
+	}
 	for _, n := range names {
 		ep, err := endpointModel(eps[n])
 		if err != nil {
 			return err
 		}
-		if n == names[0] && eps[n].Copy() == nil || n == names[0] && len(eps[n].MacAddress) == 0 {
-			mac, err := endpointModel(&network.EndpointSettings{MacAddress: req.MacAddress})
-			if err != nil {
-				return err
-			}
-			ep.MAC = mac.MAC
-		}
 		spec.Networks = append(spec.Networks, cnm.NetworkJoin{Network: n, Config: ep})
 	}
 	return nil
+}
+
+// withMAC gives an endpoint the container's MAC unless it has one of its own.
+func withMAC(s *network.EndpointSettings, mac network.HardwareAddr) *network.EndpointSettings {
+	if s = s.Copy(); s == nil {
+		s = &network.EndpointSettings{}
+	}
+	if len(s.MacAddress) == 0 {
+		s.MacAddress = mac
+	}
+	return s
 }
 
 // joinOrder returns the names of the networks in the order to join them.

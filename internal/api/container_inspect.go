@@ -46,7 +46,7 @@ func inspect(b cnm.Sandbox) container.InspectResponse {
 	s := b.Spec
 	c := container.InspectResponse{
 		ID:       b.ID,
-		Created:  b.Created.Format(time.RFC3339Nano),
+		Created:  b.Created.UTC().Format(time.RFC3339Nano),
 		Args:     []string{},
 		State:    state(b),
 		Image:    image(s),

@@ -31,6 +31,7 @@ func parseFilters(s string, accepted ...string) (filters, error) {
 	var now map[string]map[string]bool
 	var old map[string][]string
 	if json.Unmarshal([]byte(s), &now) != nil {
+		now = nil // it may be half filled
 		if json.Unmarshal([]byte(s), &old) != nil {
 			return nil, cnm.Errorf(cnm.Invalid, "invalid filter: expected a JSON object of objects, got %s", clip(s))
 		}

@@ -41,22 +41,24 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) error {
 	} else if rc.Flush() != nil {
 		return nil
 	}
-	_ = copyLogs(&muxWriter{w: w, raw: b.Spec.TTY}, logs, o.Timestamps, flush)
+	copyLogs(r.Context(), &muxWriter{w: w, raw: b.Spec.TTY}, logs, o.Timestamps, flush)
 	return nil
 }
 
 // copyLogs writes lines until their end or the client's. An error of the log
 // itself is sent as part of the stream.
-func copyLogs(out *muxWriter, logs node.LogReader, stamps bool, flush func() error) error {
+func copyLogs(ctx context.Context, out *muxWriter, logs node.LogReader, stamps bool, flush func() error) {
 	var buf []byte
 	for {
 		l, err := logs.Next()
 		if err == io.EOF {
-			return nil
+			return
 		}
 		if err != nil {
-			out.fail(err)
-			return nil
+			if ctx.Err() == nil { // it was not closed because the client or the daemon goes
+				out.fail(err)
+			}
+			return
 		}
 		fd := 1
 		if l.Stream == "stderr" {
@@ -68,7 +70,7 @@ func copyLogs(out *muxWriter, logs node.LogReader, stamps bool, flush func() err
 		}
 		buf = append(buf, l.Text...)
 		if out.write(fd, buf) != nil || flush != nil && flush() != nil {
-			return nil
+			return
 		}
 	}
 }
