@@ -104,7 +104,7 @@ func ask(addr, line string) error {
 	var c net.Conn
 	var err error
 	for range 30 {
-		if c, err = net.DialTimeout("tcp", addr, time.Second); err == nil || !strings.Contains(err.Error(), "refused") {
+		if c, err = net.DialTimeout("tcp", addr, 400*time.Millisecond); err == nil || !strings.Contains(err.Error(), "refused") {
 			break
 		}
 		time.Sleep(20 * time.Millisecond) // it is not listening yet
@@ -144,7 +144,7 @@ func ping(to string) error {
 		c.SetReadDeadline(time.Now().Add(time.Second))
 		b := make([]byte, 1500)
 		for {
-			n, err := c.Read(b)
+			n, _, err := c.(*net.IPConn).ReadFrom(b) // Read would leave the IPv4 header in front
 			if err != nil {
 				break
 			}

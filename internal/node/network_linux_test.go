@@ -1,0 +1,207 @@
+package node
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+func pool(subnet string) cnm.IPAM {
+	return cnm.IPAM{Config: []cnm.Pool{{Subnet: netip.MustParsePrefix(subnet)}}}
+}
+
+// Networks join those on them and part them from everybody else; connect and
+// disconnect work on running sandboxes.
+func TestConnectivity(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.1.0/24")})
+	mustNetwork(t, n, cnm.Network{Name: "back", IPAM: pool("10.66.2.0/24")})
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":7000"), Networks: on("front")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("front")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "aster", Networks: on("back")})
+	if a := addr4(rose, "front"); a != netip.MustParseAddr("10.66.1.2") || rose.Endpoints[0].MAC.String() != "02:42:0a:42:01:02" {
+		t.Errorf("rose: %+v", rose.Endpoints)
+	}
+	reach(t, n, "tulip", addr4(rose, "front"), true)
+	reach(t, n, "aster", addr4(rose, "front"), false)
+	if out, code := execute(t, n, "tulip", "ping", "10.66.1.1"); code != 0 {
+		t.Errorf("ping to the gateway: %s", out)
+	}
+
+	if err := n.NetworkConnect(t.Context(), "back", "rose", cnm.EndpointConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	rose = mustFind(t, n, "rose")
+	if len(rose.Endpoints) != 2 || rose.Endpoints[1].IfName != "eth1" {
+		t.Fatalf("after connect: %+v", rose.Endpoints)
+	}
+	reach(t, n, "aster", addr4(rose, "back"), true)
+	reach(t, n, "tulip", addr4(rose, "front"), true)
+	if hosts, _ := execute(t, n, "rose", "print", "/etc/hosts"); !strings.Contains(hosts, "10.66.1.2\t") || !strings.Contains(hosts, "10.66.2.3\t") {
+		t.Errorf("/etc/hosts:\n%s", hosts)
+	}
+	if err := n.NetworkConnect(t.Context(), "back", "rose", cnm.EndpointConfig{}); !errors.Is(err, cnm.Forbidden) {
+		t.Errorf("second connect: %v", err)
+	}
+	if err := n.NetworkRemove(t.Context(), "back"); err == nil || !strings.Contains(err.Error(), `network back has active endpoints (name:"aster" id:"`) {
+		t.Errorf("removal while in use: %v", err)
+	}
+
+	if err := n.NetworkDisconnect(t.Context(), "front", "rose", false); err != nil {
+		t.Fatal(err)
+	}
+	if links, _ := execute(t, n, "rose", "links"); strings.Contains(links, "eth0") || !strings.Contains(links, "eth1") {
+		t.Errorf("after disconnect:\n%s", links)
+	}
+	reach(t, n, "tulip", netip.MustParseAddr("10.66.1.2"), false)
+	reach(t, n, "aster", addr4(rose, "back"), true)
+	if got := len(n.Stats()); got != 3 {
+		t.Errorf("%d ports, want 3", got)
+	}
+}
+
+func TestDualStackAndOptions(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	_, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: "dual", EnableIPv4: true, EnableIPv6: true,
+		IPAM:    cnm.IPAM{Config: []cnm.Pool{{Subnet: netip.MustParsePrefix("10.66.3.0/24")}, {Subnet: netip.MustParsePrefix("fd66:3::/64")}}},
+		Options: map[string]string{"com.docker.network.driver.mtu": "1400"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustNetwork(t, n, cnm.Network{Name: "six", EnableIPv6: true})
+	mustNetwork(t, n, cnm.Network{Name: "apart", Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"}})
+	mustNetwork(t, n, cnm.Network{Name: "inner", Internal: true})
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":7000"), Networks: on("dual", "six", "apart", "inner")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("inner", "apart", "six", "dual")})
+	e := rose.Endpoints
+	if e[0].IPv6.String() != "fd66:3::2/64" || e[0].MTU != 1400 || e[1].IPv4.IsValid() || !e[1].IPv6.IsValid() || e[3].Gateway4.IsValid() {
+		t.Errorf("endpoints %+v", e)
+	}
+	reach(t, n, "tulip", e[0].IPv6.Addr(), true)
+	reach(t, n, "tulip", e[1].IPv6.Addr(), true)
+	reach(t, n, "tulip", e[2].IPv4.Addr(), false) // no ICC
+	reach(t, n, "tulip", e[3].IPv4.Addr(), true)
+	for _, gw := range []netip.Addr{netip.MustParseAddr("fd66:3::1"), e[1].Gateway6, netip.MustParseAddr("10.66.3.1"), e[2].Gateway4} {
+		if out, code := execute(t, n, "tulip", "ping", gw.String()); code != 0 {
+			t.Errorf("ping to gateway %s: %s", gw, out)
+		}
+	}
+	if links, _ := execute(t, n, "rose", "links"); !strings.Contains(links, "eth0 02:42:0a:42:03:02 1400 [10.66.3.2/24 fd66:3::2/64") {
+		t.Errorf("links:\n%s", links)
+	}
+}
+
+func TestModes(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "alone", NetworkMode: "none"})
+	if links, _ := execute(t, n, "alone", "links"); strings.Count(links, "\n") != 1 || !strings.HasPrefix(links, "lo ") {
+		t.Errorf("none: %s", links)
+	}
+	mustRun(t, n, cnm.SandboxSpec{Name: "open", Networks: on("host")})
+	links, _ := execute(t, n, "open", "links")
+	if own, _ := run(t, program("links")...); links != own {
+		t.Errorf("host: %s, this host has %s", links, own)
+	}
+	for _, c := range []struct{ network, sandbox string }{{"bridge", "alone"}, {"bridge", "open"}, {"host", "alone"}} {
+		if err := n.NetworkConnect(t.Context(), c.network, c.sandbox, cnm.EndpointConfig{}); !errors.Is(err, cnm.Forbidden) {
+			t.Errorf("connect %s to %s: %v", c.sandbox, c.network, err)
+		}
+	}
+}
+
+func TestStaticAddresses(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.4.0/29")})
+	mustNetwork(t, n, cnm.Network{Name: "auto"})
+	join := func(name, network, ip string) error {
+		id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: name, Cmd: program("sleep"),
+			Networks: []cnm.NetworkJoin{{Network: network, Config: cnm.EndpointConfig{IPv4: netip.MustParseAddr(ip)}}}})
+		if err != nil {
+			return err
+		}
+		return n.SandboxStart(t.Context(), id)
+	}
+	if err := join("rose", "front", "10.66.4.5"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, network, ip, want string }{
+		{"taken", "front", "10.66.4.5", "Address already in use"},
+		{"gateway", "front", "10.66.4.1", "Address already in use"},
+		{"outside", "front", "10.66.5.1", "no configured subnet contains IP address 10.66.5.1"},
+		{"auto", "auto", "172.18.0.9", "user specified IP address is supported only when connecting to networks with user configured subnets"},
+		{"default", "bridge", "172.17.0.9", "user specified IP address is supported on user defined networks only"},
+	} {
+		if err := join(c.name, c.network, c.ip); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	// A static address survives a stop and is free for others meanwhile.
+	if err := n.SandboxKill(t.Context(), "rose", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), "rose"); err != nil {
+		t.Fatal(err)
+	}
+	if a := addr4(mustFind(t, n, "rose"), "front"); a.String() != "10.66.4.5" {
+		t.Errorf("after a restart: %s", a)
+	}
+}
+
+// Sandboxes that die while they are connected leave nothing half made.
+func TestDeathWhileConnecting(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front"})
+	for i := range 4 {
+		sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose"})
+		n.mu.Lock()
+		a := n.boxes[sb.ID].agent
+		n.mu.Unlock()
+		go func() {
+			time.Sleep(time.Duration(i) * 4 * time.Millisecond)
+			a.Kill(t.Context())
+		}()
+		n.NetworkConnect(t.Context(), "front", "rose", cnm.EndpointConfig{}) // may win or lose
+		if _, err := n.SandboxWait(t.Context(), "rose", false); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SandboxRemove(t.Context(), "rose", false); err != nil {
+			t.Fatal(err)
+		}
+		for _, nw := range n.Networks() {
+			for _, s := range nw.Subnets {
+				if s.InUse != 3 || len(nw.Endpoints) != 0 {
+					t.Errorf("network %s: %d addresses in use, endpoints %v", nw.Name, s.InUse, nw.Endpoints)
+				}
+			}
+		}
+		if len(n.Stats()) != 0 {
+			t.Errorf("ports: %+v", n.Stats())
+		}
+	}
+}
+
+// An interface that is deleted from inside takes its endpoint along.
+func TestInterfaceDeletedInside(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose"})
+	n.mu.Lock()
+	a := n.boxes[sb.ID].agent
+	n.mu.Unlock()
+	if err := a.RemoveInterface(t.Context(), "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if len(mustFind(t, n, "rose").Endpoints) == 0 {
+			if len(n.Stats()) != 0 {
+				t.Errorf("its port is still there: %+v", n.Stats())
+			}
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("its endpoint is still there")
+}

@@ -1,0 +1,221 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// run runs a program outside of any sandbox.
+func run(t *testing.T, cmd ...string) (string, error) {
+	t.Helper()
+	out, err := exec.Command(cmd[0], cmd[1:]...).Output()
+	return string(out), err
+}
+
+func TestAttachWithInput(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "rose", Cmd: program("cat"), OpenStdin: true, NetworkMode: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.SandboxAttach(t.Context(), id, AttachOptions{Stdin: true, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	text := strings.Repeat("a line of input\n", 20000)
+	sent := make(chan error, 1)
+	go func() { // before the start: it waits
+		_, err := io.WriteString(s.Stdin(), text)
+		sent <- errors.Join(err, s.Stdin().Close())
+	}()
+	if err := n.SandboxStart(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := readAll(s); err != nil || out != text {
+		t.Errorf("%d bytes back, %v, want %d", len(out), err, len(text))
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAttachEndsWithoutStart(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: []string{"no-such-program"}, NetworkMode: "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []func(Stream){
+		func(Stream) { n.SandboxStart(t.Context(), id) },
+		func(s Stream) { s.Close() },
+		func(Stream) { n.SandboxRemove(t.Context(), id, false) },
+	} {
+		s, err := n.SandboxAttach(t.Context(), id, AttachOptions{Stdin: true, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocked := make(chan error, 2)
+		go func() { _, _, err := s.Next(); blocked <- err }()
+		go func() {
+			s.Stdin().Write([]byte("x")) // the agent may have taken it already
+			blocked <- io.EOF
+		}()
+		time.Sleep(5 * time.Millisecond)
+		end(s)
+		for range 2 {
+			select {
+			case err := <-blocked:
+				if err == nil {
+					t.Error("read or written without a process")
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatal("still blocked")
+			}
+		}
+		s.Close()
+	}
+}
+
+func TestLogs(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: []string{"/bin/sh", "-c", "for i in 1 2 3; do echo line $i; echo err $i >&2; sleep 0.1; done"}, NetworkMode: "none"})
+	follow, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Follow: true, Tail: -1, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for l, err := follow.Next(); ; l, err = follow.Next() {
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(l.Text))
+	}
+	follow.Close()
+	if strings.Join(got, "") != "line 1\nline 2\nline 3\n" {
+		t.Errorf("followed %q", got)
+	}
+	tail, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Tail: 2, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Close()
+	streams := map[string]string{}
+	for range 2 {
+		l, err := tail.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams[l.Stream] = string(l.Text)
+	}
+	if _, err := tail.Next(); err != io.EOF || streams["stdout"] != "line 3\n" || streams["stderr"] != "err 3\n" {
+		t.Errorf("tail %v, %v", streams, err)
+	}
+}
+
+func TestFollowEnds(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none"})
+	ctx, cancel := context.WithCancel(t.Context())
+	for name, end := range map[string]func(LogReader){"context": func(LogReader) { cancel() }, "close": func(r LogReader) { r.Close() }} {
+		r, err := n.SandboxLogs(ctx, "rose", LogOptions{Follow: true, Tail: -1, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { _, err := r.Next(); done <- err }()
+		end(r)
+		select {
+		case err := <-done:
+			if err == nil {
+				t.Errorf("%s: a line out of nothing", name)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: still following", name)
+		}
+		r.Close()
+	}
+	cancel()
+}
+
+func TestExec(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none", Env: []string{"A=1", "B=2"}})
+	if out, code := execute(t, n, "rose", "fail"); code != 7 || out != "failing\n" {
+		t.Errorf("exit %d, %q", code, out)
+	}
+	id, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"/bin/sh", "-c", "echo $A $B; cat"}, Env: []string{"B=3"}, Stdin: true, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.ExecStart(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if info, _ := n.ExecInspect(id); !info.Running || info.PID == 0 || info.ExitCode != nil {
+		t.Errorf("while it runs: %+v", info)
+	}
+	text := strings.Repeat("x", 300000) + "\n"
+	go func() {
+		io.WriteString(s.Stdin(), text)
+		s.Stdin().Close()
+	}()
+	if out, err := readAll(s); err != nil || out != "1 3\n"+text {
+		t.Errorf("%d bytes, %v", len(out), err)
+	}
+	if _, err := n.ExecStart(t.Context(), id); !errors.Is(err, cnm.Conflict) {
+		t.Errorf("second start: %v", err)
+	}
+	if id, err = n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"no-such"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.ExecStart(t.Context(), id); err == nil || !strings.Contains(err.Error(), `exec: "no-such": executable file not found in $PATH`) {
+		t.Errorf("no such program: %v", err)
+	}
+	if info, _ := n.ExecInspect(id); info.ExitCode == nil || *info.ExitCode != 127 {
+		t.Errorf("no such program: %+v", info)
+	}
+	// A client that goes away leaves no goroutine behind, whatever the process does.
+	id, _ = n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"/bin/sh", "-c", "while :; do echo on and on; done"}, Stdout: true})
+	if s, err := n.ExecStart(t.Context(), id); err != nil {
+		t.Fatal(err)
+	} else {
+		s.Next()
+		s.Close()
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none", TTY: true})
+	if err := n.SandboxResize(t.Context(), "rose", 33, 99); err != nil {
+		t.Error(err)
+	}
+	id, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"/bin/sh", "-c", "test -t 0 && read l && echo got $l"}, TTY: true, Stdin: true, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.ExecStart(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := n.ExecResize(t.Context(), id, 20, 80); err != nil {
+		t.Error(err)
+	}
+	io.WriteString(s.Stdin(), "me\n")
+	if out, err := readAll(s); err != nil || !strings.HasSuffix(out, "got me\r\n") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
