@@ -42,7 +42,7 @@ soak: build ## the tests that take longer: many ports, hours of traffic in minut
 bench: build ## weft beside other switches, one table: docs/benchmarks.md and JSON
 	@internal/nettest/setup.sh bench
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/frame ./internal/offload ./arp ./vswitch ./tap
-	WEFT_BENCH=1 $(GO) test -count=1 -timeout 60m -v -run TestBench ./internal/cli
+	$(GO) run ./internal/nettest/bench
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	@for p in $$($(GO) list ./...); do \
