@@ -352,4 +352,3 @@ func addr4(sb cnm.Sandbox, network string) netip.Addr {
 	}
 	return netip.Addr{}
 }
-
