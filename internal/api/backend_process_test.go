@@ -63,6 +63,14 @@ func (p *process) start(ended func(int)) {
 	}()
 }
 
+// fail ends the streams of a process that could not be started.
+func (p *process) fail() {
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	p.cond.Broadcast()
+}
+
 func (p *process) script() int {
 	switch p.cmd[0] {
 	case "echo":

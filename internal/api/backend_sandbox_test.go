@@ -81,6 +81,7 @@ func (m *memory) SandboxStart(_ context.Context, ref string) error {
 		return cnm.Errorf(cnm.NotModified, "sandbox %s is already running", b.Spec.Name)
 	}
 	if b.Spec.Cmd[0] == "nosuch" {
+		b.proc.fail()
 		return cnm.Errorf(cnm.Invalid, `exec: "nosuch": executable file not found in $PATH`)
 	}
 	if b.State == cnm.Exited {

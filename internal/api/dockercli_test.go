@@ -122,7 +122,7 @@ func TestDockerNetwork(t *testing.T) {
 		if n, err := m.Network("front"); err != nil || n.ID != id || !n.Internal || n.IPAM.Config[0].Aux["printer"].String() != "10.1.0.5" {
 			t.Errorf("created %+v, %v", n, err)
 		}
-		d.want("bridge bridge local host host local none null local front bridge local", "network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}")
+		d.want("bridge bridge local front bridge local host host local none null local", "network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}")
 		if out := d.ok("network", "ls"); !strings.HasPrefix(out, "NETWORK ID") || !strings.Contains(out, id[:12]) {
 			t.Errorf("network ls prints %s", out)
 		}
@@ -137,11 +137,12 @@ func TestDockerNetwork(t *testing.T) {
 			t.Errorf("network inspect: %v, %v", full, err)
 		}
 		d.want("10.1.0.130 [www]", "inspect", "-f", "{{with .NetworkSettings.Networks.front}}{{.IPAddress}} {{.Aliases}}{{end}}", "a")
+		d.want(id, "inspect", "-f", "{{.Id}}", "front") // not only containers
 		d.fails(1, "already exists in network front", "network", "connect", "front", "a")
 		d.fails(1, "active endpoints", "network", "rm", "front")
 		d.fails(1, "pre-defined network", "network", "rm", "bridge")
 		d.fails(1, "already exists", "network", "create", "front")
-		d.fails(1, "nowhere not found", "network", "inspect", "nowhere")
+		d.fails(1, "nowhere", "network", "inspect", "nowhere")
 		d.fails(1, "colour", "network", "ls", "-f", "colour=red")
 		d.want("", "network", "disconnect", "-f", "front", "a")
 		d.want("front", "network", "rm", "front")
@@ -172,7 +173,7 @@ func TestDockerContainers(t *testing.T) {
 		d.want("", "rename", "a", "b")
 		d.want("143", "wait", "b")
 		d.want("b", "rm", "b")
-		d.fails(1, "No such", "inspect", "b")
+		d.fails(1, "No such object: b", "inspect", "b")
 		d.ok("create", "--name", "c", "scratch", "cat")
 		if out := d.ok("container", "prune", "-f"); !strings.Contains(out, "Deleted Containers:") {
 			t.Errorf("prune prints %s", out)
@@ -252,7 +253,7 @@ func TestDockerEvents(t *testing.T) {
 		if got := d.ok("events", "--since", since, "--until", time.Now().Format(time.RFC3339Nano), "--format", "{{.Type}} {{.Action}}"); got != want {
 			t.Errorf("history %q, want %q", got, want)
 		}
-		if got := d.ok("events", "--since", since, "--until", "0s", "--filter", "event=destroy"); !strings.Contains(got, "network destroy ") || !strings.Contains(got, "name=front") {
+		if got := d.ok("events", "--since", since, "--until", time.Now().Format(time.RFC3339Nano), "--filter", "event=destroy"); !strings.Contains(got, "network destroy ") || !strings.Contains(got, "name=front") {
 			t.Errorf("plain history %q", got)
 		}
 		live := liveEvents(d, c, pipe)

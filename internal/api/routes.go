@@ -55,18 +55,43 @@ func (s *Server) routes() {
 	s.handle("POST /weft/v1/detach/{id}", s.weftDetach)
 }
 
-// unknownPath explains why a path has no route: Docker has it and weft has
-// not (501), or nobody has it (404, with Docker's words).
+// unknownPath explains why a path has no route: it asks for one object of a
+// kind that weft has none of, or Docker has it and weft has not (501), or
+// nobody has it (404, with Docker's words).
 func unknownPath(r *http.Request) error {
 	parts := strings.SplitN(strings.Trim(r.URL.Path, "/"), "/", 3)
 	area, verb := parts[0], ""
 	if len(parts) == 3 && area == "containers" {
 		verb = parts[2]
 	}
+	if kind := kindInspected(r); kind != "" {
+		return cnm.Errorf(cnm.NotFound, "No such %s: %s", kind, clip(parts[1]))
+	}
 	if why := lacking(area, verb); why != "" {
 		return cnm.Errorf(cnm.Unsupported, "%s %s is not available: %s", r.Method, r.URL.Path, why)
 	}
 	return cnm.Errorf(cnm.NotFound, "page not found")
+}
+
+// kindInspected returns the kind of object that a request asks for by name,
+// empty for other requests. `docker inspect` asks for all kinds in turn, and
+// goes on to the next only after a 404.
+func kindInspected(r *http.Request) string {
+	p := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	if r.Method != http.MethodGet || len(p) < 2 {
+		return ""
+	}
+	switch p[0] {
+	case "images", "plugins": // an image's name may have slashes in it
+		if len(p) > 2 && p[len(p)-1] == "json" {
+			return strings.TrimSuffix(p[0], "s")
+		}
+	case "volumes", "nodes", "services", "tasks", "secrets", "configs":
+		if len(p) == 2 {
+			return strings.TrimSuffix(p[0], "s")
+		}
+	}
+	return ""
 }
 
 // lacking returns what weft does not have of a part of Docker's API, empty for

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -102,7 +103,11 @@ func (c *conn) hangUp() {
 // pump joins a hijacked connection with a process: output until the process or
 // the client ends, input beside it in a goroutine that ends with the
 // connection. It closes and releases both.
+//
+// A client that sends no input and has gone is noticed at the next output: its
+// end of file may as well be a half-closed connection that still listens.
 func (s *Server) pump(c *conn, st node.Stream, o pumpOptions) {
+	defer context.AfterFunc(s.base, func() { _ = st.Close() })()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
