@@ -40,18 +40,22 @@ func Run(ctx context.Context, o Options, out io.Writer) int {
 		fmt.Fprintf(out, "demo: %v\n", err)
 		return 1
 	}
-	fmt.Fprintf(out, "The tour of weft, with %s.\n", s.label())
-	t := &tour{stage: s, dir: dir, out: out, limit: limit}
+	return take(ctx, &tour{stage: s, dir: dir, out: out, limit: limit, hashed: 64 << 20, timed: 512 << 20})
+}
+
+// take takes the tour, takes the stage down and returns the exit code.
+func take(ctx context.Context, t *tour) int {
+	fmt.Fprintf(t.out, "The tour of weft, with %s.\n", t.label())
 	all := steps()
 	held := t.run(ctx, all)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	failed := held != len(all)
-	if err := s.close(bye); err != nil {
-		fmt.Fprintf(out, "\ndemo: taking everything down: %v\n", err)
+	if err := t.close(bye); err != nil {
+		fmt.Fprintf(t.out, "\ndemo: taking everything down: %v\n", err)
 		failed = true
 	}
-	fmt.Fprintf(out, "\ndemo: %d of %d hold, %s\n", held, len(all), s.label())
+	fmt.Fprintf(t.out, "\ndemo: %d of %d hold, %s\n", held, len(all), t.label())
 	if failed {
 		return 1
 	}

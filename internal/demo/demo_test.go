@@ -17,8 +17,12 @@ import (
 // TestInProcess takes the whole tour without a kernel.
 func TestInProcess(t *testing.T) {
 	nettest.CheckLeaks(t)
+	p, err := newInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
-	code := Run(context.Background(), Options{InProcess: true}, &out)
+	code := take(context.Background(), &tour{stage: p, dir: t.TempDir(), out: &out, limit: limit, hashed: 4 << 20, timed: 16 << 20})
 	t.Log(out.String())
 	if code != 0 || !strings.HasSuffix(out.String(), "\ndemo: 12 of 12 hold, in-process hosts\n") {
 		t.Fatalf("exit %d", code)
@@ -90,7 +94,7 @@ func TestNoticed(t *testing.T) {
 			}
 			c.s.inProcess = p
 			var out bytes.Buffer
-			tr := &tour{stage: &c.s, dir: t.TempDir(), out: &out, limit: limit / 10}
+			tr := &tour{stage: &c.s, dir: t.TempDir(), out: &out, limit: limit / 4, hashed: 1 << 20, timed: 1 << 20}
 			var all []step
 			for _, s := range steps() {
 				if s.title != "Throughput" || c.s.corrupt {

@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// The amounts moved: little enough for the slowest machine's patience.
-const (
-	hashedBytes = 64 << 20
-	timedBytes  = 512 << 20
-)
-
 // steps returns the tour. rose and iris are on front, tulip and lily on back.
 func steps() []step {
 	return []step{
@@ -84,12 +78,12 @@ func transfer(ctx context.Context, t *tour) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r, err := t.send(ctx, "rose", iris, hashedBytes, true)
+	r, err := t.send(ctx, "rose", iris, t.hashed, true)
 	if err != nil {
 		return "", err
 	}
-	if r.Bytes != hashedBytes || r.Sum == [32]byte{} {
-		return "", fmt.Errorf("%d bytes, sum %x, want %d bytes summed", r.Bytes, r.Sum, hashedBytes)
+	if r.Bytes != t.hashed || r.Sum == [32]byte{} {
+		return "", fmt.Errorf("%d bytes, sum %x, want %d bytes summed", r.Bytes, r.Sum, t.hashed)
 	}
 	return fmt.Sprintf("rose → iris: %s on both ends", r.String()), nil
 }
@@ -201,11 +195,11 @@ func throughput(ctx context.Context, t *tour) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r, err := t.send(ctx, "rose", iris, timedBytes, false)
+	r, err := t.send(ctx, "rose", iris, t.timed, false)
 	if err != nil {
 		return "", err
 	}
-	if r.Bytes != timedBytes {
+	if r.Bytes != t.timed {
 		return "", errors.New("not all bytes arrived")
 	}
 	return fmt.Sprintf("rose → iris: %s", r.String()), nil

@@ -23,6 +23,8 @@ type tour struct {
 	dir   string // for files; removed by whoever made it
 	out   io.Writer
 	limit time.Duration // per step
+	// Bytes of the verified and of the timed transfer.
+	hashed, timed uint64
 }
 
 // limit is how long one step of a user's tour may take.
