@@ -236,6 +236,28 @@ func TestDockerExecAndAttach(t *testing.T) {
 	})
 }
 
+// On a terminal the stream is raw, and the size is handed on before anything
+// is said.
+func TestDockerTerminal(t *testing.T) {
+	eachDocker(t, func(d *docker, m *memory) {
+		c := d.command("run", "--rm", "-it", "--name", "a", "scratch", "both")
+		c.Args = []string{"script", "-qec", strings.Join(c.Args, " "), "/dev/null"}
+		script, err := exec.LookPath("script")
+		if err != nil {
+			t.Fatal("the script command is needed for this test: install Debian's bsdutils")
+		}
+		c.Path = script
+		c.Stdin, _ = os.Open(os.DevNull)
+		out, err := c.Output()
+		if !strings.Contains(string(out), "out\r\nerr\r\n") || c.ProcessState.ExitCode() != 3 {
+			t.Errorf("run -it: %q, %v", out, err)
+		}
+		if l := m.Sandboxes(); len(l) != 0 {
+			t.Errorf("--rm left %+v", l)
+		}
+	})
+}
+
 func TestDockerEvents(t *testing.T) {
 	eachDocker(t, func(d *docker, _ *memory) {
 		c := d.command("events", "--format", "{{.Type}} {{.Action}}", "--filter", "type=network")
@@ -257,7 +279,7 @@ func TestDockerEvents(t *testing.T) {
 			t.Errorf("plain history %q", got)
 		}
 		live := liveEvents(d, c, pipe)
-		if !strings.Contains(live, "network create") {
+		if !strings.HasPrefix(live, "network ") {
 			t.Errorf("live %q", live)
 		}
 	})
