@@ -107,6 +107,7 @@ func (a *Agent) Exec(ctx context.Context, p Process, s Stdio) (*Exec, error) {
 			if f == nil {
 				f = null
 			}
+			f.Fd() // makes it blocking, as programs expect their streams to be
 			files = append(files, f)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -71,7 +72,7 @@ func testAttachAll(t *testing.T) {
 
 func testSlowClient(t *testing.T) {
 	ctx := testContext(t)
-	const size = 100_000_000
+	const size = 20_000_000
 	a := launchTest(t, Config{})
 	at, err := a.Attach(ctx, AttachOptions{})
 	if err != nil {
@@ -110,8 +111,8 @@ func testLossyClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, "the process to write on", func() bool { // it is not held up
-		e := readLog(t, a.path+"/"+LogName)
-		return len(e) > 0 && e[len(e)-1].Log == "500000\n"
+		b, err := os.ReadFile(a.path + "/" + LogName)
+		return err == nil && bytes.Contains(b, []byte(`{"log":"500000\n"`)) // its last line may be half written
 	})
 	for err == nil {
 		_, _, err = at.Next()

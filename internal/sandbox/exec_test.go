@@ -49,13 +49,13 @@ func testExec(t *testing.T) {
 		t.Errorf("%+v %v", s, err)
 	}
 	// A signal.
-	if e, err = a.Exec(ctx, shell("sleep 1000"), Stdio{}); err != nil {
+	if e, err = a.Exec(ctx, shell("exec sleep 1000"), Stdio{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.OpenExec(e.Number).Signal(ctx, unix.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := e.Wait(ctx); err != nil || s.Code != 130 {
+	if s, err := e.Wait(ctx); err != nil || s.Code != 130 || s.Signal != 2 {
 		t.Errorf("%+v %v", s, err)
 	}
 	if err := e.Signal(ctx, unix.SIGINT); !errors.Is(err, ErrNotRunning) {
@@ -65,7 +65,7 @@ func testExec(t *testing.T) {
 		t.Error("exec 99 is known")
 	}
 	// It does not outlive the sandbox, and its status is told before the end.
-	if e, err = a.Exec(ctx, shell("sleep 1000"), Stdio{}); err != nil {
+	if e, err = a.Exec(ctx, shell("exec sleep 1000"), Stdio{}); err != nil {
 		t.Fatal(err)
 	}
 	status := make(chan ExitStatus, 1)

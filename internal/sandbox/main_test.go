@@ -193,7 +193,7 @@ func inside(t *testing.T, a *Agent, script string) string {
 // startIdle starts a main process that stays.
 func startIdle(t *testing.T, a *Agent) {
 	t.Helper()
-	if err := a.Start(testContext(t), shell("sleep 1000")); err != nil {
+	if err := a.Start(testContext(t), shell("exec sleep 1000")); err != nil {
 		t.Fatal(err)
 	}
 }
