@@ -3,9 +3,10 @@ package node
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"weft/internal/capture"
 	"weft/internal/cnm"
@@ -28,7 +29,6 @@ type captureSession struct {
 	network string // id, empty for all
 	sandbox string // id, empty for all
 	ifName  string // empty for all
-	snaplen int
 
 	mu    sync.Mutex
 	names map[uint32]string // port slot -> name of the port there now
@@ -83,7 +83,9 @@ func (n *Node) Capture(ctx context.Context, o CaptureOptions) (io.ReadCloser, er
 	n.path.addSession(s)
 	started := n.own.spawn(func() {
 		defer context.AfterFunc(n.ctx, cancel)()
-		w.CloseWithError(s.run(ctx, w, "weft "+n.cfg.Version))
+		// A closed ring ends the stream also while frames keep coming.
+		defer context.AfterFunc(ctx, s.ring.Close)()
+		w.CloseWithError(s.stream("weft "+n.cfg.Version).Run(ctx, w))
 		n.path.dropSession(s)
 		cancel()
 	})
@@ -96,7 +98,7 @@ func (n *Node) Capture(ctx context.Context, o CaptureOptions) (io.ReadCloser, er
 }
 
 func (n *Node) captureSession(o CaptureOptions) (*captureSession, error) {
-	s := &captureSession{point: capture.Both, snaplen: o.Snaplen, names: make(map[uint32]string)}
+	s := &captureSession{point: capture.Both, names: make(map[uint32]string)}
 	if o.Before != o.After {
 		s.point = capture.After
 		if o.Before {
@@ -134,67 +136,19 @@ func (n *Node) findPortLocked(ref string) (b *box, ifName string, err error) {
 	return b, ifName, err
 }
 
-// run writes records until ctx ends or the reader goes.
-func (s *captureSession) run(ctx context.Context, w io.Writer, appl string) error {
-	out := capture.NewNGWriter(w, appl)
-	known := make(map[uint32]ngInterface)
-	s.describe(out, known)
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	for s.ring.Wait(ctx) == nil {
-		for rec, ok := s.ring.Next(); ok; rec, ok = s.ring.Next() {
-			i, ok := known[rec.Port]
-			if !ok || i.stale(s, rec.Port) {
-				s.describe(out, known)
-				i = known[rec.Port]
-			}
-			i.frames++
-			known[rec.Port] = i
-			if err := out.Write(i.id, &rec); err != nil {
-				return err
-			}
-			if ctx.Err() != nil {
-				break
-			}
-		}
-		if err := out.Flush(); err != nil {
-			return err
-		}
-	}
-	s.ring.Close()
-	now := time.Now().UnixNano()
-	for _, i := range known {
-		if err := out.Stats(i.id, now, i.frames, s.ring.Drops(), ""); err != nil {
-			return err
-		}
-	}
-	return out.Flush()
-}
-
-// An ngInterface is a port's place in the file being written.
-type ngInterface struct {
-	id     uint32
-	name   string
-	frames uint64
-}
-
-// stale reports whether another port has taken the slot.
-func (i ngInterface) stale(s *captureSession, slot uint32) bool {
+// stream describes the file to be written: the ports there are at once, later
+// ones when their first frame comes.
+func (s *captureSession) stream(appl string) *capture.Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.names[slot] != i.name
+	return &capture.Stream{Ring: s.ring, Name: s.name, Appl: appl, Ports: slices.Sorted(maps.Keys(s.names))}
 }
 
-// describe adds every port not yet described to the file.
-func (s *captureSession) describe(out *capture.NGWriter, known map[uint32]ngInterface) {
+// name returns the name of the port that has a slot now.
+func (s *captureSession) name(slot uint32) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for slot, name := range s.names {
-		if k, ok := known[slot]; !ok || k.name != name {
-			known[slot] = ngInterface{id: out.AddInterface(name, s.snaplen), name: name}
-		}
-	}
+	return s.names[slot]
 }
 
 // A captureReader is the reading end; closing it ends the session.

@@ -1,0 +1,121 @@
+package node
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// strange starts a process in namespaces that weft did not make.
+func strange(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(program(args...)[0], program(args...)[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("this host makes no user namespaces: %v", err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd
+}
+
+func TestForeign(t *testing.T) {
+	c := testConfig(t)
+	n, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.7.0/24")})
+	server := strange(t, "serve", ":7000")
+	id, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Name: "stranger", Networks: on("front"), Foreign: &cnm.Foreign{PID: server.Process.Pid}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := mustFind(t, n, id)
+	if sb.State != cnm.Running || sb.PID != server.Process.Pid || addr4(sb, "front") != netip.MustParseAddr("10.66.7.2") {
+		t.Errorf("attached: %+v", sb)
+	}
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("front")})
+	reach(t, n, "rose", addr4(sb, "front"), true)
+	if err := n.SandboxStop(t.Context(), "stranger", "", nil); !errors.Is(err, cnm.Forbidden) {
+		t.Errorf("stop: %v", err)
+	}
+	if err := n.NetworkConnect(t.Context(), "bridge", "stranger", cnm.EndpointConfig{}); err != nil {
+		t.Errorf("connect: %v", err)
+	}
+	if err := n.Close(); err != nil { // its interfaces stay, the next daemon opens them again
+		t.Fatal(err)
+	}
+
+	n = openNode(t, c)
+	reach(t, n, "rose", addr4(sb, "front"), true)
+	if got := mustFind(t, n, "stranger").Endpoints; len(got) != 2 || got[1].IfName != "eth1" {
+		t.Errorf("after a restart: %+v", mustFind(t, n, "stranger"))
+	}
+	// The namespace vanishes: its addresses are free, its end is told.
+	events := n.Events(t.Context(), time.Time{}, time.Time{})
+	server.Process.Kill()
+	server.Wait()
+	if e := nextEvent(t, events); e.Action != "die" || e.ActorID != id {
+		t.Errorf("event %+v", e)
+	}
+	if sb := mustFind(t, n, "stranger"); sb.State != cnm.Exited || len(sb.Endpoints) != 0 || sb.Error == "" {
+		t.Errorf("after it vanished: %+v", sb)
+	}
+	if len(n.Stats()) != 1 {
+		t.Errorf("ports: %+v", n.Stats())
+	}
+	if err := n.Detach(t.Context(), "stranger"); err != nil {
+		t.Error(err)
+	}
+	if err := n.Detach(t.Context(), rose.ID); !errors.Is(err, cnm.Invalid) {
+		t.Errorf("detach of a sandbox: %v", err)
+	}
+}
+
+func TestForeignDetach(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	p := strange(t, "sleep")
+	id, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Foreign: &cnm.Foreign{PID: p.Process.Pid}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := func() int {
+		b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/net/dev")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), "eth")
+	}
+	if count() != 1 {
+		t.Error("no interface")
+	}
+	if err := n.Detach(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if count() != 0 {
+		t.Error("its interface is still there")
+	}
+	for _, f := range []cnm.Foreign{{PID: 1 << 22}, {NetNS: "/etc/passwd"}, {NetNS: "/nowhere"}, {PID: os.Getpid()}} {
+		if _, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Foreign: &f}); err == nil {
+			t.Errorf("%+v was attached", f)
+		}
+	}
+	if list := n.Sandboxes(); len(list) != 0 {
+		t.Errorf("left: %+v", list)
+	}
+}

@@ -1,0 +1,119 @@
+package node
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"weft/internal/cnm"
+)
+
+func TestPredefinedNetworks(t *testing.T) {
+	c := testConfig(t)
+	n := openNode(t, c)
+	var names []string
+	for _, nw := range n.Networks() {
+		names = append(names, nw.Name+" "+nw.Driver)
+		if err := n.NetworkRemove(t.Context(), nw.Name); !errors.Is(err, cnm.Forbidden) || err.Error() != nw.Name+" is a pre-defined network and cannot be removed" {
+			t.Errorf("removal of %s: %v", nw.Name, err)
+		}
+		if _, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: nw.Name, EnableIPv4: true}); !errors.Is(err, cnm.Forbidden) {
+			t.Errorf("creation of %s: %v", nw.Name, err)
+		}
+	}
+	if !slices.Equal(names, []string{"bridge bridge", "host host", "none none"}) {
+		t.Errorf("networks %q", names)
+	}
+	b, err := n.Network("bridge")
+	if err != nil || len(b.IPAM.Config) != 1 || b.IPAM.Config[0].Gateway != b.IPAM.Config[0].Subnet.Addr().Next() || b.Subnets[0].InUse != 3 {
+		t.Errorf("bridge: %+v, %v", b, err)
+	}
+}
+
+func TestNetworkErrors(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.67.0.0/24")})
+	for _, c := range []struct {
+		name string
+		nw   cnm.Network
+		kind cnm.Kind
+		text string
+	}{
+		{"same name", cnm.Network{Name: "front"}, cnm.Conflict, "network with name front already exists"},
+		{"same subnet", cnm.Network{Name: "x", IPAM: pool("10.67.0.0/24")}, cnm.Forbidden, "verlap"},
+		{"subnet within", cnm.Network{Name: "x", IPAM: pool("10.67.0.128/25")}, cnm.Forbidden, "verlap"},
+		{"unknown driver", cnm.Network{Name: "x", Driver: "magic"}, cnm.Invalid, `plugin "magic"`},
+		{"unknown option", cnm.Network{Name: "x", Options: map[string]string{"speed": "1"}}, cnm.Invalid, `unknown driver option "speed"`},
+		{"gateway outside", cnm.Network{Name: "x", IPAM: cnm.IPAM{Config: []cnm.Pool{{Subnet: netip.MustParsePrefix("10.68.0.0/24"), Gateway: netip.MustParseAddr("10.69.0.1")}}}},
+			cnm.Invalid, "invalid gateway 10.69.0.1"},
+		{"nothing to copy from", cnm.Network{Name: "x", ConfigFrom: "nowhere"}, cnm.NotFound, `configuration network "nowhere" does not exist`},
+	} {
+		c.nw.EnableIPv4 = true
+		if _, _, err := n.NetworkCreate(t.Context(), c.nw); !errors.Is(err, c.kind) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := n.NetworkRemove(t.Context(), "nowhere"); !errors.Is(err, cnm.NotFound) || err.Error() != "network nowhere not found" {
+		t.Errorf("removal: %v", err)
+	}
+	if got := len(n.Networks()); got != 4 {
+		t.Errorf("%d networks", got)
+	}
+}
+
+// A pool runs dry and fills again; nothing is lost on the way.
+func TestExhaustion(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "tiny", IPAM: pool("10.67.1.0/30")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("tiny")})
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "tulip", Cmd: program("sleep"), Networks: on("bridge", "tiny")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nw, _ := n.Network("tiny")
+	want := "no available IPv4 addresses on this network's address pools: tiny (" + nw.ID + ")"
+	for range 3 {
+		if err := n.SandboxStart(t.Context(), id); err == nil || err.Error() != want {
+			t.Fatalf("start on a full network: %v", err)
+		}
+	}
+	if b, _ := n.Network("bridge"); b.Subnets[0].InUse != 3 {
+		t.Errorf("addresses of bridge were lost: %+v", b.Subnets)
+	}
+	if err := n.SandboxRemove(t.Context(), "rose", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	for _, name := range []string{"a", "b", "used", "kept"} {
+		mustNetwork(t, n, cnm.Network{Name: name})
+	}
+	mustRun(t, n, cnm.SandboxSpec{Networks: on("used")})
+	removed, err := n.NetworkPrune(t.Context(), func(nw cnm.Network) bool { return nw.Name == "kept" })
+	if err != nil || !slices.Equal(removed, []string{"a", "b"}) {
+		t.Errorf("pruned %q, %v", removed, err)
+	}
+}
+
+func TestConfigFrom(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "template", ConfigOnly: true, IPAM: pool("10.67.2.0/24"), Labels: map[string]string{"a": "b"}})
+	mustNetwork(t, n, cnm.Network{Name: "made", ConfigFrom: "template"})
+	nw, err := n.Network("made")
+	if err != nil || nw.IPAM.Config[0].Subnet.String() != "10.67.2.0/24" || nw.Labels["a"] != "b" {
+		t.Errorf("made: %+v, %v", nw, err)
+	}
+	if err := n.NetworkRemove(t.Context(), "template"); !errors.Is(err, cnm.Forbidden) {
+		t.Errorf("removal of a template in use: %v", err)
+	}
+	if id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: program("sleep"), Networks: on("template")}); err == nil {
+		t.Errorf("a sandbox on a template: %s", id)
+	}
+}
