@@ -91,24 +91,25 @@ func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
 // flood sends the frame to every other port of the domain that it may reach.
 // All of them get the same bytes.
 func (w *Worker) flood(in *Port, f *frame.Frame) frame.Reason {
-	reason := frame.NoPort
+	nobody := frame.NoPort
 	for _, out := range *in.domain.members.Load() {
 		if out == in {
 			continue
 		}
 		if !in.reaches(out) {
-			reason = max(reason, frame.Isolated)
+			nobody = frame.Isolated
 			continue
 		}
 		// A port added since this turn began has no list yet; it misses one
 		// frame, as if it had been added after it.
-		if int(out.slot) >= len(w.tx) || !out.carries(f.View.VLAN) {
-			continue
+		if int(out.slot) < len(w.tx) && out.carries(f.View.VLAN) {
+			w.send(out, f)
 		}
-		w.send(out, f)
-		reason = frame.NotDropped
 	}
-	return reason
+	if f.Copies == 0 {
+		return nobody
+	}
+	return frame.NotDropped
 }
 
 // reservedGroup reports whether dst is one of 01-80-C2-00-00-00 to -0F, which

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -198,6 +199,9 @@ func TestConcurrentChange(t *testing.T) {
 	wg.Add(2)
 	go pump(n.w, a, 1)
 	go pump(w2, b, 2)
+	for count.Load() < 1000 { // both are under way
+		runtime.Gosched()
+	}
 	for i := range 200 {
 		g := &guarded{}
 		p, err := n.sw.AddPort(PortConfig{Name: "x", Domain: n.domain, MAC: mac(byte(i))}, g)
@@ -213,7 +217,7 @@ func TestConcurrentChange(t *testing.T) {
 	stop()
 	wg.Wait()
 	checkConservation(t, n)
-	if count.Load() == 0 {
+	if s := a.port.Stats(); s.Forwarded == 0 {
 		t.Error("nothing was forwarded")
 	}
 }

@@ -157,12 +157,34 @@ func TestIsolationAndHorizon(t *testing.T) {
 	if got := names(n.inject(b, raw(t, mac(3), mac(9)))); !slices.Equal(got, []string{"up"}) {
 		t.Errorf("unicast from an isolated port to one that is not reached %v", got)
 	}
+	// Whatever the order of the ports, a frame that left is not dropped.
+	n.add("later", PortConfig{Isolated: true})
+	before = a.port.Stats()
+	n.inject(a, raw(t, mac(2), broadcast))
+	if s := a.port.Stats(); s.Forwarded != before.Forwarded+1 || s.DroppedTotal() != before.DroppedTotal() {
+		t.Errorf("a flood past an isolated port ended as %+v", s)
+	}
+	n.sw.RemovePort(n.cables["later"].port)
+	delete(n.cables, "later")
 	t1 := n.add("t1", PortConfig{Horizon: 1})
 	n.add("t2", PortConfig{Horizon: 1})
 	if got := names(n.inject(t1, raw(t, mac(20), broadcast))); !slices.Equal(got, []string{"a", "b", "up"}) {
 		t.Errorf("a flood from horizon 1 reached %v", got)
 	}
 	checkConservation(t, n)
+}
+
+func TestAloneOrAmongIsolated(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	a := n.add("a", PortConfig{Isolated: true})
+	for _, want := range []frame.Reason{frame.NoPort, frame.Isolated} {
+		before := a.port.Stats()
+		n.inject(a, raw(t, mac(2), broadcast))
+		if r, _ := dropped(before, a.port.Stats()); r != want {
+			t.Errorf("ended as %v, want %v", r, want)
+		}
+		n.add("b", PortConfig{Isolated: true})
+	}
 }
 
 func TestMACLimit(t *testing.T) {
