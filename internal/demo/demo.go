@@ -29,7 +29,7 @@ type Options struct {
 
 // Run takes the tour and returns the exit code: 0 only if every step held.
 func Run(ctx context.Context, o Options, out io.Writer) int {
-	dir, err := os.MkdirTemp("", "weft-demo-")
+	dir, err := os.MkdirTemp(base(), "weft-demo-")
 	if err != nil {
 		fmt.Fprintf(out, "demo: %v\n", err)
 		return 1
@@ -41,6 +41,15 @@ func Run(ctx context.Context, o Options, out io.Writer) int {
 		return 1
 	}
 	return take(ctx, &tour{stage: s, dir: dir, out: out, limit: limit, hashed: 64 << 20, timed: 512 << 20})
+}
+
+// base returns where to make the tour's directory: empty for the usual place,
+// unless that makes the paths of sockets too long (107 bytes, unix(7)).
+func base() string {
+	if runtime.GOOS == "linux" && len(os.TempDir()) > 32 {
+		return "/tmp"
+	}
+	return ""
 }
 
 // take takes the tour, takes the stage down and returns the exit code.

@@ -25,14 +25,16 @@ import (
 // which are printed. Counters and captures come over the API.
 type sandboxes struct {
 	exe    string
+	host   string // of the daemon
+	data   string // its data directory
 	env    []string
 	out    io.Writer
 	daemon *exec.Cmd
 	log    *os.File
-	exited chan error
+	exited <-chan struct{} // closed when the daemon has ended
 	client *api.Client
-	names  []string // sandboxes, then networks, to take down
-	nets   []string
+	names  []string // sandboxes to take down
+	nets   []string // networks to take down
 }
 
 // A refusal is what the kernel does not allow, and how to mend it.
@@ -46,7 +48,9 @@ func (r *refusal) Error() string {
 	return b.String()
 }
 
-// openSandboxes starts the daemon in dir and asks its doctor.
+// openSandboxes starts the daemon in dir and tries a sandbox. The error is a
+// *refusal if there can be none and the doctor says why: what is not the kernel's
+// doing is for the tour's steps to show.
 func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, error) {
 	if exe == "" {
 		var err error
@@ -54,21 +58,20 @@ func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, 
 			return nil, err
 		}
 	}
-	host := "unix://" + filepath.Join(dir, "weft.sock")
-	s := &sandboxes{exe: exe, out: out, exited: make(chan error, 1)}
-	s.env = append(os.Environ(), "WEFT_HOST="+host, "XDG_RUNTIME_DIR="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"))
+	s := &sandboxes{exe: exe, out: out, host: "unix://" + filepath.Join(dir, "weft.sock"), data: filepath.Join(dir, "data", "weft")}
+	s.env = append(os.Environ(), "WEFT_HOST="+s.host, "XDG_RUNTIME_DIR="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"))
 	var err error
+	if s.client, err = api.NewClient(s.host); err != nil {
+		return nil, err
+	}
 	if s.log, err = os.Create(filepath.Join(dir, "daemon.log")); err != nil {
 		return nil, err
 	}
-	s.daemon = exec.Command(exe, "daemon", "--host", host, "--data-dir", filepath.Join(dir, "data", "weft"))
-	s.daemon.Env, s.daemon.Stdout, s.daemon.Stderr = s.env, s.log, s.log
-	if err := s.daemon.Start(); err != nil {
-		return nil, fmt.Errorf("start a daemon: %w", err)
-	}
-	go func() { s.exited <- s.daemon.Wait() }() // ends with the daemon, which close stops
-	if s.client, err = api.NewClient(host); err == nil {
-		err = s.ready(ctx)
+	checks, err := s.launch(ctx)
+	if err == nil {
+		if _, no := s.quiet(ctx, "run", "--rm", "--network", "bridge", "--", s.exe, "version"); no != nil {
+			err = refusalOf(checks)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
@@ -76,27 +79,31 @@ func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, 
 	return s, nil
 }
 
-// ready waits for the daemon and tries a sandbox. It returns a *refusal if there
-// can be none and the doctor says why: what is not the kernel's doing is for the
-// tour's steps to show.
-func (s *sandboxes) ready(ctx context.Context) error {
+// launch starts the daemon, waits until it answers and returns its doctor's
+// findings.
+func (s *sandboxes) launch(ctx context.Context) ([]api.Check, error) {
+	s.daemon = exec.Command(s.exe, "daemon", "--host", s.host, "--data-dir", s.data)
+	s.daemon.Env, s.daemon.Stdout, s.daemon.Stderr = s.env, s.log, s.log
+	if err := s.daemon.Start(); err != nil {
+		return nil, fmt.Errorf("start a daemon: %w", err)
+	}
+	exited := make(chan struct{})
+	s.exited = exited
+	daemon := s.daemon
+	go func() { _ = daemon.Wait(); close(exited) }() // ends with the daemon, which close stops
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
 		checks, err := s.client.Doctor(ctx)
 		if err == nil {
-			if _, err = s.quiet(ctx, "run", "--rm", "--network", "bridge", "--", s.exe, "version"); err == nil {
-				return nil
-			}
-			return refusalOf(checks)
+			return checks, nil
 		}
 		select {
-		case err := <-s.exited:
-			s.exited <- err
+		case <-s.exited:
 			log, _ := os.ReadFile(s.log.Name())
-			return fmt.Errorf("the daemon ended (%v): %s", err, bytes.TrimSpace(log))
+			return nil, fmt.Errorf("the daemon ended (%v): %s", s.daemon.ProcessState, bytes.TrimSpace(log))
 		case <-ctx.Done():
-			return fmt.Errorf("the daemon does not answer: %w", err)
+			return nil, fmt.Errorf("the daemon does not answer: %w", err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -152,10 +159,8 @@ func (s *sandboxes) network(ctx context.Context, name string, subnet netip.Prefi
 }
 
 func (s *sandboxes) start(ctx context.Context, host, network string) error {
+	s.names = append(s.names, host) // before: it may be made though the command fails
 	_, err := s.weft(ctx, "run", "-d", "--name", host, "--network", network, "--", s.exe, "tool", "serve")
-	if err == nil {
-		s.names = append(s.names, host)
-	}
 	return err
 }
 
@@ -279,26 +284,57 @@ func (s *sandboxes) capture(ctx context.Context, host, filter, file string, duri
 	return err
 }
 
-// close removes the sandboxes and networks and stops the daemon.
+// close removes the sandboxes and networks and stops the daemon. Sandboxes
+// outlive a daemon: one that has ended early, as by Ctrl-C, is started again.
 func (s *sandboxes) close(ctx context.Context) error {
-	var errs []error
+	err := s.remove(ctx)
+	if err != nil && s.ended(limit/4) {
+		if _, err = s.launch(ctx); err == nil {
+			err = s.remove(ctx)
+		}
+	}
+	_ = s.client.Close()
+	if !s.ended(0) {
+		_ = s.daemon.Process.Signal(os.Interrupt)
+		if !s.ended(limit / 2) {
+			err = errors.Join(err, errors.New("the daemon did not stop and was killed"), s.daemon.Process.Kill())
+			<-s.exited
+		}
+	}
+	return errors.Join(err, s.log.Close())
+}
+
+// remove removes what the tour made.
+func (s *sandboxes) remove(ctx context.Context) error {
 	if len(s.names) > 0 {
-		_, err := s.quiet(ctx, append([]string{"rm", "-f"}, s.names...)...)
-		errs = append(errs, err)
+		if _, err := s.quiet(ctx, append([]string{"rm", "-f"}, s.names...)...); err != nil {
+			return err
+		}
+		s.names = nil
 	}
 	if len(s.nets) > 0 {
-		_, err := s.quiet(ctx, append([]string{"network", "rm"}, s.nets...)...)
-		errs = append(errs, err)
+		if _, err := s.quiet(ctx, append([]string{"network", "rm"}, s.nets...)...); err != nil {
+			return err
+		}
+		s.nets = nil
 	}
-	if s.client != nil {
-		_ = s.client.Close()
+	return nil
+}
+
+// ended reports whether our daemon has ended, or does so within d.
+func (s *sandboxes) ended(d time.Duration) bool {
+	if s.exited == nil {
+		return true // never started
 	}
-	_ = s.daemon.Process.Signal(os.Interrupt)
 	select {
 	case <-s.exited:
-	case <-time.After(limit / 2):
-		errs = append(errs, errors.New("the daemon did not stop and was killed"), s.daemon.Process.Kill())
-		<-s.exited
+		return true
+	default:
 	}
-	return errors.Join(append(errs, s.log.Close())...)
+	select {
+	case <-s.exited:
+		return true
+	case <-time.After(d):
+		return false
+	}
 }

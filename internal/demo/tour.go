@@ -43,9 +43,13 @@ func subnet(network string) netip.Prefix {
 }
 
 // run goes through the steps, prints, and returns how many held. A step that
-// fails does not end the tour.
+// fails does not end the tour; the end of ctx does.
 func (t *tour) run(ctx context.Context, steps []step) (held int) {
 	for i, s := range steps {
+		if ctx.Err() != nil {
+			fmt.Fprintln(t.out, "\ninterrupted")
+			break
+		}
 		fmt.Fprintf(t.out, "\n%2d. %s\n    %s\n", i+1, s.title, s.shows)
 		start := time.Now()
 		stepCtx, cancel := context.WithTimeout(ctx, t.limit)

@@ -1,0 +1,104 @@
+package demo
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"weft/internal/nettest"
+)
+
+// built returns a weft binary that every user may run.
+func built(t *testing.T) string {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "weft")
+	cmd := exec.Command("go", "build", "-o", exe, "weft/cmd/weft")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	return nettest.PublicCopy(t, exe)
+}
+
+// left returns what a tour must not leave: processes of its binary, directories.
+func left(t *testing.T, exe string) (found []string) {
+	t.Helper()
+	procs, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range procs {
+		if to, err := os.Readlink(p); err == nil && strings.HasPrefix(to, exe) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// TestSandboxes takes the tour as an ordinary user, in real sandboxes.
+func TestSandboxes(t *testing.T) {
+	exe := built(t)
+	cmd := nettest.UserCommand(t, exe, "demo")
+	out, err := cmd.CombinedOutput()
+	if strings.HasSuffix(string(out), ", in-process hosts\n") && err == nil {
+		nettest.Skip(t, "this host allows no sandboxes:\n%.1000s", out)
+	}
+	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 12 of 12 hold, real sandboxes\n") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if l := left(t, exe); len(l) > 0 {
+		t.Errorf("left running: %q", l)
+	}
+}
+
+// TestInterrupted sends what Ctrl-C sends, to the tour and to its daemon: both
+// end, and nothing is left.
+func TestInterrupted(t *testing.T) {
+	exe := built(t)
+	cmd := nettest.UserCommand(t, exe, "demo")
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	var out strings.Builder
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	for sent := false; ; {
+		n, err := pipe.Read(buf)
+		out.Write(buf[:n])
+		if !sent && strings.Contains(out.String(), "A verified transfer") {
+			sent = true
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	err = cmd.Wait()
+	if strings.Contains(out.String(), "in-process hosts") {
+		nettest.Skip(t, "this host allows no sandboxes:\n%.1000s", out.String())
+	}
+	if err == nil || strings.Contains(out.String(), "taking everything down") {
+		t.Errorf("exit: %v\n%s", err, out.String())
+	}
+	for range 50 { // the last process may still be ending
+		if len(left(t, exe)) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Errorf("left running: %q\n%s", left(t, exe), out.String())
+}
