@@ -153,7 +153,7 @@ func TestClientErrors(t *testing.T) {
 	if _, err := c.Stats(context.Background()); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "no daemon answers at unix:///nonexistent/s") {
 		t.Errorf("no daemon: %v", err)
 	}
-	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "odd", 418) }))
+	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "odd", http.StatusTeapot) }))
 	defer odd.Close()
 	c = newTestClient(t, "tcp://"+odd.Listener.Addr().String())
 	if _, err := c.Stats(context.Background()); err == nil || !strings.Contains(err.Error(), "418") || !strings.Contains(err.Error(), "odd") {

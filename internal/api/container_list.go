@@ -124,12 +124,19 @@ func summary(b cnm.Sandbox, now time.Time) container.Summary {
 	return c
 }
 
-// command is what the process was started as, in one line.
+// command is what the process was started as, in one line; arguments with
+// spaces are quoted as by Docker.
 func command(s cnm.SandboxSpec) string {
 	if s.Foreign != nil {
 		return foreign(s)
 	}
-	return strings.Join(s.Cmd, " ")
+	words := slices.Clone(s.Cmd)
+	for i, w := range words {
+		if i > 0 && strings.Contains(w, " ") {
+			words[i] = "'" + w + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // status is the state in words, as `docker ps` prints it.

@@ -39,7 +39,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	_ = rc.Flush()
 	enc := json.NewEncoder(w)
-	for e := range ch {
+	for {
+		e, ok := nextEvent(r.Context(), ch)
+		if !ok {
+			return nil
+		}
 		if !eventWanted(f, e) {
 			continue
 		}
@@ -47,7 +51,6 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 			return nil // the context ends with the connection, and the channel with it
 		}
 	}
-	return nil
 }
 
 // eventWanted applies the filters (moby daemon/events/filter.go).

@@ -151,14 +151,16 @@ func (f filters) flag(key string) (value, given bool, err error) {
 // until reads the key of the same name: a point in time, or how long before
 // now. The zero time means it was not given.
 func (f filters) until(now time.Time) (time.Time, error) {
-	if len(f["until"]) > 1 {
+	switch len(f["until"]) {
+	case 0:
+		return time.Time{}, nil
+	case 1:
+	default:
 		return time.Time{}, cnm.Errorf(cnm.Invalid, "more than one until filter specified")
 	}
-	for _, v := range f["until"] {
-		if d, err := time.ParseDuration(v.text); err == nil {
-			return now.Add(-d), nil
-		}
-		return parseTime("until", v.text)
+	text := f["until"][0].text
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
 	}
-	return time.Time{}, nil
+	return parseTime("until", text)
 }

@@ -39,7 +39,7 @@ func (s *Server) containerWait(w http.ResponseWriter, r *http.Request) error {
 	var code int
 	switch {
 	case ends != nil:
-		code, err = waitEvent(ctx, ends, b, cond == container.WaitConditionRemoved)
+		code, err = s.waitEvent(ctx, ends, b, cond == container.WaitConditionRemoved)
 	case b.State == cnm.Running:
 		code, err = s.backend.SandboxWait(ctx, b.ID, false)
 	default:
@@ -57,15 +57,26 @@ func (s *Server) containerWait(w http.ResponseWriter, r *http.Request) error {
 }
 
 // waitEvent waits for a sandbox's next death or for its removal, and returns
-// the exit code of its last one.
-func waitEvent(ctx context.Context, ch <-chan cnm.Event, b cnm.Sandbox, removed bool) (int, error) {
+// the exit code of its last one. Where events were lost it looks at the state.
+func (s *Server) waitEvent(ctx context.Context, ch <-chan cnm.Event, b cnm.Sandbox, removed bool) (int, error) {
 	code := b.ExitCode
-	for e := range ch {
-		if e.Type != "container" || e.ActorID != b.ID {
-			continue
-		}
-		switch e.Action {
-		case "die":
+	for {
+		e, ok := nextEvent(ctx, ch)
+		switch {
+		case !ok && ctx.Err() == nil:
+			return 0, cnm.Errorf(cnm.Unavailable, "lost sight of sandbox %s: no more events", b.Spec.Name)
+		case !ok:
+			return 0, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+		case e.Type == "daemon":
+			now, err := s.backend.Sandbox(b.ID)
+			if err != nil {
+				return code, nil // it was removed meanwhile
+			}
+			if code = now.ExitCode; !removed && now.Finished.After(b.Finished) {
+				return code, nil
+			}
+		case e.Type != "container" || e.ActorID != b.ID:
+		case e.Action == "die":
 			n, err := strconv.Atoi(e.Attributes["exitCode"])
 			if err != nil {
 				return 0, cnm.Errorf(cnm.Unavailable, "sandbox %s ended without an exit code", b.Spec.Name)
@@ -73,12 +84,18 @@ func waitEvent(ctx context.Context, ch <-chan cnm.Event, b cnm.Sandbox, removed 
 			if code = n; !removed {
 				return code, nil
 			}
-		case "destroy":
+		case e.Action == "destroy":
 			return code, nil
 		}
 	}
-	if ctx.Err() != nil {
-		return 0, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+}
+
+// nextEvent waits for an event; false when there are no more or ctx ended.
+func nextEvent(ctx context.Context, ch <-chan cnm.Event) (cnm.Event, bool) {
+	select {
+	case e, ok := <-ch:
+		return e, ok
+	case <-ctx.Done():
+		return cnm.Event{}, false
 	}
-	return 0, cnm.Errorf(cnm.Unavailable, "lost sight of sandbox %s: too many events at once", b.Spec.Name)
 }
