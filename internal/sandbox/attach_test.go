@@ -72,7 +72,7 @@ func testAttachAll(t *testing.T) {
 
 func testSlowClient(t *testing.T) {
 	ctx := testContext(t)
-	const size = 20_000_000
+	const size = 10_000_000
 	a := launchTest(t, Config{})
 	at, err := a.Attach(ctx, AttachOptions{})
 	if err != nil {
@@ -107,12 +107,12 @@ func testLossyClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer at.Close()
-	if err := a.Start(ctx, shell("seq 1 500000; sleep 1000")); err != nil {
+	if err := a.Start(ctx, shell("seq 1 150000; sleep 1000")); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the process to write on", func() bool { // it is not held up
 		b, err := os.ReadFile(a.path + "/" + LogName)
-		return err == nil && bytes.Contains(b, []byte(`{"log":"500000\n"`)) // its last line may be half written
+		return err == nil && bytes.Contains(b, []byte(`{"log":"150000\n"`)) // its last line may be half written
 	})
 	for err == nil {
 		_, _, err = at.Next()
@@ -130,7 +130,7 @@ func testClientLeaves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := shell("seq 1 1000000; cat; exit 4") // cat ends when the client's input does
+	p := shell("seq 1 200000; cat; exit 4") // cat ends when the client's input does
 	p.OpenStdin, p.StdinOnce = true, true
 	if err := a.Start(ctx, p); err != nil {
 		t.Fatal(err)

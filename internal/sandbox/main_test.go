@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weft/internal/nettest"
 )
 
@@ -27,7 +29,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case AgentArg:
-			os.Exit(Main(os.Args[2:]))
+			code := Main(os.Args[2:])
+			// Not os.Exit: the race detector sleeps for a second in it. What it
+			// has found is in agent.err by now, where cleanUp looks.
+			unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(code), 0, 0)
 		case testDaemonArg:
 			os.Exit(testDaemon(os.Args[2]))
 		}
@@ -115,6 +120,9 @@ func cleanUp(t *testing.T, a *Agent) {
 	defer cancel()
 	if err := a.Kill(ctx); err != nil {
 		t.Errorf("kill: %v", err)
+	}
+	if words := a.lastWords(); words != "" {
+		t.Errorf("agent said%s", words)
 	}
 	if err := a.Close(); err != nil {
 		t.Errorf("close: %v", err)
