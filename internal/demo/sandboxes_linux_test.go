@@ -42,6 +42,11 @@ func left(t *testing.T, exe string) (found []string) {
 // TestSandboxes takes the tour as an ordinary user, in real sandboxes.
 func TestSandboxes(t *testing.T) {
 	exe := built(t)
+	t.Run("whole", func(t *testing.T) { whole(t, exe) })
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, exe) })
+}
+
+func whole(t *testing.T, exe string) {
 	cmd := nettest.UserCommand(t, exe, "demo")
 	out, err := cmd.CombinedOutput()
 	if strings.HasSuffix(string(out), ", in-process hosts\n") && err == nil {
@@ -55,10 +60,9 @@ func TestSandboxes(t *testing.T) {
 	}
 }
 
-// TestInterrupted sends what Ctrl-C sends, to the tour and to its daemon: both
-// end, and nothing is left.
-func TestInterrupted(t *testing.T) {
-	exe := built(t)
+// interrupted sends what Ctrl-C sends, to the tour and to its daemon: both end,
+// and nothing is left.
+func interrupted(t *testing.T, exe string) {
 	cmd := nettest.UserCommand(t, exe, "demo")
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -101,4 +105,21 @@ func TestInterrupted(t *testing.T) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Errorf("left running: %q\n%s", left(t, exe), out.String())
+}
+
+// TestForbidden takes the tour where the kernel allows no user namespace: it says
+// so, says what to do, and runs over in-process hosts.
+func TestForbidden(t *testing.T) {
+	nettest.Namespaced(t, func(t *testing.T) {
+		exe := built(t)
+		if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command(exe, "demo").CombinedOutput()
+		text := string(out)
+		if err != nil || !strings.HasSuffix(text, "\ndemo: 12 of 12 hold, in-process hosts\n") ||
+			!strings.Contains(text, "This kernel does not allow sandboxes") || !strings.Contains(text, "max_user_namespaces") {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	})
 }
