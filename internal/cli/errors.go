@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 )
 
@@ -93,6 +94,10 @@ func report(w io.Writer, err error) {
 // puts before what the daemon said.
 func message(err error) string {
 	msg := strings.ReplaceAll(err.Error(), "Error response from daemon: ", "")
+	if client.IsErrConnectionFailed(err) {
+		msg = strings.Replace(msg, "Cannot connect to the Docker daemon at", "the daemon does not answer at", 1)
+		msg = strings.Replace(msg, "Is the docker daemon running?", "Try again, or start one with `weft daemon`", 1)
+	}
 	return strings.TrimSpace(msg)
 }
 

@@ -91,13 +91,13 @@ func (a *app) exec(ctx context.Context, f *execFlags, sandbox string, cmd []stri
 		_, err := c.ExecStart(ctx, made.ID, client.ExecStartOptions{Detach: true, TTY: f.tty, ConsoleSize: size})
 		return execFailure(err)
 	}
-	return a.execForeground(ctx, c, f, made.ID, size)
+	return a.execForeground(ctx, c, f, made.ID, cmd[0], size)
 }
 
-func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, id string, size client.ConsoleSize) error {
+func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, id, name string, size client.ConsoleSize) error {
 	att, err := c.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: f.tty, ConsoleSize: size})
 	if err != nil {
-		return execFailure(err)
+		return execFailure(whyNotStarted(ctx, c, id, name, err))
 	}
 	defer att.Close()
 	err = a.stream(session{
@@ -123,11 +123,30 @@ func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, i
 	return nil
 }
 
+// whyNotStarted finds out why an exec did not start: the client library only
+// tells the status of a refused upgrade, the daemon keeps Docker's exit code.
+func whyNotStarted(ctx context.Context, c *api.Client, id, name string, err error) error {
+	r, inspectErr := c.ExecInspect(ctx, id, client.ExecInspectOptions{})
+	switch {
+	case inspectErr != nil:
+		return err
+	case r.ExitCode == exitNotFound:
+		return &exitError{code: exitNotFound, err: fmt.Errorf("exec: %q: executable file not found in $PATH", name)}
+	case r.ExitCode == exitCannotRun:
+		return &exitError{code: exitCannotRun, err: fmt.Errorf("exec: %q: permission denied, or not a program", name)}
+	}
+	return err
+}
+
 // execFailure gives a command that could not be run 126 or 127, as Docker does,
 // and every other failure 1.
 func execFailure(err error) error {
 	if err == nil {
 		return nil
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return err
 	}
 	if code := startCode(0, err); code != exitOwnFailure {
 		return &exitError{code: code, err: err}

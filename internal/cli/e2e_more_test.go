@@ -1,0 +1,460 @@
+//go:build linux
+
+package cli
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/nettest"
+)
+
+// A lockedBuffer is written by a command while the test looks into it.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, p...)
+	return len(p), nil
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.b)
+}
+
+// A typist sits before a terminal of 33 rows and 101 columns.
+type typist struct {
+	t      *testing.T
+	master *os.File
+	seen   lockedBuffer
+	c      *exec.Cmd
+}
+
+// sit starts a command on a new terminal.
+func sit(t *testing.T, c *exec.Cmd) *typist {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close() })
+	fd := int(master.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 101}); err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slave.Close()
+	c.Stdin, c.Stdout, c.Stderr = slave, slave, slave
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	y := &typist{t: t, master: master, c: c}
+	go func() { // ends when both ends of the terminal are closed
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf)
+			y.seen.Write(buf[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return y
+}
+
+// types waits for what is expected on the screen and then types.
+func (y *typist) types(expected, keys string) {
+	y.t.Helper()
+	y.sees(expected)
+	y.seen.mu.Lock()
+	y.seen.b = nil
+	y.seen.mu.Unlock()
+	if _, err := y.master.WriteString(keys); err != nil {
+		y.t.Fatal(err)
+	}
+}
+
+func (y *typist) sees(expected string) {
+	y.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !strings.Contains(y.seen.String(), expected) {
+		if time.Now().After(deadline) {
+			y.t.Fatalf("%v: the screen shows %q, expected %q", y.c.Args, y.seen.String(), expected)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// leaves waits for the end and returns the exit code.
+func (y *typist) leaves() int {
+	y.t.Helper()
+	timer := time.AfterFunc(patience, func() { y.c.Process.Kill() })
+	defer timer.Stop()
+	_ = y.c.Wait()
+	return y.c.ProcessState.ExitCode()
+}
+
+func tryTerminal(t *testing.T, e *trial) {
+	shell := []string{"env", "PS1=ready$ ", "sh"}
+	y := sit(t, e.command(append([]string{"run", "-it", "--name", "term", "--"}, shell...)...))
+	y.types("ready$ ", "stty size\r")
+	y.types("33 101", "sleep 60; echo awake\r")
+	time.Sleep(100 * time.Millisecond) // the shell has to start sleep before ctrl-c
+	y.types("sleep 60", "\x03")
+	y.types("ready$ ", "echo once more\r")
+	y.types("once more\r\nready$ ", "\x10\x11") // ctrl-p ctrl-q: detach
+	if code := y.leaves(); code != 0 {
+		t.Errorf("detached with exit code %d", code)
+	}
+	if got := e.must(t, "ps", "--filter", "name=term", "--format", "{{.State}}"); got != "running" {
+		t.Fatalf("detached, the sandbox is %q", got)
+	}
+	y = sit(t, e.command("attach", "term"))
+	time.Sleep(100 * time.Millisecond) // nothing is shown until a key is typed
+	y.types("", "echo back\r")
+	y.types("back\r\nready$ ", "exit 4\r")
+	if code := y.leaves(); code != 4 {
+		t.Errorf("exit code %d, expected 4", code)
+	}
+	e.must(t, "start", "term")
+	y = sit(t, e.command(append([]string{"exec", "-it", "term"}, shell...)...))
+	y.types("ready$ ", "stty size; exit 6\r")
+	y.sees("33 101")
+	if code := y.leaves(); code != 6 {
+		t.Errorf("exec: exit code %d, expected 6", code)
+	}
+	e.must(t, "rm", "-f", "term")
+	c := e.command("run", "--rm", "-it", "true")
+	c.Stdin = strings.NewReader("")
+	if r := finish(t, c); r.code != 125 || !strings.Contains(r.err, "not a terminal") {
+		t.Errorf("-it without a terminal: exit code %d, %q", r.code, r.err)
+	}
+}
+
+// pair starts two sandboxes on the default network.
+func (e *trial) pair(t *testing.T, one, two string) (addr1, addr2 string) {
+	t.Helper()
+	for _, name := range []string{one, two} {
+		e.must(t, "run", "-d", "--name", name, "sleep", "300")
+	}
+	t.Cleanup(func() { e.must(t, "rm", "-f", one, two) })
+	return e.address(t, one, "bridge"), e.address(t, two, "bridge")
+}
+
+func tryCapture(t *testing.T, e *trial) {
+	_, ib := e.pair(t, "ca", "cb")
+	file := filepath.Join(t.TempDir(), "out.pcapng")
+	c := e.command("capture", "cb", "-w", file, "-c", "4", "icmp")
+	var said lockedBuffer
+	c.Stderr = &said
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := time.AfterFunc(patience, func() { c.Process.Kill() })
+	defer stop.Stop()
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	for captured := false; !captured; {
+		e.pings(t, "ca", ib)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatalf("capture: %v, %s", err, said.String())
+			}
+			captured = true
+		default:
+		}
+	}
+	if !strings.Contains(said.String(), "4 frames captured") {
+		t.Errorf("capture said %q", said.String())
+	}
+	text := e.must(t, "capture", "-r", file)
+	if got := strings.Count(text, "EchoRequest"); len(strings.Split(text, "\n")) != 4 || got != 2 {
+		t.Errorf("the file shows %d requests:\n%s", got, text)
+	}
+	tshark, err := exec.LookPath("tshark")
+	if err != nil {
+		nettest.Skip(t, "tshark is not installed")
+	}
+	r := finish(t, exec.Command(tshark, "-r", file, "-T", "fields", "-e", "icmp.type", "-e", "frame.comment", "-e", "frame.interface_name"))
+	if lines := strings.Split(strings.TrimSpace(r.out), "\n"); len(lines) != 4 || !strings.Contains(r.out, "0\tforwarded\tcb:eth0") {
+		t.Errorf("tshark shows\n%s%s", r.out, r.err)
+	}
+	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody")
+	e.fails(t, 2, "binary", "capture", "cb", "-f", "nonsense words", "binary")
+}
+
+func tryTrace(t *testing.T, e *trial) {
+	_, ib := e.pair(t, "ta", "tb")
+	if out := e.must(t, "trace", "src=ta,dst=tb,proto=tcp,dport=80"); !strings.Contains(out, "is on tb:eth0") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace by name:\n%s", out)
+	}
+	if out := e.must(t, "trace", "--port", "ta", "src=192.0.2.1,dst="+ib); !strings.Contains(out, "dropped: spoofed-ip") {
+		t.Errorf("trace of a forged source:\n%s", out)
+	}
+	lab := filepath.Join(t.TempDir(), "lab.yaml")
+	text := "networks:\n  n: {subnet: 10.0.0.0/24}\nports:\n  a: {network: n, ip: 10.0.0.2}\n  b: {network: n, ip: 10.0.0.3}\n"
+	if err := os.WriteFile(lab, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=b"); !strings.Contains(out, "from a: ") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace in a lab:\n%s", out)
+	}
+}
+
+func tryInside(t *testing.T, e *trial) {
+	_, ib := e.pair(t, "ia", "ib")
+	e.pings(t, "ia", ib)
+	if out := e.must(t, "fdb", "--format", "{{.Port}} {{.Type}}", "--filter", "sandbox=ib"); out != "ib:eth0 static" {
+		t.Errorf("fdb: %q", out)
+	}
+	if out := e.must(t, "arp", "ls", "--network", "bridge", "--filter", "sandbox=ib", "-q"); out != ib {
+		t.Errorf("arp: %q, expected %s", out, ib)
+	}
+	var rx int
+	if _, err := fmt.Sscan(e.must(t, "stats", "ib", "--format", "{{.RxFrames}}"), &rx); err != nil || rx < 2 {
+		t.Errorf("stats: %d frames from ib, %v", rx, err)
+	}
+	e.fails(t, 1, "no port belongs to", "stats", "nobody")
+	if out := e.must(t, "top", "--format", "{{.Port}}"); !strings.Contains(out, "ia:eth0") {
+		t.Errorf("top: %q", out)
+	}
+	if out := e.must(t, "events", "--since", "1h", "--until", "0s", "--filter", "event=connect", "--format", "{{.Type}} {{.Action}}"); !strings.Contains(out, "network connect") {
+		t.Errorf("events: %q", out)
+	}
+	if out := e.must(t, "doctor"); !strings.Contains(out, "ok    user namespaces") || strings.Contains(out, "fail") {
+		t.Errorf("doctor:\n%s", out)
+	}
+	if out := e.must(t, "version", "--format", "{{.Server.Version}}"); out != Version {
+		t.Errorf("version: %q", out)
+	}
+}
+
+// foreign starts a process in namespaces that somebody else made.
+func foreign(t *testing.T, args ...string) int {
+	t.Helper()
+	c := exec.Command(args[0], args[1:]...)
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+	})
+	var ready [1]byte
+	if _, err := out.Read(ready[:]); err != nil {
+		nettest.Skip(t, "%v did not start: %v", args, err)
+	}
+	return c.Process.Pid
+}
+
+func tryForeign(t *testing.T, e *trial) {
+	ia, _ := e.pair(t, "fa", "fb")
+	pid := foreign(t, "unshare", "-Urn", "sh", "-c", "echo; exec sleep 300")
+	e.must(t, "attach", "--pid", strconv.Itoa(pid), "--name", "outer", "--network", "bridge")
+	inside := func(cmd ...string) result {
+		return finish(t, exec.Command("nsenter", append([]string{"-t", strconv.Itoa(pid), "-U", "-n", "--preserve-credentials"}, cmd...)...))
+	}
+	if r := inside(e.bin, "tool", "ping", "-c", "2", "-i", "50ms", ia); r.code != 0 {
+		t.Errorf("from the foreign namespace: %s%s", r.out, r.err)
+	}
+	e.pings(t, "fa", e.address(t, "outer", "bridge"))
+	e.fails(t, 1, "", "attach", "--pid", "999999999", "--network", "bridge")
+	e.must(t, "detach", "outer")
+	if r := inside("ls", "/proc/self/net/dev_snmp6"); strings.Contains(r.out, "eth0") {
+		t.Errorf("detached, the namespace still has %q", r.out)
+	}
+	e.fails(t, 1, "No such container", "detach", "outer")
+}
+
+func tryPodman(t *testing.T, e *trial) {
+	podman, err := exec.LookPath("podman")
+	if err != nil {
+		nettest.Skip(t, "podman is not installed")
+	}
+	ia, _ := e.pair(t, "pa", "pb")
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", e.bin, filepath.Join(root, "weft")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	runtime, err := exec.LookPath("runc")
+	if err != nil {
+		runtime = "/usr/sbin/runc"
+	}
+	// Each call has the options that need neither systemd nor a storage driver.
+	call := func(args ...string) result {
+		return finish(t, exec.Command(podman, append([]string{"--runtime", runtime, "--cgroup-manager=cgroupfs", "--events-backend=file"}, args...)...))
+	}
+	r := call("run", "-d", "--name", "pod", "--network=none", "--cap-add=NET_RAW", "--rootfs", root, "/weft", "tool", "serve")
+	if r.code != 0 {
+		t.Fatalf("podman run: %s%s", r.out, r.err)
+	}
+	t.Cleanup(func() { call("rm", "-f", "-t", "0", "pod") })
+	pid := strings.TrimSpace(call("inspect", "-f", "{{.State.Pid}}", "pod").out)
+	e.must(t, "attach", "--pid", pid, "--name", "pod", "--network", "bridge")
+	if r := call("exec", "pod", "/weft", "tool", "ping", "-c", "2", "-i", "50ms", ia); r.code != 0 {
+		t.Errorf("from the container: %s%s", r.out, r.err)
+	}
+	if r := e.try(t, "exec", "pa", e.bin, "tool", "send", "-m", "1", e.address(t, "pod", "bridge")); r.code != 0 {
+		t.Errorf("a transfer into the container: %s%s", r.out, r.err)
+	}
+	e.must(t, "detach", "pod")
+}
+
+// The real docker command works on weft's socket.
+func tryDocker(t *testing.T, e *trial) {
+	docker, err := exec.LookPath("docker")
+	if err != nil {
+		nettest.Skip(t, "the docker command is not installed")
+	}
+	ia, _ := e.pair(t, "da", "db")
+	host := e.socket(t)
+	call := func(args ...string) result {
+		c := exec.Command(docker, append([]string{"-H", host}, args...)...)
+		c.Env = append(os.Environ(), "DOCKER_CONFIG="+os.TempDir())
+		return finish(t, c)
+	}
+	for _, tt := range []struct{ line, want string }{ // a ~ stands for a blank
+		{"version --format {{.Server.Version}}", Version}, {"info --format {{.ContainersRunning}}", "2"},
+		{"network ls --format {{.Name}}", "bridge\nhost\nnone"}, {"network create --subnet 10.92.0.0/24 dnet", ""},
+		{"network inspect -f {{(index~.IPAM.Config~0).Subnet}} dnet", "10.92.0.0/24"}, {"network connect --ip 10.92.0.9 dnet da", ""},
+		{"inspect -f {{.NetworkSettings.Networks.dnet.IPAddress}} da", "10.92.0.9"}, {"network connect dnet db", ""},
+		{"network disconnect dnet da", ""}, {"ps --filter name=da --format {{.Names}}", "da"},
+		{"exec da echo hello", "hello"}, {"network disconnect dnet db", ""}, {"network rm dnet", "dnet"},
+		{"events --since 10m --until 0s --filter event=connect --format {{.Action}}", "connect"},
+		{"logs da", ""}, {"stop -t 0 db", "db"}, {"start db", "db"},
+	} {
+		args := strings.Fields(tt.line)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "~", " ")
+		}
+		r := call(args...)
+		if r.code != 0 || !strings.Contains(r.out, tt.want) {
+			t.Errorf("docker %s: exit code %d, %q, expected %q; stderr %q", tt.line, r.code, r.out, tt.want, r.err)
+		}
+	}
+	e.pings(t, "db", ia)
+	if r := call("exec", "da", "sh", "-c", "exit 9"); r.code != 9 {
+		t.Errorf("docker exec: exit code %d, expected 9", r.code)
+	}
+}
+
+// socket is the URL of the trial's daemon.
+func (e *trial) socket(t *testing.T) string {
+	t.Helper()
+	for line := range strings.Lines(e.must(t, "info")) {
+		if dir, ok := strings.CutPrefix(strings.TrimSpace(line), "Runtime Directory: "); ok {
+			return "unix://" + filepath.Join(dir, "weft.sock")
+		}
+	}
+	t.Fatal("weft info does not tell the runtime directory")
+	return ""
+}
+
+// kill -9 of the daemon: a new one takes over networks, sandboxes and traffic.
+func tryKill(t *testing.T, e *trial) {
+	e.must(t, "network", "create", "--subnet", "10.93.0.0/24", "keep")
+	e.must(t, "run", "-d", "--name", "ka", "--network", "keep", "sleep", "300")
+	e.must(t, "run", "-d", "--name", "kb", "--network", "keep", "--", e.bin, "tool", "ping", "-c", "1000", "-i", "20ms", e.address(t, "ka", "keep"))
+	answers := func() int { return strings.Count(e.must(t, "logs", "kb"), "bytes from") }
+	eventually(t, "ping has answers", func() bool { return answers() > 3 })
+	e.stopDaemon(t, syscall.SIGKILL)
+	r := e.try(t, "network", "ls", "--filter", "name=keep", "--format", "{{.Name}}")
+	if r.code != 0 || strings.TrimSpace(r.out) != "keep" || !strings.Contains(r.err, "starting one") {
+		t.Fatalf("after kill -9: exit code %d, %q, %q", r.code, r.out, r.err)
+	}
+	if got := e.must(t, "ps", "--filter", "network=keep", "--format", "{{.Names}} {{.State}}"); got != "kb running\nka running" {
+		t.Errorf("taken over: %q", got)
+	}
+	before := answers()
+	eventually(t, "the same ping has new answers", func() bool { return answers() > before+3 })
+	e.must(t, "run", "--rm", "--network", "keep", e.bin, "tool", "ping", "-c", "1", "10.93.0.2")
+	if got := e.must(t, "exec", "ka", "echo", "alive"); got != "alive" {
+		t.Errorf("exec: %q", got)
+	}
+	e.must(t, "rm", "-f", "ka", "kb")
+	e.must(t, "network", "rm", "keep")
+}
+
+// As root: namespaces of ip netns, by name and by path.
+func TestEndToEndRoot(t *testing.T) {
+	if os.Getuid() != 0 {
+		nettest.Skip(t, "ip netns needs root")
+	}
+	buildBinary(t)
+	dir, err := os.MkdirTemp("/tmp", "weft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	daemon := exec.Command(os.Getenv(binaryEnv), "daemon", "--host", "unix://"+dir+"/weft.sock", "--data-dir", dir+"/data")
+	var log lockedBuffer
+	daemon.Stderr = &log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := daemon.Wait(); err != nil {
+			t.Errorf("daemon: %v\n%s", err, log.String())
+		}
+	})
+	e := newTrial(t, dir)
+	eventually(t, "the daemon listens", func() bool { return strings.Contains(log.String(), "daemon listens") })
+	name := "weft-e2e-" + strconv.Itoa(os.Getpid())
+	ip := func(args ...string) result { return finish(t, exec.Command("ip", args...)) }
+	if r := ip("netns", "add", name); r.code != 0 {
+		nettest.Skip(t, "ip netns add: %s", r.err)
+	}
+	t.Cleanup(func() { ip("netns", "del", name) })
+	ia, _ := e.pair(t, "ra", "rb")
+	e.must(t, "network", "create", "--subnet", "10.95.0.0/24", "blues")
+	e.must(t, "network", "connect", "blues", "ra")
+	for _, netns := range []string{name, "/run/netns/" + name} {
+		e.must(t, "attach", "--netns", netns, "--name", "blue", "--network", "blues,ip=10.95.0.99", "--network", "bridge")
+		if r := ip("netns", "exec", name, e.bin, "tool", "ping", "-c", "2", "-i", "50ms", ia); r.code != 0 {
+			t.Errorf("from %s: %s%s", netns, r.out, r.err)
+		}
+		e.pings(t, "ra", "10.95.0.99")
+		e.must(t, "detach", "blue")
+		if r := ip("-n", name, "-br", "link"); strings.Contains(r.out, "eth0") {
+			t.Errorf("detached, the namespace still has %q", r.out)
+		}
+	}
+	if out := e.must(t, "run", "--rm", "--network", "none", "ls", "/sys/class/net"); out != "lo" {
+		t.Errorf("--network none has %q", out)
+	}
+}
