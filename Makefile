@@ -33,7 +33,7 @@ test: build ## install what the tests need, then run every test with -race
 	@internal/nettest/setup.sh test
 	@mkdir -p $(OUT)
 	@$(GO) build -o $(OUT)/test-summary ./internal/nettest/summary
-	@$(GO) test -race -count=1 -timeout 9m -json ./... | $(OUT)/test-summary
+	@$(GO) test -race -count=1 -timeout 6m -json ./... | $(OUT)/test-summary
 
 soak: build ## the tests that take longer: many ports, hours of traffic in minutes
 	@internal/nettest/setup.sh test
