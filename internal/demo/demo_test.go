@@ -94,7 +94,7 @@ func TestNoticed(t *testing.T) {
 			}
 			c.s.inProcess = p
 			var out bytes.Buffer
-			tr := &tour{stage: &c.s, dir: t.TempDir(), out: &out, limit: limit / 4, hashed: 1 << 20, timed: 1 << 20}
+			tr := &tour{stage: &c.s, dir: t.TempDir(), out: &out, limit: limit / 8, hashed: 1 << 20, timed: 1 << 20}
 			var all []step
 			for _, s := range steps() {
 				if s.title != "Throughput" || c.s.corrupt {
