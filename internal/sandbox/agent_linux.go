@@ -65,6 +65,10 @@ func Main(args []string) int {
 }
 
 func agentMain() int {
+	if os.Getpid() != 1 { // outside, the end of a sandbox would kill every process
+		fmt.Fprintf(os.Stderr, "weft: %s is started by weft itself only\n", AgentArg)
+		return 2
+	}
 	for fd := fdBoot; fd <= fdLog; fd++ {
 		unix.CloseOnExec(fd)
 	}
@@ -84,6 +88,9 @@ func agentMain() int {
 	}
 	listener, warnings, err := a.build(q.Config)
 	if err != nil {
+		if !errors.Is(err, ErrForbidden) && (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)) {
+			err = fmt.Errorf("%w: %w", ErrForbidden, err)
+		}
 		send(boot, failure(err), nil)
 		return 1
 	}
@@ -111,11 +118,6 @@ func (a *agent) build(c *Config) (*net.UnixListener, []string, error) {
 	if err := unix.Setdomainname([]byte(c.Domainname)); err != nil {
 		return nil, nil, fmt.Errorf("set domain name %q: %w", c.Domainname, err)
 	}
-	var err error
-	if a.log, err = openLog(logDir, c.LogPath, c.LogSize, c.LogFiles); err != nil {
-		return nil, nil, err
-	}
-	a.hub.log = a.log
 	warnings, err := a.mounts()
 	if err != nil {
 		return nil, nil, err
@@ -132,6 +134,10 @@ func (a *agent) build(c *Config) (*net.UnixListener, []string, error) {
 	if err := protectProc(); err != nil {
 		return nil, nil, err
 	}
+	if a.log, err = openLog(logDir, c.LogPath, c.LogSize, c.LogFiles); err != nil {
+		return nil, nil, err
+	}
+	a.hub.log = a.log
 	// Listening makes the socket carry this process's id: see peerPID.
 	if err := unix.Listen(fdListener, 128); err != nil {
 		return nil, nil, fmt.Errorf("listen: %w", err)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"weft/tap"
 )
 
 func testAttachInput(t *testing.T) {
@@ -221,4 +223,36 @@ func testTerminal(t *testing.T) {
 	if s, err := a.Wait(ctx); err != nil || s.Code != 0 {
 		t.Errorf("%+v %v", s, err)
 	}
+}
+
+// A client that does not read keeps the agent, but neither the status nor the
+// interfaces.
+func testNetworkEnds(t *testing.T) {
+	ctx := testContext(t)
+	a := launchTest(t, Config{})
+	d, err := a.AddInterface(ctx, Interface{MTU: 1500})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	at, err := a.Attach(ctx, AttachOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	const size = 450_000 // more than the socket holds, less than socket and queue
+	if err := a.Start(ctx, shell("head -c "+strconv.Itoa(size)+" /dev/zero")); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := a.Wait(ctx); err != nil || s.Code != 0 {
+		t.Fatalf("%+v %v", s, err)
+	}
+	waitFor(t, "the interface to go", func() bool { return errors.Is(readUntilGone(d), tap.ErrGone) })
+	if !alive(a.PID()) {
+		t.Error("the agent did not wait for its client")
+	}
+	if stdout, _ := readAll(t, at); len(stdout) != size {
+		t.Errorf("%d bytes, %d were expected", len(stdout), size)
+	}
+	waitFor(t, "the agent to end", func() bool { return !alive(a.PID()) })
 }

@@ -69,7 +69,7 @@ func OpenForeign(_ context.Context, c ForeignConfig) (*ForeignNS, error) {
 	defer ns.Close()
 	var st, own unix.Stat_t
 	if err = unix.Fstat(int(ns.Fd()), &st); err == nil {
-		err = unix.Stat("/proc/self/ns/net", &own)
+		err = unix.Stat("/proc/thread-self/ns/net", &own)
 	}
 	if err == nil && st.Dev == own.Dev && st.Ino == own.Ino {
 		err = fmt.Errorf("%s is the network namespace that weft itself runs in: a namespace of its own was expected", f.path)
@@ -216,8 +216,7 @@ func (f *ForeignNS) call(ctx context.Context, q request) (r reply, fds []int, er
 // enterThread serves the request on a thread of this process.
 func (f *ForeignNS) enterThread(ns, peer *os.File) (wait func() error) {
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	onThread(func() {
 		conn, err := net.FileConn(peer)
 		peer.Close()
 		if err == nil {
@@ -229,8 +228,29 @@ func (f *ForeignNS) enterThread(ns, peer *os.File) (wait func() error) {
 			}
 		}
 		done <- err
-	}()
+	})
 	return func() error { return <-done }
+}
+
+// onThread runs f on a thread that ends with it. The process's first thread cannot
+// end: it would stay in the namespace that f enters, and stand for the whole
+// process in /proc.
+func onThread(f func()) {
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() != unix.Getpid() {
+			f()
+			return // still locked, so the runtime ends the thread
+		}
+		defer runtime.UnlockOSThread()
+		done := make(chan struct{})
+		go func() { // not on the first thread, which is held here
+			defer close(done)
+			runtime.LockOSThread()
+			f()
+		}()
+		<-done
+	}()
 }
 
 // ownerOf opens the user namespace that owns a network namespace.
@@ -243,7 +263,7 @@ func ownerOf(ns *os.File) (*os.File, error) {
 	unix.CloseOnExec(fd)
 	var st, own unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil {
-		err = unix.Stat("/proc/self/ns/user", &own)
+		err = unix.Stat("/proc/thread-self/ns/user", &own)
 	}
 	if err == nil && st.Dev == own.Dev && st.Ino == own.Ino {
 		err = fmt.Errorf("%w: it belongs to root; run weft as root", ErrForbidden)

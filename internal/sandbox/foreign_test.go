@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -165,6 +166,23 @@ func TestForeignPath(t *testing.T) {
 	if err := f.Check(ctx); err != nil {
 		t.Error(err)
 	}
+	// No thread of ours stays there, least of all the first.
+	for range 50 {
+		if err := f.SetDefaultRoute(ctx, d.Name(), netip.Addr{}, netip.Addr{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there, err := os.Readlink("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "our threads to leave", func() bool {
+		threads, _ := filepath.Glob("/proc/self/task/*/ns/net")
+		return !slices.ContainsFunc(threads, func(thread string) bool {
+			ns, _ := os.Readlink(thread)
+			return ns == there
+		})
+	})
 	unix.Unmount(path, unix.MNT_DETACH)
 	if err := f.Check(ctx); !errors.Is(err, ErrGone) {
 		t.Errorf("check after deletion: %v", err)

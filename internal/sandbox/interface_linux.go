@@ -49,6 +49,17 @@ func (a *agent) removeInterface(name string) error {
 	return errors.Join(err, d.Close())
 }
 
+// removeInterfaces deletes them all.
+func (a *agent) removeInterfaces() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, d := range a.devices {
+		deleteLink(d.Name())
+		d.Close()
+	}
+	a.devices = nil
+}
+
 // interfaces lists the devices, and forgets those that a process inside deleted.
 func (a *agent) interfaces() []*tap.Device {
 	a.mu.Lock()

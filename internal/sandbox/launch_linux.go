@@ -47,6 +47,9 @@ func launch(ctx context.Context, c Config) (_ *Agent, err error) {
 		if err != nil {
 			dir.Close()
 			Remove(c.Dir)
+			if info, serr := os.Stat(c.LogPath); serr == nil && info.Size() == 0 {
+				os.Remove(c.LogPath)
+			}
 		}
 	}()
 	files, boot, err := bootFiles(&c, dir)

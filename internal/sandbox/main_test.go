@@ -67,6 +67,8 @@ var bothTests = []struct {
 	{"daemon killed", testDaemonKilled},
 	{"root directory", testRootfs},
 	{"sysctls", testSysctls},
+	{"host network", testHostNetwork},
+	{"network does not wait for a client", testNetworkEnds},
 	{"garbage on the socket", testGarbage},
 	{"agent killed while attached", testAgentKilled},
 	{"directory in use", testDirInUse},

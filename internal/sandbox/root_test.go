@@ -10,6 +10,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/nettest"
 )
 
 // makeRoot returns a directory with a few programs and what they are linked with.
@@ -138,5 +142,42 @@ func testSysctls(t *testing.T) {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s: the directory is left", tt.name)
 		}
+	}
+}
+
+// Where the host has no such files, the sandbox says so and runs.
+func TestEtcMissing(t *testing.T) {
+	nettest.Namespaced(t, func(t *testing.T) {
+		nettest.CheckLeaks(t)
+		if err := unix.Mount(t.TempDir(), "/etc", "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		a := launchTest(t, Config{Hostname: "rose"})
+		if w := a.Warnings(); len(w) < 3 || !strings.HasPrefix(w[0], "/etc/hosts is not the sandbox's own: the host has no such file") {
+			t.Errorf("warnings %q", w)
+		}
+		if stdout, _, _ := runTest(t, a, shell("hostname; ls /etc | wc -l")); stdout != "rose\n0\n" {
+			t.Errorf("output %q", stdout)
+		}
+	})
+}
+
+func testHostNetwork(t *testing.T) {
+	ctx := testContext(t)
+	a := launchTest(t, Config{HostNetwork: true, Hostname: "rose"})
+	startIdle(t, a)
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := inside(t, a, "readlink /proc/self/ns/net; hostname"); out != own+"\nrose\n" {
+		t.Errorf("%q, %s was expected", out, own)
+	}
+	if _, err := a.AddInterface(ctx, Interface{}); err == nil || !strings.Contains(err.Error(), "host's network namespace") {
+		t.Errorf("interface: %v", err)
+	}
+	_, err = Launch(ctx, Config{ID: "x", Dir: filepath.Join(t.TempDir(), "x"), HostNetwork: true, Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}})
+	if err == nil || !strings.Contains(err.Error(), "host's network namespace") {
+		t.Errorf("sysctl: %v", err)
 	}
 }

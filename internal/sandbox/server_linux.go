@@ -15,10 +15,13 @@ import (
 //
 // A connection carries requests one after the other; each is answered before the
 // next is read. wait and attach last until the sandbox ends or the client goes.
-// At most maxConns are served at a time, further ones are closed at once. What a
+// At most maxConns are served at a time, further ones are refused. What a
 // client sends can end its connection, never the agent.
 
-const maxConns = 256
+const (
+	maxConns   = 256
+	quickDrain = 200 * time.Millisecond
+)
 
 type server struct {
 	agent    *agent
@@ -52,7 +55,8 @@ func (s *server) accept() {
 			s.wg.Add(1)
 		}
 		s.mu.Unlock()
-		if full {
+		if full { // the answer fits into the socket's buffer
+			s.answer(conn, failure(fmt.Errorf("the agent has %d connections already", maxConns)), nil)
 			conn.Close()
 			continue
 		}
@@ -71,7 +75,20 @@ func (s *server) finish() {
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	s.agent.hub.writers.Wait()
+	drained := make(chan struct{})
+	go func() {
+		s.agent.hub.writers.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+		return
+	case <-time.After(quickDrain):
+	}
+	// A client takes its time with the rest of the output. The network need not
+	// wait for it.
+	s.agent.removeInterfaces()
+	<-drained
 }
 
 func (s *server) serve(conn *net.UnixConn) {
