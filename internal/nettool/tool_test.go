@@ -166,12 +166,18 @@ func TestEchoReply(t *testing.T) {
 	}
 }
 
+// FuzzServe: whatever a client says, and whatever it goes on to say, it is served
+// or cut off.
 func FuzzServe(f *testing.F) {
 	f.Add(request(modeHash, 4))
 	f.Add(request(modeUDP, 4))
+	f.Add(append(request(modeUDP, 4), "more than was announced"...))
+	f.Add(append(request(modeCount, 2), 1, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		near, far := net.Pipe()
+		go io.Copy(io.Discard, near)
 		go func() { _, _ = near.Write(b); _ = near.Close() }()
 		_ = (&server{out: io.Discard}).serve(far)
+		_ = far.Close()
 	})
 }
