@@ -31,6 +31,9 @@ import (
 // A box is a sandbox of the desired state.
 type box struct {
 	op sync.Mutex // slow changes, one at a time
+	// use is held for reading while somebody without op calls the agent, and
+	// taken to close its handle. It comes before Node.mu.
+	use sync.RWMutex
 
 	// Guarded by Node.mu:
 	sb       cnm.Sandbox
@@ -59,6 +62,32 @@ func (o *outcome) tell(code int) {
 
 func newBox(sb cnm.Sandbox) *box {
 	return &box{sb: sb, devices: make(map[string]*tap.Device), next: newOutcome(), gone: newOutcome(), streams: make(map[*stream]struct{})}
+}
+
+// lend returns b's agent, nil when there is none. Its handle is not closed before
+// done is called.
+func (n *Node) lend(b *box) (a *sandbox.Agent, done func()) {
+	b.use.RLock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return b.agent, b.use.RUnlock
+}
+
+// parted closes the handle of b's agent once nobody uses it. The agent lives on,
+// or has ended by itself.
+func (n *Node) parted(b *box) {
+	n.mu.Lock()
+	a := b.agent
+	b.agent = nil
+	n.mu.Unlock()
+	if a == nil {
+		return
+	}
+	b.use.Lock()
+	defer b.use.Unlock()
+	if err := a.Close(); err != nil {
+		n.log.Warn("close an agent's handle", "sandbox", b.sb.ID, "error", err)
+	}
 }
 
 // copySandbox returns a copy that shares nothing that changes.

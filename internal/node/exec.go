@@ -93,26 +93,33 @@ func (n *Node) findExecLocked(id string) (*execution, error) {
 func (n *Node) ExecStart(ctx context.Context, id string) (Stream, error) {
 	n.mu.Lock()
 	e, err := n.findExecLocked(id)
+	var b *box
+	if err == nil {
+		b, err = n.findBoxLocked(e.info.SandboxID)
+	}
+	n.mu.Unlock()
 	if err != nil {
-		n.mu.Unlock()
 		return nil, err
 	}
-	b := n.boxes[e.info.SandboxID]
+	a, done := n.lend(b)
+	n.mu.Lock()
 	switch {
 	case e.begun:
 		err = cnm.Errorf(cnm.Conflict, "exec command %s has already run", id)
-	case b == nil || b.agent == nil || b.sb.State != cnm.Running:
+	case a == nil || b.sb.State != cnm.Running:
 		err = cnm.Errorf(cnm.Conflict, "container %s is not running", e.info.SandboxID)
 	}
 	if err != nil {
 		n.mu.Unlock()
+		done()
 		return nil, err
 	}
 	e.begun = true
-	a, sb, spec := b.agent, copySandbox(&b.sb), e.info.Spec
+	sb, spec := copySandbox(&b.sb), e.info.Spec
 	n.mu.Unlock()
-	s, err := n.launchExec(ctx, e, a, &sb, spec)
+	s, err := n.launchExec(ctx, e, a, done, &sb, spec)
 	if err != nil {
+		done()
 		n.execEnded(e, startCode(err))
 		return nil, startError(&cnm.Sandbox{Spec: cnm.SandboxSpec{Name: sb.Spec.Name, Cmd: spec.Cmd}}, err)
 	}
@@ -120,7 +127,8 @@ func (n *Node) ExecStart(ctx context.Context, id string) (Stream, error) {
 	return s, nil
 }
 
-func (n *Node) launchExec(ctx context.Context, e *execution, a *sandbox.Agent, sb *cnm.Sandbox, spec ExecSpec) (*execStream, error) {
+// launchExec starts the process. When it succeeds, done is called at its end.
+func (n *Node) launchExec(ctx context.Context, e *execution, a *sandbox.Agent, done func(), sb *cnm.Sandbox, spec ExecSpec) (*execStream, error) {
 	s, stdio, err := newExecStream(spec, e.done)
 	if err != nil {
 		return nil, err
@@ -139,7 +147,8 @@ func (n *Node) launchExec(ctx context.Context, e *execution, a *sandbox.Agent, s
 	e.handle, e.info.Running, e.info.PID = h, true, h.PID
 	n.mu.Unlock()
 	s.begin(n.own, h.Terminal)
-	n.own.spawn(func() {
+	watched := n.own.spawn(func() {
+		defer done()
 		st, err := h.Wait(n.ctx)
 		if err != nil {
 			st.Code = 137 // the agent died, and with it the process
@@ -147,6 +156,10 @@ func (n *Node) launchExec(ctx context.Context, e *execution, a *sandbox.Agent, s
 		n.execEnded(e, st.Code)
 		n.emitSandbox("exec_die", sb, "execID", e.info.ID, "exitCode", itoa(st.Code))
 	})
+	if !watched {
+		s.Close()
+		return nil, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+	}
 	return s, nil
 }
 
@@ -207,9 +220,9 @@ func (n *Node) SandboxResize(ctx context.Context, ref string, rows, cols uint16)
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	a, id := b.agent, b.sb.ID
-	n.mu.Unlock()
+	a, done := n.lend(b)
+	defer done()
+	id := b.sb.ID
 	if a == nil {
 		return cnm.Errorf(cnm.Conflict, "container %s is not running", id)
 	}

@@ -71,11 +71,11 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 }
 
 // dismantle takes a sandbox's interfaces off the switch, closes their devices,
-// releases its addresses, ends its agent and removes its runtime directory. It
+// releases its addresses, parts with its agent and removes its runtime directory. It
 // works on whatever part of that exists. The caller holds b.op.
 func (n *Node) dismantle(ctx context.Context, b *box) {
 	n.mu.Lock()
-	devices, agent, foreign, dir := b.devices, b.agent, b.foreign, b.runDir
+	devices, foreign, dir := b.devices, b.foreign, b.runDir
 	b.devices = make(map[string]*tap.Device)
 	name := b.sb.Spec.Name
 	n.mu.Unlock()
@@ -90,14 +90,10 @@ func (n *Node) dismantle(ctx context.Context, b *box) {
 	for _, d := range devices {
 		d.Close()
 	}
-	if agent != nil {
-		// Of an agent that has reported its status this is the end it is
-		// about to come to by itself.
-		agent.Close()
-	}
+	n.parted(b)
 	n.mu.Lock()
 	n.releaseAllLocked(b)
-	b.agent, b.foreign, b.runDir = nil, nil, ""
+	b.foreign, b.runDir = nil, ""
 	b.sb.PID, b.sb.NetNS = 0, ""
 	n.mu.Unlock()
 	if dir != "" {

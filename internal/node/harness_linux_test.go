@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -35,7 +36,39 @@ func TestMain(m *testing.M) {
 			os.Exit(daemon(os.Args[2:]))
 		}
 	}
-	os.Exit(m.Run())
+	dir, err := prepareHelper()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// helperEnv names the binary that becomes agents and what runs in sandboxes.
+const helperEnv = "WEFT_NODE_HELPER"
+
+// prepareHelper sees to a helper without the race detector, with which each of
+// hundreds of starts would take half a second. dir is to be removed at the end.
+func prepareHelper() (dir string, err error) {
+	if os.Getenv(helperEnv) != "" {
+		return "", nil
+	}
+	exe, err := os.Executable()
+	if raceEnabled && err == nil {
+		if dir, err = os.MkdirTemp("", "weft-node-helper-"); err != nil {
+			return "", err
+		}
+		exe = filepath.Join(dir, "helper")
+		if out, err := exec.Command("go", "test", "-c", "-o", exe, ".").CombinedOutput(); err != nil {
+			return dir, fmt.Errorf("build the helper: %w\n%s", err, out)
+		}
+	}
+	if err == nil {
+		err = os.Setenv(helperEnv, exe)
+	}
+	return dir, err
 }
 
 // inside is what tests run in sandboxes: no program of the host is needed.
@@ -170,13 +203,9 @@ func needSandboxes(t *testing.T) {
 // testConfig is a node's in directories of the test's own.
 func testConfig(t *testing.T) Config {
 	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	return Config{
-		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Exe: exe, Version: "test", Workers: 2,
+		DataDir: filepath.Join(dir, "data"), RunDir: filepath.Join(dir, "run"), Exe: os.Getenv(helperEnv), Version: "test", Workers: 2,
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 }
@@ -250,8 +279,7 @@ func checkLeaks(t *testing.T, goroutines int, files []string) {
 
 // program is a command line that runs a function of inside.
 func program(args ...string) []string {
-	exe, _ := os.Executable()
-	return append([]string{exe, "inside"}, args...)
+	return append([]string{os.Getenv(helperEnv), "inside"}, args...)
 }
 
 // on lists networks to be joined.
@@ -297,6 +325,19 @@ func mustFind(t *testing.T, n *Node, ref string) cnm.Sandbox {
 		t.Fatal(err)
 	}
 	return sb
+}
+
+// kill kills a sandbox's agent.
+func kill(t *testing.T, n *Node, id string) {
+	t.Helper()
+	n.mu.Lock()
+	b := n.boxes[id]
+	n.mu.Unlock()
+	a, done := n.lend(b)
+	defer done()
+	if err := a.Kill(t.Context()); err != nil {
+		t.Error(err)
+	}
 }
 
 // execute runs a function of inside in a sandbox and returns its output and exit

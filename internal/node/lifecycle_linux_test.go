@@ -172,17 +172,12 @@ func TestAgentKilled(t *testing.T) {
 	n := openNode(t, testConfig(t))
 	mustNetwork(t, n, cnm.Network{Name: "front"})
 	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("front")})
-	n.mu.Lock()
-	a := n.boxes[sb.ID].agent
-	n.mu.Unlock()
 	next := make(chan int, 1)
 	go func() {
 		c, _ := n.SandboxWait(t.Context(), "rose", false)
 		next <- c
 	}()
-	if err := a.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	kill(t, n, sb.ID)
 	select {
 	case c := <-next:
 		if c != 137 {

@@ -157,14 +157,14 @@ func TestDeathWhileConnecting(t *testing.T) {
 	mustNetwork(t, n, cnm.Network{Name: "front"})
 	for i := range 4 {
 		sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose"})
-		n.mu.Lock()
-		a := n.boxes[sb.ID].agent
-		n.mu.Unlock()
+		killed := make(chan struct{})
 		go func() {
+			defer close(killed)
 			time.Sleep(time.Duration(i) * 4 * time.Millisecond)
-			a.Kill(t.Context())
+			kill(t, n, sb.ID)
 		}()
 		n.NetworkConnect(t.Context(), "front", "rose", cnm.EndpointConfig{}) // may win or lose
+		<-killed
 		if _, err := n.SandboxWait(t.Context(), "rose", false); err != nil {
 			t.Fatal(err)
 		}

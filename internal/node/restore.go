@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -235,19 +237,19 @@ func (n *Node) removeOrphans(ctx context.Context) {
 // disconnect releases what connects this daemon to its sandboxes, which live on.
 func (n *Node) disconnect() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, b := range n.boxes {
-		for _, d := range b.devices {
+	boxes := slices.Collect(maps.Values(n.boxes))
+	n.mu.Unlock()
+	for _, b := range boxes {
+		n.parted(b)
+		n.mu.Lock()
+		devices, foreign := b.devices, b.foreign
+		b.devices, b.foreign = nil, nil
+		n.mu.Unlock()
+		for _, d := range devices {
 			d.Close()
 		}
-		clear(b.devices)
-		if b.agent != nil {
-			b.agent.Close()
-			b.agent = nil
-		}
-		if b.foreign != nil {
-			b.foreign.Close()
-			b.foreign = nil
+		if foreign != nil {
+			foreign.Close()
 		}
 	}
 }

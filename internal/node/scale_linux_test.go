@@ -12,10 +12,10 @@ import (
 	"weft/internal/cnm"
 )
 
-// TestScale starts WEFT_SCALE sandboxes (default 40) and checks that they are
+// TestScale starts WEFT_SCALE sandboxes (default 24) and checks that they are
 // reached and what they cost this process.
 func TestScale(t *testing.T) {
-	count := 40
+	count := 24
 	if s := os.Getenv("WEFT_SCALE"); s != "" {
 		count, _ = strconv.Atoi(s)
 	}

@@ -144,12 +144,14 @@ func own(sb *cnm.Sandbox, done string) error {
 
 // signal sends the main process a signal and publishes the event.
 func (n *Node) signal(ctx context.Context, b *box, number int) error {
-	n.mu.Lock()
-	a, sb := b.agent, copySandbox(&b.sb)
-	n.mu.Unlock()
+	a, done := n.lend(b)
+	defer done()
 	if a == nil {
 		return sandbox.ErrNotRunning
 	}
+	n.mu.Lock()
+	sb := copySandbox(&b.sb)
+	n.mu.Unlock()
 	if err := a.Signal(ctx, syscall.Signal(number)); err != nil {
 		return err
 	}
@@ -166,9 +168,9 @@ func gone(err error) bool {
 // not answer is killed itself.
 func (n *Node) killAndWait(ctx context.Context, b *box) error {
 	n.mu.Lock()
-	a, next, running, name := b.agent, b.next, b.sb.State == cnm.Running, b.sb.Spec.Name
+	next, running, name := b.next, b.sb.State == cnm.Running, b.sb.Spec.Name
 	n.mu.Unlock()
-	if !running || a == nil {
+	if !running {
 		return nil
 	}
 	quick, cancel := context.WithTimeout(ctx, killPatience)
@@ -177,8 +179,14 @@ func (n *Node) killAndWait(ctx context.Context, b *box) error {
 	if (err == nil || gone(err)) && await(ctx, next, killPatience) {
 		return nil
 	}
-	if err := a.Kill(ctx); err != nil {
-		return err
+	if a, done := n.lend(b); a != nil {
+		err = a.Kill(ctx)
+		done()
+		if err != nil {
+			return err
+		}
+	} else {
+		done()
 	}
 	if !await(ctx, next, killPatience) {
 		return cnm.Errorf(cnm.Unavailable, "tried to kill container %s, but did not receive an exit event", name)

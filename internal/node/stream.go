@@ -41,9 +41,15 @@ func (n *Node) SandboxAttach(ctx context.Context, ref string, o AttachOptions) (
 		return nil, err
 	}
 	s := &stream{o: o, ready: make(chan struct{}), stop: make(chan struct{})}
+	// The agent is lent before it is looked at: while it is nil, a start has yet
+	// to collect those who wait.
+	a, done := n.lend(b)
+	defer done()
 	n.mu.Lock()
 	sb := copySandbox(&b.sb)
-	a := b.agent
+	if a == nil {
+		a = b.agent
+	}
 	switch {
 	case sb.Spec.Foreign != nil:
 		n.mu.Unlock()

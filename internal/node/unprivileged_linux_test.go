@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -26,8 +27,8 @@ func TestUnprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	exe := filepath.Join(dir, "node.test")
-	if err := copyFile(exe); err != nil {
+	exe, helper := filepath.Join(dir, "node.test"), filepath.Join(dir, "helper")
+	if err := errors.Join(copyFile("/proc/self/exe", exe), copyFile(os.Getenv(helperEnv), helper)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chown(dir, uid, uid); err != nil {
@@ -35,7 +36,7 @@ func TestUnprivileged(t *testing.T) {
 	}
 	cmd := exec.Command(exe, "-test.v", "-test.run", "^Test(Lifecycle|StopAndKill|Connectivity|Modes|RestartAfterKill|Foreign|Exec|Terminal|Doctor)$")
 	cmd.Dir = dir
-	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, helperEnv + "=" + helper, "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	out, err := cmd.CombinedOutput()
 	if err != nil || strings.Contains(string(out), "--- SKIP") || strings.Count(string(out), "--- PASS") < 9 {
@@ -43,8 +44,8 @@ func TestUnprivileged(t *testing.T) {
 	}
 }
 
-func copyFile(to string) error {
-	in, err := os.Open("/proc/self/exe")
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}

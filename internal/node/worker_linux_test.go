@@ -69,7 +69,7 @@ func TestMovingPorts(t *testing.T) {
 			n.path.mu.Unlock()
 		}
 	}()
-	for range 20 {
+	for range 10 {
 		reach(t, n, "tulip", addr4(rose, "front"), true)
 	}
 	close(stop)
