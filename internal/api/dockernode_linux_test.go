@@ -122,6 +122,26 @@ func lifeOnNode(d *docker) {
 	if out != "b /proc\n" || code != 4 {
 		d.t.Errorf("exec: %q %q %d", out, errs, code)
 	}
+	for name, ctrl := range map[string][]string{"detached": {"exec", "-d"}, "left": {"exec"}} {
+		file := filepath.Join(d.home, name)
+		c := d.command(append(ctrl, "iris", "sh", "-c", "echo begun; sleep 0.3; echo heard by nobody; echo again; echo alive > "+file)...)
+		if out, err := c.StdoutPipe(); err != nil || c.Start() != nil {
+			d.t.Fatal(err)
+		} else if name == "left" {
+			_, _ = out.Read(make([]byte, 6))
+			_ = c.Process.Kill()
+		}
+		_ = c.Wait()
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			if b, _ := os.ReadFile(file); string(b) == "alive\n" {
+				break
+			}
+			if time.Now().After(end) {
+				d.t.Errorf("exec, client %s: the process died of its output", name)
+				break
+			}
+		}
+	}
 	d.want("iris", "stop", "iris")
 	d.want("5", "wait", "iris")
 	d.want("exited 5", "inspect", "-f", "{{.State.Status}} {{.State.ExitCode}}", "iris")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/moby/moby/api/types/container"
@@ -58,19 +59,30 @@ func (s *Server) execStart(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if req.Detach {
-		return st.Close()
+		s.detached(st)
+		return nil
 	}
 	c, err := s.hijack(w, r, e.Spec.TTY)
 	if err != nil {
 		_ = st.Close()
 		return err
 	}
-	o := pumpOptions{raw: e.Spec.TTY, stdin: e.Spec.Stdin, stdout: e.Spec.Stdout, stderr: e.Spec.Stderr}
+	o := pumpOptions{raw: e.Spec.TTY, stdin: e.Spec.Stdin, stdout: e.Spec.Stdout, stderr: e.Spec.Stderr, outlive: true}
 	if o.raw {
 		o.keys, _ = parseKeys("")
 	}
 	s.pump(c, st, o)
 	return nil
+}
+
+// detached keeps the stream of a process that nobody listens to, which would
+// die of a closed one, until it ends or the server stops.
+func (s *Server) detached(st node.Stream) {
+	s.busy.Go(func() {
+		defer context.AfterFunc(s.base, func() { _ = st.Close() })()
+		drain(st)
+		_ = st.Close()
+	})
 }
 
 func (s *Server) execResize(w http.ResponseWriter, r *http.Request) error {

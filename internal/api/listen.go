@@ -45,7 +45,6 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	l.SetUnlinkOnClose(false) // it would remove tmp
 	err = os.Chmod(tmp, 0o600)
 	if err == nil {
 		err = os.Rename(tmp, path)

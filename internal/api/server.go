@@ -21,7 +21,8 @@ const (
 //
 // Theory of operation: net/http owns one goroutine per connection; a handler
 // adds at most one more, for the input of a hijacked stream, and waits for it
-// before it returns. Streams (events, logs, captures, waits) end with the
+// before it returns. A detached exec has one that reads its output, until it
+// ends; Shutdown waits for those. Streams (events, logs, captures, waits) end with the
 // request's context, which ends with the client's connection or with base.
 // Connections that were hijacked are out of net/http's sight: they are kept in
 // conns until their handler returns, and closed by Shutdown.
@@ -36,7 +37,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{} // hijacked
-	busy  sync.WaitGroup        // their handlers
+	busy  sync.WaitGroup        // their handlers, and detached execs
 }
 
 // NewServer returns a server for b. A nil log discards.

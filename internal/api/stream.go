@@ -113,10 +113,14 @@ func (s *Server) pump(c *conn, st node.Stream, o pumpOptions) {
 		defer close(done)
 		input(c, st, o)
 	}()
-	if err := output(c, st, o); err != nil {
+	err := output(c, st, o)
+	if err != nil {
 		s.log.Debug("stream broke off", "error", err)
 	}
 	c.hangUp()
+	if err != nil && o.outlive {
+		drain(st)
+	}
 	_ = st.Close()
 	<-done
 	s.release(c)
@@ -141,11 +145,21 @@ func output(c *conn, st node.Stream, o pumpOptions) error {
 	}
 }
 
+// drain reads what a process says to nobody, until it ends.
+func drain(st node.Stream) {
+	for {
+		if _, _, err := st.Next(); err != nil {
+			return
+		}
+	}
+}
+
 // pumpOptions says what of a process a client wants.
 type pumpOptions struct {
 	raw                   bool // a terminal: no framing
 	stdin, stdout, stderr bool
 	keys                  []byte // typing these detaches; empty for none
+	outlive               bool   // a process that says something to a closed stream dies of it, but shall not
 }
 
 // input copies what the client sends to the process. The client's end of file
@@ -170,7 +184,11 @@ func input(c *conn, st node.Stream, o pumpOptions) {
 		if o.stdin && !o.raw {
 			_ = st.Stdin().Close()
 		}
-		if err != io.EOF {
+		switch {
+		case err == io.EOF:
+		case o.outlive:
+			c.hangUp() // the next output finds out
+		default:
 			_ = st.Close()
 		}
 		return

@@ -177,6 +177,9 @@ func TestShutdownEndsStreams(t *testing.T) {
 	s, sock := serve(t, m)
 	id := withSandbox(t, m, cnm.SandboxSpec{})
 	_, _, attached := dial(t, sock, "POST /containers/"+id+"/attach?stream=1&stdout=1"+upgrade)
+	_, half, halfClosed := dial(t, sock, "POST /containers/"+id+"/attach?stream=1&stdout=1"+upgrade)
+	_ = half.(*net.UnixConn).CloseWrite()
+	time.Sleep(10 * time.Millisecond) // until the server has seen it
 	const get = " HTTP/1.1\r\nHost: x\r\n\r\n"
 	events, _, _ := dial(t, sock, "GET /events"+get)
 	logs, _, _ := dial(t, sock, "GET /containers/"+id+"/logs?stdout=1&follow=1"+get)
@@ -191,7 +194,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	if d := time.Since(start); d > 2*time.Second {
 		t.Errorf("shutdown took %v", d)
 	}
-	for name, r := range map[string]io.Reader{"attach": attached, "events": events.Body, "logs": logs.Body, "capture": capture.Body} {
+	for name, r := range map[string]io.Reader{"attach": attached, "half-closed attach": halfClosed, "events": events.Body, "logs": logs.Body, "capture": capture.Body} {
 		if got := readAll(t, r); name != "capture" && got != "" {
 			t.Errorf("%s: %q", name, got)
 		}
