@@ -79,6 +79,15 @@ func (w *Worker) save(f *frame.Frame, hook *captureHook) {
 	}
 }
 
+// show puts the frames of a batch before those who capture what comes in: as
+// they came, with the verdict they got, before anything of them leaves.
+func (w *Worker) show(in *Port, b *frame.Batch, hook *captureHook, came int64) {
+	for i := range b.Len() {
+		hook.put(came, in, capture.In, w.original(b.At(i)))
+	}
+	w.saved.reset()
+}
+
 // original returns the saved copy of f with f's verdict, or f itself.
 func (w *Worker) original(f *frame.Frame) *frame.Frame {
 	if w.saved.batch == nil {

@@ -24,8 +24,10 @@ type cable struct {
 	caps   frame.Caps
 	refuse error  // WriteBatch fails with it
 	hates  []byte // and with some error at this frame
-	closed bool
-	quiet  bool // keep nothing: benchmarks
+	// hatesGSO is its error for superframes.
+	hatesGSO error
+	closed   bool
+	quiet    bool // keep nothing: benchmarks
 }
 
 type sent struct {
@@ -65,6 +67,9 @@ func (c *cable) WriteBatch(fs []*frame.Frame) (int, error) {
 	for i, f := range fs {
 		if c.hates != nil && bytes.Equal(f.Bytes(), c.hates) {
 			return i, errors.New("not this one")
+		}
+		if c.hatesGSO != nil && f.Offload.GSO != frame.GSONone {
+			return i, c.hatesGSO
 		}
 		c.out = append(c.out, got{bytes.Clone(f.Bytes()), f.Offload})
 	}
@@ -178,7 +183,7 @@ func tagged(t testing.TB, src, dst frame.MAC, vlan uint16) []byte {
 }
 
 func udp4(t testing.TB, srcMAC, dstMAC frame.MAC, src, dst netip.Addr, sport, dport uint16, payload int) []byte {
-	ipl := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+	ipl := &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolUDP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
 	u := &layers.UDP{SrcPort: layers.UDPPort(sport), DstPort: layers.UDPPort(dport)}
 	if err := u.SetNetworkLayerForChecksum(ipl); err != nil {
 		t.Fatal(err)

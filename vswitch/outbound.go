@@ -7,6 +7,10 @@ import "weft/internal/frame"
 func (w *Worker) outbound(in *Port, b *frame.Batch) {
 	hook := in.capture.Load()
 	w.tally = tally{}
+	var came int64 // when, for captures
+	if hook != nil {
+		came = w.sw.cfg.Nanoseconds()
+	}
 	for i := range b.Len() {
 		f := b.At(i)
 		f.In = in.slot
@@ -28,10 +32,15 @@ func (w *Worker) outbound(in *Port, b *frame.Batch) {
 		}
 		if r := w.forward(in, f); r != frame.NotDropped {
 			f.Drop(r)
+			continue
 		}
+		f.Verdict = frame.Forwarded
+	}
+	if hook != nil {
+		w.show(in, b, hook, came)
 	}
 	w.flush()
-	w.settle(in, b, hook)
+	w.settle(in, b)
 }
 
 // guardStep refuses what the endpoint may not send, and what no bridge forwards.

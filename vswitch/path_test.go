@@ -3,6 +3,7 @@ package vswitch
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -109,15 +110,15 @@ func TestCapture(t *testing.T) {
 			break
 		}
 		got = append(got, fmt.Sprint(r.Port, r.Dir, r.Verdict, r.Reason))
-		if len(got) == 2 && !bytes.Equal(r.Data, request) {
+		if len(got) == 1 && !bytes.Equal(r.Data, request) {
 			t.Errorf("the request was captured as %x, not as it came", r.Data)
 		}
 	}
 	want := []string{
-		"0 out consumed not-dropped", "0 in consumed not-dropped",
-		"1 out pending not-dropped", "0 in forwarded not-dropped",
+		"0 in consumed not-dropped", "0 out consumed not-dropped",
+		"0 in forwarded not-dropped", "1 out forwarded not-dropped",
 		"0 in dropped spoofed-ip",
-		"0 out pending not-dropped",
+		"0 out forwarded not-dropped",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("captured\n%q, want\n%q", got, want)
@@ -264,4 +265,45 @@ func FuzzTurn(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMergedSuperframeRefused: what the merge step made goes out as it came if
+// the device does not take it.
+func TestMergedSuperframeRefused(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	a := n.add("a", PortConfig{MAC: mac(2), Addrs: []netip.Addr{ip(2)}})
+	b := n.add("b", PortConfig{MAC: mac(3)})
+	b.caps = frame.CapCsum | frame.CapUSO
+	ring := capture.NewRing(1<<20, nil, 0)
+	b.port.Capture(ring, capture.After)
+	for range 3 {
+		a.in = append(a.in, sent{udp4(t, mac(2), mac(3), ip(2), ip(3), 1, 2, 300), frame.Offload{}})
+	}
+	frames := slices.Clone(a.in)
+	b.hatesGSO = errors.New("not whole")
+	if _, err := n.w.Turn(a.port); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.out) != 3 || len(b.out[1].data) != len(frames[1].data) {
+		t.Fatalf("%d frames written, want the 3 that came", len(b.out))
+	}
+	for _, g := range b.out {
+		verifyChecksums(t, g.data)
+	}
+	b.out, b.hatesGSO, a.in = nil, fmt.Errorf("x: %w", frame.ErrBlocked), frames
+	if _, err := n.w.Turn(a.port); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.port.Stats().OutDropped[frame.WriteBlocked]; len(b.out) != 0 || got != 3 {
+		t.Errorf("a full device: %d written, %d dropped, want 0 and 3", len(b.out), got)
+	}
+	lost := 0
+	for r, ok := ring.Next(); ok; r, ok = ring.Next() {
+		if r.Verdict == frame.Dropped && r.Reason == frame.WriteBlocked {
+			lost++
+		}
+	}
+	if lost != 1 {
+		t.Errorf("the refused superframe was captured with its reason %d times", lost)
+	}
 }

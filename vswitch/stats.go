@@ -3,7 +3,6 @@ package vswitch
 import (
 	"sync/atomic"
 
-	"weft/internal/capture"
 	"weft/internal/frame"
 )
 
@@ -71,24 +70,17 @@ func (t *tally) read(f *frame.Frame) {
 	t.bytes += uint64(f.Len())
 }
 
-// settle ends the batch: every frame gets its verdict, the verdicts are counted
-// for the port they came from, and captures of what came in are completed.
-func (w *Worker) settle(in *Port, b *frame.Batch, hook *captureHook) {
+// settle ends the batch: frames that no port took after all are dropped, and the
+// verdicts are counted for the port they came from.
+func (w *Worker) settle(in *Port, b *frame.Batch) {
 	c := &in.counters[w.index]
 	t := &w.tally
-	var now int64
-	if hook != nil {
-		now = w.sw.cfg.Nanoseconds()
-	}
 	for i := range b.Len() {
 		f := b.At(i)
-		if f.Verdict == frame.Pending {
-			f.Verdict = frame.Forwarded
-			if f.Copies == 0 {
-				f.Verdict = frame.Dropped
-			}
-		}
 		t.packets += packets(f)
+		if f.Verdict == frame.Forwarded && f.Copies == 0 {
+			f.Verdict = frame.Dropped
+		}
 		switch f.Verdict {
 		case frame.Forwarded:
 			t.forwarded++
@@ -99,11 +91,7 @@ func (w *Worker) settle(in *Port, b *frame.Batch, hook *captureHook) {
 		case frame.Dropped:
 			c.inDropped[f.Reason].Add(1)
 		}
-		if hook != nil {
-			hook.put(now, in, capture.In, w.original(f))
-		}
 	}
-	w.saved.reset()
 	c.inFrames.Add(uint64(b.Len()))
 	c.inPackets.Add(t.packets)
 	c.inBytes.Add(t.bytes)

@@ -39,7 +39,7 @@ func (w *Worker) write(out *Port, fs []*frame.Frame) {
 		e.run(fs[start:i])
 		start = i + 1
 		if tooBig(out.cfg.MTU, f) {
-			e.refuse(f, frame.TooBig)
+			e.refuse(f, 1, frame.TooBig)
 			continue
 		}
 		e.segment(f)
@@ -69,6 +69,7 @@ type egress struct {
 	// frames, packets and bytes that left; frames that did not, by reason.
 	frames, packets, bytes uint64
 	why                    frame.Reason // of the last one refused
+	merged                 bool         // put writes what Merge returned
 }
 
 // run is the merge and write steps: frames that the port takes as they are,
@@ -81,33 +82,46 @@ func (e *egress) run(fs []*frame.Frame) {
 		e.put(fs)
 		return
 	}
+	e.merged = true
 	e.put(e.w.merger.Merge(fs, e.caps))
+	e.merged = false
 }
 
 // put writes frames, goes on behind each one refused, and returns how many left.
 func (e *egress) put(fs []*frame.Frame) (left int) {
-	for len(fs) > 0 {
-		n, err := e.queue.WriteBatch(fs)
-		for _, f := range fs[:n] {
+	for at := 0; at < len(fs); at++ {
+		n, err := e.queue.WriteBatch(fs[at:])
+		for _, f := range fs[at : at+n] {
 			e.frames++
 			e.packets += packets(f)
 			e.bytes += uint64(f.Len())
 		}
 		left += n
-		if n == len(fs) {
+		if at += n; at == len(fs) {
 			break
 		}
-		f := fs[n]
-		fs = fs[n+1:]
-		// A device may find out by the first frame that it cannot take such.
-		if f.Offload.GSO != frame.GSONone && !e.queue.Caps().Takes(&f.Offload) {
-			e.segment(f)
-			continue
+		stands := 1 // for so many of the frames sent to the port
+		if e.merged {
+			stands = e.w.merger.Count(at)
 		}
-		e.why = writeReason(err)
-		e.refuse(f, e.why)
+		e.refused(fs[at], stands, writeReason(err))
 	}
 	return left
+}
+
+// refused deals with a frame that the device did not take. A superframe that it
+// cannot take after all, or that the merge step made, goes out as wire frames.
+func (e *egress) refused(f *frame.Frame, stands int, r frame.Reason) {
+	whole := f.Offload.GSO == frame.GSONone
+	if !whole && (r == frame.WriteFailed && stands > 1 || !e.queue.Caps().Takes(&f.Offload)) {
+		merged := e.merged
+		e.merged = false
+		e.segment(f)
+		e.merged = merged
+		return
+	}
+	e.why = r
+	e.refuse(f, stands, r)
 }
 
 // segment is the step for frames the port cannot take whole: the wire frames
@@ -115,7 +129,7 @@ func (e *egress) put(fs []*frame.Frame) (left int) {
 func (e *egress) segment(f *frame.Frame) {
 	parts, reason := e.w.splitter.Split(f)
 	if reason != frame.NotDropped {
-		e.refuse(f, reason)
+		e.refuse(f, 1, reason)
 		return
 	}
 	left := 0
@@ -132,10 +146,16 @@ func (e *egress) segment(f *frame.Frame) {
 	}
 }
 
-// refuse counts a frame that did not leave through the port.
-func (e *egress) refuse(f *frame.Frame, r frame.Reason) {
-	e.port.counters[e.w.index].outDropped[r].Add(1)
+// refuse counts a frame that did not leave through the port, and shows it to
+// whoever captures there once more, now with the reason.
+func (e *egress) refuse(f *frame.Frame, stands int, r frame.Reason) {
+	e.port.counters[e.w.index].outDropped[r].Add(uint64(stands))
 	e.lose(f, r)
+	if hook := e.port.capture.Load(); hook != nil {
+		lost := *f
+		lost.Verdict, lost.Reason = frame.Dropped, r
+		hook.put(e.w.sw.cfg.Nanoseconds(), e.port, capture.Out, &lost)
+	}
 }
 
 // lose takes the port off the frame's list. If it leaves through no other, that

@@ -183,7 +183,7 @@ func (f *Frame) checkOffload() Reason {
 	}
 	// A superframe needs a transport header to be cut by, a size to be cut to
 	// and an unfinished checksum; its IP length must be that of the frame.
-	if v.L4 == 0 || v.Fragment || o.Size == 0 || o.Flags&NeedsCsum == 0 {
+	if v.L4 == 0 || v.Fragment || o.Size == 0 || o.Flags&NeedsCsum == 0 || int(v.L4)+f.L4Len() != f.Len() {
 		return BadOffload
 	}
 	switch o.GSO.Kind() {

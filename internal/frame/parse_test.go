@@ -65,6 +65,8 @@ func TestParse(t *testing.T) {
 		{"tcp gso on udp", eth4 + ip4 + udp8, Offload{Flags: NeedsCsum, GSO: GSOTCP4, Size: 9, CsumStart: 34, CsumOffset: 16}, BadOffload, View{}},
 		{"tcp4 gso on ipv6", eth6 + "60000000 0014 06 40 fd000000000000000000000000000002 fd000000000000000000000000000003" + tcp20, Offload{Flags: NeedsCsum, GSO: GSOTCP4, Size: 9, CsumStart: 54, CsumOffset: 16}, BadOffload, View{}},
 		{"tcp6 gso", eth6 + "60000000 0014 06 40 fd000000000000000000000000000002 fd000000000000000000000000000003" + tcp20, Offload{Flags: NeedsCsum, GSO: GSOTCP6 | GSOECN, Size: 9, CsumStart: 54, CsumOffset: 16}, NotDropped, View{L3: 14, L4: 54, Payload: 74, EtherType: EtherIPv6, Proto: ProtoTCP}},
+		{"gso with bytes behind the packet", eth4 + ip4 + udp8 + "00", Offload{Flags: NeedsCsum, GSO: GSOUDP, Size: 9, CsumStart: 34, CsumOffset: 6}, BadOffload, View{}},
+		{"udp gso", eth4 + ip4 + udp8, Offload{Flags: NeedsCsum, GSO: GSOUDP, Size: 9, CsumStart: 34, CsumOffset: 6}, NotDropped, View{L3: 14, L4: 34, Payload: 42, EtherType: EtherIPv4, Proto: ProtoUDP}},
 		{"gso kind unknown", eth4 + ip4 + udp8, Offload{Flags: NeedsCsum, GSO: 7, Size: 9, CsumStart: 34, CsumOffset: 6}, BadOffload, View{}},
 		{"fragmentation offload is never offered", eth4 + ip4 + udp8, Offload{Flags: NeedsCsum, GSO: GSOUFO, Size: 9, CsumStart: 34, CsumOffset: 6}, BadOffload, View{}},
 	}

@@ -70,19 +70,6 @@ func TestSplitRandom(t *testing.T) {
 	}
 }
 
-// TestSplitPadded cuts by the IP length, not by the frame's.
-func TestSplitPadded(t *testing.T) {
-	s := supers()["tcp4"]
-	f := s.frame(t)
-	f.Grow(9)
-	mustParse(t, f)
-	got, r := offload.NewSplitter().Split(f)
-	if r != frame.NotDropped {
-		t.Fatal(r)
-	}
-	checkSplit(t, f, got, s.model(t))
-}
-
 func TestFinish(t *testing.T) {
 	sp := offload.NewSplitter()
 	for name, s := range supers() {
