@@ -189,7 +189,7 @@ func testTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer at.Close()
-	p := shell("tty; stty size; read x; stty size; echo got $x; test -t 2; exit $?")
+	p := shell("tty; : </dev/tty && echo controls; stty size; read x; stty size; echo got $x; test -t 2; exit $?")
 	p.TTY, p.OpenStdin, p.Rows, p.Cols = true, true, 24, 80
 	if err := a.Start(ctx, p); err != nil {
 		t.Fatal(err)
@@ -206,7 +206,7 @@ func testTerminal(t *testing.T) {
 		}
 	}
 	until("24 80\r\n")
-	if !strings.Contains(out.String(), "/dev/pts/0\r\n") {
+	if !strings.Contains(out.String(), "/dev/pts/0\r\ncontrols\r\n") {
 		t.Errorf("tty said %q", out.String())
 	}
 	if err := a.Resize(ctx, 40, 132); err != nil {

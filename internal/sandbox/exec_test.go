@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,11 +39,17 @@ func testExec(t *testing.T) {
 	if err != nil || strings.TrimSpace(string(comm)) != "sh" {
 		t.Errorf("process %d: %q %v, the shell was expected", e.PID, comm, err)
 	}
+	const greeting = "/usr\nhello\n"
+	out := make([]byte, len(greeting), 100)
+	if _, err := io.ReadFull(outR, out); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond) // cat waits for input, if its input is one that waits
 	inW.WriteString("input")
 	inW.Close()
-	out, _ := io.ReadAll(outR)
+	rest, _ := io.ReadAll(outR)
 	outR.Close()
-	if string(out) != "/usr\nhello\ninput" {
+	if string(out)+string(rest) != greeting+"input" {
 		t.Errorf("output %q", out)
 	}
 	if s, err := e.Wait(ctx); err != nil || s.Code != 6 {
