@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -293,24 +294,30 @@ func (n *Node) SandboxRemove(ctx context.Context, ref string, force bool) error 
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	running, foreign, name := b.sb.State == cnm.Running, b.sb.Spec.Foreign != nil, b.sb.Spec.Name
-	n.mu.Unlock()
-	if running && !force {
-		return cnm.Errorf(cnm.Conflict, "cannot remove container %q: container is running: stop the container before removing or force remove", name)
-	}
-	if foreign {
-		return n.detach(b)
-	}
-	if running {
-		if err := n.killAndWait(ctx, b); err != nil {
+	for {
+		n.mu.Lock()
+		running, foreign := b.sb.State == cnm.Running, b.sb.Spec.Foreign != nil
+		n.mu.Unlock()
+		if running && force && !foreign {
+			if err := n.killAndWait(ctx, b); err != nil {
+				return err
+			}
+		}
+		b.op.Lock()
+		if foreign && force {
+			n.exitForeign(b)
+		}
+		err := n.removeLocked(b)
+		b.op.Unlock()
+		// Somebody may have started it meanwhile.
+		if !force || !errors.Is(err, errStillRuns) {
 			return err
 		}
 	}
-	b.op.Lock()
-	defer b.op.Unlock()
-	return n.removeLocked(b)
 }
+
+// errStillRuns marks the refusal to remove a running sandbox.
+var errStillRuns = errors.New("container is running: stop the container before removing or force remove")
 
 // removeLocked removes a sandbox that does not run. The caller holds b.op.
 func (n *Node) removeLocked(b *box) error {
@@ -321,7 +328,7 @@ func (n *Node) removeLocked(b *box) error {
 	}
 	if b.sb.State == cnm.Running {
 		n.mu.Unlock()
-		return cnm.Errorf(cnm.Conflict, "cannot remove container %q: container is running: stop the container before removing or force remove", b.sb.Spec.Name)
+		return cnm.Errorf(cnm.Conflict, "cannot remove container %q: %w", b.sb.Spec.Name, errStillRuns)
 	}
 	b.removing = true
 	sb := copySandbox(&b.sb)

@@ -22,7 +22,7 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if running {
 		if err := n.connectLive(ctx, b, netRef, c); err != nil {
@@ -41,7 +41,9 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	if err := n.save(b); err != nil {
 		return err
 	}
-	n.emitNetwork("connect", &nw.Network, b.sb.ID)
+	if running {
+		n.emitNetwork("connect", &nw.Network, b.sb.ID)
+	}
 	return nil
 }
 
@@ -55,6 +57,8 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (running
 		return false, err
 	}
 	switch {
+	case n.own.stopping():
+		return false, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
 	case b.removing:
 		return false, cnm.Errorf(cnm.Conflict, "container %s is marked for removal and cannot be connected or disconnected to the network", b.sb.Spec.Name)
 	case nw.Driver == cnm.DriverHost || b.sb.Spec.NetworkMode == cnm.NetHost:
@@ -164,7 +168,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	case joined < 0 && !live:
 		return cnm.Errorf(cnm.Conflict, "container %s is not connected to network %s", b.sb.Spec.Name, nw.Name)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	var failed error
 	if live {

@@ -32,7 +32,7 @@ type livePort struct {
 	served     *served
 	serial     uint32 // of the port, 24 bits
 	generation uint32 // counts its workers
-	lastFrames uint64 // at the last balance
+	cost       uint64 // since it was added, at the last balance
 }
 
 type dataPath struct {
@@ -213,11 +213,12 @@ func (d *dataPath) portDead(key portKey) bool {
 	return lp != nil && lp.served.dead.Load()
 }
 
-// idlest returns the worker with the fewest ports.
+// idlest returns the worker with the least load in the last second; among idle
+// ones the first.
 func (d *dataPath) idlest() *worker {
 	best := d.workers[0]
 	for _, w := range d.workers[1:] {
-		if w.count() < best.count() {
+		if w.load < best.load {
 			best = w
 		}
 	}
@@ -232,60 +233,4 @@ func (d *dataPath) tick(now time.Time) {
 	if !d.closed {
 		d.balance()
 	}
-}
-
-// balance moves one port, if that evens out the load of the last second: from the
-// busiest worker to the idlest, the port that leaves the two most alike. Load is
-// counted in frames. A port that makes all of its worker's load stays.
-func (d *dataPath) balance() {
-	load := make([]uint64, len(d.workers))
-	rate := make(map[*livePort]uint64, len(d.ports))
-	for _, lp := range d.ports {
-		f := lp.served.frames.Load()
-		// A port that moved counts from zero again.
-		if f >= lp.lastFrames {
-			rate[lp] = f - lp.lastFrames
-		}
-		lp.lastFrames = f
-		load[lp.worker.id] += rate[lp]
-	}
-	busy, idle := 0, 0
-	for i := range load {
-		if load[i] > load[busy] {
-			busy = i
-		}
-		if load[i] < load[idle] {
-			idle = i
-		}
-	}
-	lp := candidate(rate, busy, load[busy]-load[idle])
-	if lp == nil {
-		return
-	}
-	lp.worker.drop(lp)
-	lp.lastFrames = 0
-	if d.workers[idle].take(lp) != nil {
-		d.workers[busy].take(lp)
-	}
-}
-
-// Below this many frames a second nothing is worth moving, and a gap between two
-// workers smaller than a quarter of the busier one's load is left.
-const balanceFloor = 2000
-
-// candidate returns the port of worker busy whose rate comes nearest to half the
-// gap, if moving it narrows the gap clearly.
-func candidate(rate map[*livePort]uint64, busy int, gap uint64) *livePort {
-	var best *livePort
-	var bestLeft = gap - gap/4
-	for lp, r := range rate {
-		if lp.worker.id != busy || r < balanceFloor || r >= gap {
-			continue
-		}
-		left := max(gap, 2*r) - min(gap, 2*r) // the gap after the move
-		if left < bestLeft {
-			best, bestLeft = lp, left
-		}
-	}
-	return best
 }

@@ -71,7 +71,7 @@ func (n *Node) leaveForeign(ctx context.Context, f *sandbox.ForeignNS, devices m
 }
 
 // Detach takes a foreign namespace off all its networks and forgets it.
-func (n *Node) Detach(_ context.Context, ref string) error {
+func (n *Node) Detach(ctx context.Context, ref string) error {
 	b, err := n.findBox(ref)
 	if err != nil {
 		return err
@@ -82,19 +82,17 @@ func (n *Node) Detach(_ context.Context, ref string) error {
 	if !foreign {
 		return cnm.Errorf(cnm.Invalid, "%s is a sandbox of weft's own: stop and remove it, or disconnect it from its networks", name)
 	}
-	return n.detach(b)
+	return n.SandboxRemove(ctx, b.sb.ID, true)
 }
 
-func (n *Node) detach(b *box) error {
-	b.op.Lock()
-	defer b.op.Unlock()
+// exitForeign ends weft's part in a foreign namespace. The caller holds b.op.
+func (n *Node) exitForeign(b *box) {
 	n.mu.Lock()
 	running := b.sb.State == cnm.Running
 	n.mu.Unlock()
 	if running {
 		n.exited(b, sandbox.ExitStatus{}, nil)
 	}
-	return n.removeLocked(b)
 }
 
 // checkForeign finds namespaces that vanished; the keeper calls it. A TAP's

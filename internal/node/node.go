@@ -97,6 +97,11 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if n.ipam, err = n.newAllocator(); err != nil {
 		return err
 	}
+	// A worker that is busy holds one processor of the scheduler's for as long as
+	// frames come: one more keeps the API answering.
+	if p := n.cfg.Workers + 1; runtime.GOMAXPROCS(0) < p {
+		runtime.GOMAXPROCS(p)
+	}
 	n.path, err = newDataPath(n.cfg.Workers, n.own, n.portDied)
 	if err != nil {
 		return err

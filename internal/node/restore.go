@@ -13,6 +13,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/sandbox"
+	"weft/tap"
 )
 
 // Theory of operation: restore
@@ -145,7 +146,7 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 		known := false
 		n.mu.Lock()
 		for _, e := range b.sb.Endpoints {
-			if e.IfName == i.Name {
+			if e.IfName == i.Name && b.joinedLocked(&e) {
 				b.devices[i.Name] = i.Device
 				known = true
 			}
@@ -171,6 +172,12 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 	b.sb.Endpoints = kept
 	n.mu.Unlock()
 	return nil
+}
+
+// joinedLocked reports whether e's network is one of those b is to be on: of a
+// connect that was under way it is not yet.
+func (b *box) joinedLocked(e *cnm.Endpoint) bool {
+	return slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == e.Network })
 }
 
 // lost is what follows for a sandbox that is found not to run. One that was
@@ -240,10 +247,11 @@ func (n *Node) disconnect() {
 	boxes := slices.Collect(maps.Values(n.boxes))
 	n.mu.Unlock()
 	for _, b := range boxes {
+		b.op.Lock() // what is under way fails soon: its context has ended
 		n.parted(b)
 		n.mu.Lock()
 		devices, foreign := b.devices, b.foreign
-		b.devices, b.foreign = nil, nil
+		b.devices, b.foreign = make(map[string]*tap.Device), nil
 		n.mu.Unlock()
 		for _, d := range devices {
 			d.Close()
@@ -251,5 +259,6 @@ func (n *Node) disconnect() {
 		if foreign != nil {
 			foreign.Close()
 		}
+		b.op.Unlock()
 	}
 }

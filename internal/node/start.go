@@ -32,11 +32,8 @@ func (n *Node) start(ctx context.Context, b *box) error {
 	if err := n.startable(b); err != nil {
 		return err
 	}
-	// A client that goes away must not leave half a sandbox: its start is
-	// carried out or fails as a whole.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	ctx, cancel := n.bounded(ctx)
 	defer cancel()
-	defer context.AfterFunc(n.ctx, cancel)()
 	if err := n.bringUp(ctx, b); err != nil {
 		n.startFailed(ctx, b, err)
 		return startError(&b.sb, err)
@@ -54,6 +51,18 @@ func (n *Node) start(ctx context.Context, b *box) error {
 		n.own.spawn(func() { n.watch(b, agent) })
 	}
 	return nil
+}
+
+// bounded is the context of a change to a sandbox. A client that goes away must
+// not leave half of it: the change is carried out or fails as a whole, within
+// launchTimeout, and fails when the node closes.
+func (n *Node) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), launchTimeout)
+	stop := context.AfterFunc(n.ctx, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (n *Node) startable(b *box) error {

@@ -42,17 +42,17 @@ type worker struct {
 	stop   atomic.Bool
 	ended  chan struct{}
 	failed func(*served, error) // called once per port that died
+	load   uint64               // of the last second; the control side's
 	// ----
 	ready [maxReady]uint64
 }
 
 // A served is a port in the care of a worker.
 type served struct {
-	live   *livePort
-	fd     int
-	token  uint64
-	frames atomic.Uint64 // read so far
-	dead   atomic.Bool
+	live  *livePort
+	fd    int
+	token uint64
+	dead  atomic.Bool
 }
 
 func newWorker(id int, core *vswitch.Worker, failed func(*served, error)) (*worker, error) {
@@ -91,9 +91,6 @@ func (w *worker) run() {
 func (w *worker) serve(s *served) {
 	for range fairTurns {
 		n, err := w.core.Turn(s.live.port)
-		if n > 0 {
-			s.frames.Add(uint64(n))
-		}
 		if err != nil {
 			w.bury(s, err)
 			return
@@ -163,16 +160,6 @@ func (w *worker) settle() {
 	case <-c:
 	case <-w.ended:
 	}
-}
-
-// count returns the number of ports.
-func (w *worker) count() (ports int) {
-	for _, s := range *w.ports.Load() {
-		if s != nil {
-			ports++
-		}
-	}
-	return ports
 }
 
 // halt makes run return.
