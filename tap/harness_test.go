@@ -54,6 +54,7 @@ func up(name, addr string) error {
 type cable struct {
 	poller *Poller
 	ends   [2]*Device
+	stop   func() // ends the worker; what it counted may be read afterwards
 	done   sync.WaitGroup
 	err    error
 
@@ -77,23 +78,21 @@ func connect(t *testing.T, a, b *Device) *cable {
 		}
 	}
 	stop := make(chan struct{})
+	c.stop = sync.OnceFunc(func() {
+		close(stop)
+		p.Wake()
+		c.done.Wait()
+	})
 	c.done.Add(1)
 	go func() {
 		defer c.done.Done()
 		c.run(stop)
 	}()
 	t.Cleanup(func() {
-		close(stop)
 		c.stop()
 		p.Close()
 	})
 	return c
-}
-
-// stop ends the worker; what it counted may be read afterwards.
-func (c *cable) stop() {
-	c.poller.Wake()
-	c.done.Wait()
 }
 
 func (c *cable) run(stop chan struct{}) {
@@ -106,8 +105,10 @@ func (c *cable) run(stop chan struct{}) {
 			c.err = err
 			return
 		}
-		if n == 0 {
-			return // woken
+		select {
+		case <-stop:
+			return
+		default:
 		}
 		for _, token := range ready[:n] {
 			end := token >> 32

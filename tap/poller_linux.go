@@ -18,6 +18,8 @@ const wakeToken = ^uint64(0)
 type Poller struct {
 	epoll  int
 	events []unix.EpollEvent // the waiter's, reused
+	busy   bool              // the last Wait reported something
+	spin   patience
 
 	mu   sync.Mutex // guards wake against Close
 	wake int
@@ -72,7 +74,8 @@ func (p *Poller) Remove(fd int) error {
 // Wait fills ready with the tokens of descriptors that can be read, or whose
 // interface is gone, and returns their number. It returns 0 after timeout
 // milliseconds, after Wake and when a signal came; a negative timeout waits for
-// ever, 0 only looks. Its error is os.ErrClosed after Close.
+// ever, 0 only looks. Its error is os.ErrClosed after Close. A Wait for ever that
+// follows a busy one lingers before it sleeps; see linger.
 func (p *Poller) Wait(ready []uint64, timeout int) (int, error) {
 	if len(ready) == 0 {
 		return 0, errors.New("poller: no room for tokens")
@@ -82,7 +85,14 @@ func (p *Poller) Wait(ready []uint64, timeout int) (int, error) {
 	}
 	// No more events than tokens are asked for: the kernel takes turns among
 	// what it has reported, so an event thrown away here could starve.
-	n, errno := epollWait(p.epoll, p.events[:len(ready)], timeout)
+	n, errno := 0, unix.Errno(0)
+	if timeout < 0 && p.busy {
+		n, errno = p.linger(len(ready))
+	}
+	if n == 0 && errno == 0 {
+		n, errno = epollWait(p.epoll, p.events[:len(ready)], timeout)
+	}
+	p.busy = n > 0
 	switch errno {
 	case 0:
 	case unix.EINTR:
