@@ -62,6 +62,7 @@ func (a *app) startDaemon(socket string) error {
 	defer logFile.Close()
 	fmt.Fprintf(a.err, "weft: no daemon was running, starting one (log: %s)\n", logPath)
 	start, _ := logFile.Seek(0, io.SeekEnd)
+	defer a.progress("waiting for the daemon")()
 	if err := launchDaemon(logFile); err != nil {
 		return fmt.Errorf("the daemon did not start: %w%s", err, lastWords(logPath, start))
 	}

@@ -323,7 +323,10 @@ func tryPodman(t *testing.T, e *trial) {
 	if r.code != 0 {
 		t.Fatalf("podman run: %s%s", r.out, r.err)
 	}
-	t.Cleanup(func() { call("rm", "-f", "-t", "0", "pod") })
+	t.Cleanup(func() {
+		call("rm", "-f", "-t", "0", "pod")
+		call("system", "migrate") // ends the process that keeps podman's own namespace
+	})
 	pid := strings.TrimSpace(call("inspect", "-f", "{{.State.Pid}}", "pod").out)
 	e.must(t, "attach", "--pid", pid, "--name", "pod", "--network", "bridge")
 	if r := call("exec", "pod", "/weft", "tool", "ping", "-c", "2", "-i", "50ms", ia); r.code != 0 {

@@ -80,6 +80,7 @@ func finish(t *testing.T, c *exec.Cmd) result {
 	t.Helper()
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
+	c.WaitDelay = time.Second // for children that outlive it
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"strings"
@@ -100,6 +101,27 @@ func TestCaptureStreamBroken(t *testing.T) {
 	}
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("cut in a block: %v", err)
+	}
+}
+
+// Lengths that lie are errors, not panics.
+func TestCaptureStreamLies(t *testing.T) {
+	block := func(kind uint32, body ...byte) []byte {
+		size := uint32(12 + len(body))
+		b := binary.LittleEndian.AppendUint32(nil, kind)
+		b = binary.LittleEndian.AppendUint32(b, size)
+		return binary.LittleEndian.AppendUint32(append(b, body...), size)
+	}
+	long := make([]byte, 24)
+	binary.LittleEndian.PutUint32(long[12:], 5) // 5 bytes need 8, there are 4
+	for name, b := range map[string][]byte{
+		"packet too short": block(ngPacket, 1, 2, 3, 4), "captured length": block(ngPacket, long...),
+		"block length": {6, 0, 0, 0, 13, 0, 0, 0, 0, 0, 0, 0, 0}, "huge block": {6, 0, 0, 0, 0, 0, 0, 0x7f},
+	} {
+		a := &app{out: io.Discard}
+		if _, err := new(captureFlags).copy(t.Context(), newNGReader(bytes.NewReader(b)), captureSink{put: a.printBlock}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
 	}
 }
 
