@@ -75,7 +75,7 @@ func TestExhaustion(t *testing.T) {
 	nw, _ := n.Network("tiny")
 	want := "no available IPv4 addresses on this network's address pools: tiny (" + nw.ID + ")"
 	for range 3 {
-		if err := n.SandboxStart(t.Context(), id); err == nil || err.Error() != want {
+		if err := n.SandboxStart(t.Context(), id); !errors.Is(err, cnm.Unavailable) || err.Error() != want {
 			t.Fatalf("start on a full network: %v", err)
 		}
 	}

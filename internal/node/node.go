@@ -152,6 +152,7 @@ func (n *Node) Close() error {
 	n.closeStreams()
 	n.own.wait()
 	n.disconnect()
+	os.Remove(n.boxRoot()) // if nobody lives there
 	return n.journal.close()
 }
 

@@ -3,8 +3,11 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -105,21 +108,80 @@ func TestLogs(t *testing.T) {
 	if strings.Join(got, "") != "line 1\nline 2\nline 3\n" {
 		t.Errorf("followed %q", got)
 	}
-	tail, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Tail: 2, Stdout: true, Stderr: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tail.Close()
-	streams := map[string]string{}
-	for range 2 {
-		l, err := tail.Next()
+	for _, c := range []struct {
+		o    LogOptions
+		want string
+	}{
+		{LogOptions{Tail: 2, Stdout: true}, "line 2\nline 3\n"},
+		{LogOptions{Tail: 1, Stderr: true}, "err 3\n"},
+		{LogOptions{Tail: 0, Stdout: true}, ""},
+		{LogOptions{Tail: 99, Stderr: true}, "err 1\nerr 2\nerr 3\n"},
+		{LogOptions{Tail: -1, Stdout: true, Until: time.Unix(1, 0)}, ""},
+		{LogOptions{Tail: -1, Stdout: true, Since: time.Now().Add(time.Hour)}, ""},
+	} {
+		r, err := n.SandboxLogs(t.Context(), "rose", c.o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		streams[l.Stream] = string(l.Text)
+		got := ""
+		l, err := r.Next()
+		for ; err == nil; l, err = r.Next() {
+			got += string(l.Text)
+		}
+		if err != io.EOF || got != c.want {
+			t.Errorf("%+v: %q, %v, want %q", c.o, got, err, c.want)
+		}
+		r.Close()
 	}
-	if _, err := tail.Next(); err != io.EOF || streams["stdout"] != "line 3\n" || streams["stderr"] != "err 3\n" {
-		t.Errorf("tail %v, %v", streams, err)
+}
+
+// A reader follows the log over its rotation.
+func TestLogRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.json")
+	write := func(name string, lines ...string) {
+		t.Helper()
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for _, l := range lines {
+			fmt.Fprintf(f, `{"log":%q,"stream":"stdout","time":"2024-05-01T12:00:00Z"}`+"\n", l)
+		}
+	}
+	write(path+".1", "1", "2")
+	write(path, "3")
+	ended := make(chan struct{})
+	r := &logReader{path: path, o: LogOptions{Stdout: true}, closed: make(chan struct{}), ended: ended, ctx: t.Context()}
+	defer r.Close()
+	r.openOld()
+	next := func(want string) {
+		t.Helper()
+		if l, err := r.Next(); err != nil || string(l.Text) != want {
+			t.Fatalf("line %q, %v, want %q", l.Text, err, want)
+		}
+	}
+	next("1")
+	next("2")
+	next("3")
+	write(path, "4")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	write(path, "5")
+	next("4")
+	next("5")
+	write(path, "6")
+	close(ended)
+	next("6")
+	if _, err := r.Next(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	os.WriteFile(path, []byte("{\"log\":\n"), 0o600)
+	bad := &logReader{path: path, o: LogOptions{Stdout: true}, closed: make(chan struct{}), ctx: t.Context()}
+	defer bad.Close()
+	if _, err := bad.Next(); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("a damaged log: %v", err)
 	}
 }
 
