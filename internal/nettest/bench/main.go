@@ -1,0 +1,117 @@
+// Command bench measures weft beside the kernel's bridge, Open vSwitch's userspace
+// datapath and vde_switch, and writes one table.
+//
+// All contestants are set up at the same time and measured in turn, round after
+// round, so that what else the machine does falls on all alike; a figure is the
+// median of the rounds, a ratio the median of the rounds' ratios. iperf3 makes
+// the traffic. weft runs as an ordinary user, the others need root. Everything
+// made is taken down again, and only processes started here are ended.
+//
+// The table replaces what stands between two markers in docs/benchmarks.md; the
+// figures of every round go to docs/benchmarks.json.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	rounds  int
+	seconds int
+	binary  string
+	dir     string // where the results go
+	only    string
+	user    string
+	stages  bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == pingPong {
+		os.Exit(pingPongMain(os.Args[2:]))
+	}
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds of every measurement")
+	flag.IntVar(&o.seconds, "seconds", 5, "seconds of every transfer")
+	flag.StringVar(&o.binary, "weft", "bin/weft", "weft's binary")
+	flag.StringVar(&o.dir, "out", "docs", "directory of benchmarks.md and benchmarks.json")
+	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure: kernel,ovs,vde,weft (default all)")
+	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
+	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if os.Getuid() != 0 {
+		return errors.New("the other switches need root to be set up; run this as root (weft itself then runs as the ordinary user " + o.user + ")")
+	}
+	if o.rounds < 1 || o.seconds < 1 {
+		return errors.New("-rounds and -seconds must be at least 1")
+	}
+	begin := time.Now()
+	b, err := newBench(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.setUp(ctx); err != nil {
+		return err
+	}
+	r := newResults(o)
+	for round := range o.rounds {
+		for _, row := range rows {
+			for _, c := range b.contestants {
+				if err := ctx.Err(); err != nil {
+					return errors.New("interrupted, nothing written")
+				}
+				b.progress("round %d of %d: %s, %s", round+1, o.rounds, row.title, c.name())
+				b.measure(ctx, r, row, c)
+			}
+		}
+	}
+	b.alone(ctx, r)
+	if o.stages {
+		b.progress("Go benchmarks of each stage")
+		if err := r.runStages(ctx); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return errors.New("interrupted, nothing written")
+	}
+	r.Took = time.Since(begin).Round(time.Second).String()
+	b.progress("done in %s", r.Took)
+	if err := r.write(o.dir); err != nil {
+		return err
+	}
+	fmt.Println(r.markdown())
+	return nil
+}
+
+// wants reports whether a contestant is to be measured.
+func (o options) wants(name string) bool {
+	if o.only == "" {
+		return true
+	}
+	for _, n := range strings.Split(o.only, ",") {
+		if strings.TrimSpace(n) == name {
+			return true
+		}
+	}
+	return false
+}
