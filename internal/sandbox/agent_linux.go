@@ -69,6 +69,7 @@ func agentMain() int {
 		fmt.Fprintf(os.Stderr, "weft: %s is started by weft itself only\n", AgentArg)
 		return 2
 	}
+	defaultSignals()
 	for fd := fdBoot; fd <= fdLog; fd++ {
 		unix.CloseOnExec(fd)
 	}
