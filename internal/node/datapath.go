@@ -49,8 +49,9 @@ type dataPath struct {
 }
 
 // newDataPath makes the switch and starts its workers; failed is called from a
-// worker, once per port, when the port's device is gone.
-func newDataPath(workers int, own *owner, failed func(portKey, error)) (*dataPath, error) {
+// worker, once per port, when the port's device is gone, and broke when a worker
+// cannot go on.
+func newDataPath(workers int, own *owner, failed func(portKey, error), broke func(int, error)) (*dataPath, error) {
 	d := &dataPath{
 		sw:      vswitch.New(vswitch.Config{Workers: workers, Seed: rand.Uint64()}),
 		current: plan{},
@@ -71,7 +72,11 @@ func newDataPath(workers int, own *owner, failed func(portKey, error)) (*dataPat
 			return nil, err
 		}
 		d.workers = append(d.workers, w)
-		own.spawn(w.run)
+		own.spawn(func() {
+			if err := w.run(); err != nil {
+				broke(w.id, err)
+			}
+		})
 	}
 	return d, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"weft/internal/cnm"
 )
@@ -113,7 +114,7 @@ func openJournal(dir string) (*journal, *journalContents, error) {
 
 // journalError says what is wrong with the file at path and what to do.
 func journalError(dir, path string, err error) error {
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		who := "another weft daemon"
 		if pid, e := os.ReadFile(filepath.Join(dir, pidName)); e == nil {
 			who += " (pid " + strings.TrimSpace(string(pid)) + ")"

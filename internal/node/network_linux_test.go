@@ -95,6 +95,41 @@ func TestDualStackAndOptions(t *testing.T) {
 	}
 }
 
+// The default route follows the endpoints.
+func TestDefaultRoute(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.14.0/24")})
+	mustNetwork(t, n, cnm.Network{Name: "back", IPAM: pool("10.66.15.0/24")})
+	mustNetwork(t, n, cnm.Network{Name: "inner", IPAM: pool("10.66.16.0/24"), Internal: true})
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("inner", "front")})
+	check := func(when, want string) {
+		t.Helper()
+		out, _ := execute(t, n, "rose", "print", "/proc/net/route")
+		got := ""
+		for line := range strings.Lines(out) {
+			if f := strings.Fields(line); f[1] == "00000000" {
+				got += f[0] + " " + f[2]
+			}
+		}
+		if got != want {
+			t.Errorf("%s: default route %q, want %q:\n%s", when, got, want, out)
+		}
+	}
+	check("at the start", "eth1 010E420A")
+	if err := n.NetworkConnect(t.Context(), "back", "rose", cnm.EndpointConfig{GwPriority: 1}); err != nil {
+		t.Fatal(err)
+	}
+	check("a better one is connected", "eth2 010F420A")
+	if err := n.NetworkDisconnect(t.Context(), "back", "rose", false); err != nil {
+		t.Fatal(err)
+	}
+	check("it is disconnected", "eth1 010E420A")
+	if err := n.NetworkDisconnect(t.Context(), "front", "rose", false); err != nil {
+		t.Fatal(err)
+	}
+	check("an internal network is left", "")
+}
+
 func TestModes(t *testing.T) {
 	n := openNode(t, testConfig(t))
 	mustRun(t, n, cnm.SandboxSpec{Name: "alone", NetworkMode: "none"})

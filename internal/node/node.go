@@ -17,11 +17,12 @@ import (
 
 // Theory of operation: the node and its locks
 //
-// Four locks, always taken in this order:
+// Five locks, always taken in this order:
 //
-//	network.op  one per network name space: creating and removing networks
+//	Node.netOp  creating and removing networks, one at a time
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
-//	path.mu     publishing a plan
+//	box.use     one per sandbox: its agent's handle is not closed while lent
+//	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
 // A change goes: take the op lock, check and change the desired state under mu,
@@ -102,7 +103,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if p := n.cfg.Workers + 1; runtime.GOMAXPROCS(0) < p {
 		runtime.GOMAXPROCS(p)
 	}
-	n.path, err = newDataPath(n.cfg.Workers, n.own, n.portDied)
+	n.path, err = newDataPath(n.cfg.Workers, n.own, n.portDied, n.workerBroke)
 	if err != nil {
 		return err
 	}
@@ -183,6 +184,13 @@ func (n *Node) keep() {
 			return
 		}
 	}
+}
+
+// workerBroke is called by a worker that cannot go on: its ports are served no
+// more until the daemon is started again, which costs no sandbox anything.
+func (n *Node) workerBroke(id int, err error) {
+	n.log.Error("a worker of the data path ended: restart the daemon", "worker", id, "error", err)
+	n.events.publish(cnm.Event{Time: n.now(), Type: "daemon", Action: "worker-ended", Attributes: map[string]string{"worker": itoa(id), "error": err.Error()}})
 }
 
 // portDied is called by a worker. The keeper does the rest; should it be far

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"weft/internal/frame"
 	"weft/tap"
 	"weft/vswitch"
 )
@@ -30,6 +31,9 @@ import (
 const (
 	maxReady  = 256
 	fairTurns = 4
+	// fullBatch is the fewest frames that can fill a batch, when all are as
+	// long as can be: after fewer the port is drained.
+	fullBatch = frame.ArenaSize / (frame.Headroom + frame.MaxFrame + frame.Tailroom)
 )
 
 // A worker is described above. Fields below the line are the goroutine's own.
@@ -65,8 +69,8 @@ func newWorker(id int, core *vswitch.Worker, failed func(*served, error)) (*work
 	return w, nil
 }
 
-// run is the goroutine. It returns after halt.
-func (w *worker) run() {
+// run is the goroutine. It returns after halt, or with the error that stopped it.
+func (w *worker) run() error {
 	defer close(w.ended)
 	for !w.stop.Load() {
 		if c := w.meet.Load(); c != nil && w.meet.CompareAndSwap(c, nil) {
@@ -74,7 +78,7 @@ func (w *worker) run() {
 		}
 		n, err := w.poller.Wait(w.ready[:], -1)
 		if err != nil {
-			return // closed under us: nothing is left to serve
+			return err
 		}
 		ports := *w.ports.Load()
 		for _, token := range w.ready[:n] {
@@ -85,6 +89,7 @@ func (w *worker) run() {
 			}
 		}
 	}
+	return nil
 }
 
 // serve gives one port its share.
@@ -95,7 +100,7 @@ func (w *worker) serve(s *served) {
 			w.bury(s, err)
 			return
 		}
-		if n == 0 {
+		if n < fullBatch {
 			return
 		}
 	}
