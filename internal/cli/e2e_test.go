@@ -332,7 +332,9 @@ func tryStreams(t *testing.T, e *trial) {
 	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	timer := time.AfterFunc(patience, func() { c.Process.Kill() })
 	_ = c.Wait()
+	timer.Stop()
 	if got := c.ProcessState.ExitCode(); got != 5 || !strings.Contains(out.String(), "got it") {
 		t.Errorf("after SIGTERM: exit code %d, output %q", got, out.String())
 	}
