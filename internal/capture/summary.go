@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/google/gopacket"
@@ -64,7 +65,10 @@ func Summary(data []byte) string {
 			add("%s", ic6.TypeCode)
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && len(found) == 0:
+		add("undecodable")
+	case err != nil:
 		add("undecodable behind that")
 	}
 	add("%d B", len(data))
@@ -82,7 +86,7 @@ func arpSummary(a *layers.ARP) string {
 	case layers.ARPRequest:
 		return fmt.Sprintf("ARP who has %s, tell %s", ip(a.DstProtAddress), ip(a.SourceProtAddress))
 	case layers.ARPReply:
-		return fmt.Sprintf("ARP %s is at % x", ip(a.SourceProtAddress), a.SourceHwAddress)
+		return fmt.Sprintf("ARP %s is at %s", ip(a.SourceProtAddress), net.HardwareAddr(a.SourceHwAddress))
 	}
 	return fmt.Sprintf("ARP operation %d", a.Operation)
 }

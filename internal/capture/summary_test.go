@@ -11,11 +11,27 @@ func TestSummary(t *testing.T) {
 		{"qinq", "02:42:0a:00:00:02 > 02:42:0a:00:00:03, VLAN 7, VLAN 5, ARP who has 10.0.0.9, tell 10.0.0.2, 60 B"},
 		{"lldp", "02:42:0a:00:00:02 > 01:80:c2:00:00:0e, ethertype 0x88cc, 60 B"},
 		{"ping", "02:42:0a:00:00:02 > 02:42:0a:00:00:03, 10.0.0.2 > 10.0.0.3 ICMPv4, EchoRequest id 0 seq 0, 60 B"},
-		{"runt", "undecodable behind that, 3 B"},
+		{"runt", "undecodable, 3 B"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := Summary(frames[tt.name].Bytes()); got != tt.want {
+				t.Errorf("%q, expected %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestSummaryMore(t *testing.T) {
+	const macs = "\x02\x42\x0a\x00\x00\x03\x02\x42\x0a\x00\x00\x02"
+	tests := []struct{ name, frame, want string }{
+		{"arp reply", macs + "\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02\x02\x42\x0a\x00\x00\x02\x0a\x00\x00\x02\x02\x42\x0a\x00\x00\x03\x0a\x00\x00\x03",
+			"02:42:0a:00:00:02 > 02:42:0a:00:00:03, ARP 10.0.0.2 is at 02:42:0a:00:00:02, 42 B"},
+		{"ip cut short", macs + "\x08\x00\x45", "02:42:0a:00:00:02 > 02:42:0a:00:00:03, ethertype 0x0800, undecodable behind that, 15 B"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Summary([]byte(tt.frame)); got != tt.want {
 				t.Errorf("%q, expected %q", got, tt.want)
 			}
 		})

@@ -78,6 +78,11 @@ func Replay(l *Lab, inputs map[string]string, outDir string, opts Options) (*Res
 
 // open opens the inputs and makes the outputs.
 func (b *bench) open(l *Lab, inputs map[string]string, outDir string, opts Options) error {
+	if opts.Expect != "" {
+		if _, err := os.Stat(opts.Expect); err != nil {
+			return fmt.Errorf("directory to compare with: %w", err)
+		}
+	}
 	if err := os.MkdirAll(outDir, 0o755); err != nil {
 		return err
 	}

@@ -207,6 +207,10 @@ func TestExpectMore(t *testing.T) {
 			t.Errorf("error %v, expected %q", err, want)
 		}
 	}
+	nowhere := filepath.Join(dir, "nowhere")
+	if r, err := Replay(parse(t, bare), inputs, out, Options{Expect: nowhere}); r != nil || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("compared with a directory that does not exist: %v", err)
+	}
 	write(t, expect, "b.pcap", []byte("no capture"))
 	if _, err := Replay(parse(t, bare), inputs, out, Options{Expect: expect}); err == nil || !strings.Contains(err.Error(), "neither pcap nor pcapng") {
 		t.Errorf("error %v", err)
