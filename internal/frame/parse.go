@@ -26,7 +26,7 @@ func (f *Frame) Parse() Reason {
 		if tags == 2 || len(b) < l3+4 {
 			return BadHeader
 		}
-		if tags == 0 {
+		if v.VLAN == 0 {
 			v.VLAN = be16(b[l3:]) & 0x0fff
 		}
 		et = be16(b[l3+2:])
@@ -65,7 +65,9 @@ func (v *View) parse4(b []byte) Reason {
 	frag := be16(p[6:])
 	v.Proto = p[9]
 	v.Fragment = frag&0x3fff != 0 // MF set or an offset
+	v.walked = uint16(l3 + ihl)
 	if frag&0x1fff != 0 {
+		v.Later = true
 		return NotDropped
 	}
 	return v.parse4or6L4(b, l3+ihl, l3+total)
@@ -99,11 +101,11 @@ func (v *View) parse6(b []byte) Reason {
 			size = 8
 			v.Fragment = true
 			if be16(b[at+2:])&0xfff8 != 0 {
-				v.Proto = b[at]
+				v.Proto, v.Later = b[at], true
 				return NotDropped
 			}
 		default:
-			v.Proto = next
+			v.Proto, v.walked = next, uint16(at)
 			return v.parse4or6L4(b, at, end)
 		}
 		if at+size > end {
@@ -111,7 +113,7 @@ func (v *View) parse6(b []byte) Reason {
 		}
 		next, at = b[at], at+size
 	}
-	v.Proto = next
+	v.Proto, v.walked = next, uint16(at)
 	return NotDropped
 }
 
@@ -161,45 +163,4 @@ func (v *View) shortL4() Reason {
 		return NotDropped
 	}
 	return BadHeader
-}
-
-// checkOffload holds the virtio header against the frame it came with. hdr_len
-// is ignored: a sender may put anything there.
-func (f *Frame) checkOffload() Reason {
-	o, v := &f.Offload, &f.View
-	if o.Flags&NeedsCsum != 0 {
-		at := int(o.CsumStart) + int(o.CsumOffset)
-		if int(o.CsumStart) < int(v.L3) || at+2 > f.Len() {
-			return BadOffload
-		}
-	}
-	// A whole frame may leave the checksum of an inner, encapsulated transport
-	// header unfinished (local checksum offload); a superframe may not.
-	if o.GSO == GSONone {
-		return NotDropped
-	}
-	if o.CsumStart != v.L4 {
-		return BadOffload
-	}
-	// A superframe needs a transport header to be cut by, a size to be cut to
-	// and an unfinished checksum; its IP length must be that of the frame.
-	if v.L4 == 0 || v.Fragment || o.Size == 0 || o.Flags&NeedsCsum == 0 || int(v.L4)+f.L4Len() != f.Len() {
-		return BadOffload
-	}
-	switch o.GSO.Kind() {
-	case GSOTCP4:
-		return okIf(v.EtherType == EtherIPv4 && v.Proto == ProtoTCP && o.CsumOffset == 16)
-	case GSOTCP6:
-		return okIf(v.EtherType == EtherIPv6 && v.Proto == ProtoTCP && o.CsumOffset == 16)
-	case GSOUDP:
-		return okIf(o.GSO == GSOUDP && v.Proto == ProtoUDP && o.CsumOffset == 6)
-	}
-	return BadOffload
-}
-
-func okIf(ok bool) Reason {
-	if ok {
-		return NotDropped
-	}
-	return BadOffload
 }

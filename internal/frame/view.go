@@ -14,13 +14,17 @@ type View struct {
 	Payload uint16
 	// EtherType is the innermost one, below VLAN tags.
 	EtherType uint16
-	// VLAN is the outermost 802.1Q identifier, 0 when untagged or priority
-	// tagged.
+	// VLAN is the outermost 802.1Q identifier that is not 0, 0 when untagged.
+	// A priority tag (identifier 0) names no VLAN: receivers take it off and
+	// go by the tag below.
 	VLAN uint16
 	// Proto is the IP protocol of L4 (IPv6: after extension headers).
 	Proto uint8
-	// Fragment is set on every fragment of a datagram, the first included.
-	Fragment bool
+	// Fragment is set on every fragment of a datagram, Later on all but the
+	// first.
+	Fragment, Later bool
+	// walked is where the IP headers that were looked at end.
+	walked uint16
 }
 
 // EtherTypes looked at.
