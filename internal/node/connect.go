@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 
 	"weft/internal/cnm"
@@ -79,6 +80,7 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (running
 // fails is undone.
 func (n *Node) connectLive(ctx context.Context, b *box, netRef string, c cnm.EndpointConfig) error {
 	n.mu.Lock()
+	before := routesOf(b.sb.Endpoints)
 	e, err := n.joinLocked(b, cnm.NetworkJoin{Network: netRef, Config: c})
 	p := b.pluggerLocked()
 	n.mu.Unlock()
@@ -87,16 +89,17 @@ func (n *Node) connectLive(ctx context.Context, b *box, netRef string, c cnm.End
 	}
 	// The journal knows before the interface exists: see restore.
 	if err = n.save(b); err == nil {
-		err = n.attachLive(ctx, b, p, &e)
+		err = n.attachLive(ctx, b, p, &e, before)
 	}
 	if err != nil {
 		n.unplug(ctx, b, p, e.NetworkID)
+		n.reroute(ctx, b, defaultRoutes{}) // the old ones, if they were replaced
 		return err
 	}
 	return nil
 }
 
-func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoint) error {
+func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoint, before defaultRoutes) error {
 	if p == nil {
 		return errors.New("its agent is gone")
 	}
@@ -106,7 +109,7 @@ func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoin
 	if err := n.publish(); err != nil {
 		return err
 	}
-	return n.reroute(ctx, b)
+	return n.reroute(ctx, b, before)
 }
 
 // unplug takes an endpoint away from a sandbox: off the switch, out of the
@@ -160,6 +163,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	joined := slices.IndexFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
 	mode := b.sb.Spec.NetworkMode
 	live := b.sb.State == cnm.Running && indexOf(b.sb.Endpoints, nw.ID) >= 0
+	before := routesOf(b.sb.Endpoints)
 	p := b.pluggerLocked()
 	n.mu.Unlock()
 	switch {
@@ -173,7 +177,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	var failed error
 	if live {
 		if failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
-			failed = n.reroute(ctx, b)
+			failed = n.reroute(ctx, b, before)
 		}
 	}
 	n.mu.Lock()
@@ -189,26 +193,33 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	return failed
 }
 
-// reroute brings a running sandbox's default routes and its files in line with
-// its endpoints.
-func (n *Node) reroute(ctx context.Context, b *box) error {
+// defaultRoutes are the interfaces and gateways of a sandbox's default routes.
+type defaultRoutes struct {
+	if4, if6 string
+	gw4, gw6 netip.Addr
+}
+
+func routesOf(eps []cnm.Endpoint) (r defaultRoutes) {
+	gw4, gw6 := cnm.DefaultGateway(eps)
+	if gw4 >= 0 {
+		r.if4, r.gw4 = eps[gw4].IfName, eps[gw4].Gateway4
+	}
+	if gw6 >= 0 {
+		r.if6, r.gw6 = eps[gw6].IfName, eps[gw6].Gateway6
+	}
+	return r
+}
+
+// reroute brings a running sandbox's default routes, if they are others than
+// before, and its files in line with its endpoints.
+func (n *Node) reroute(ctx context.Context, b *box, before defaultRoutes) error {
 	n.mu.Lock()
 	sb := copySandbox(&b.sb)
-	a, f := b.agent, b.foreign
+	a := b.agent
+	p := b.pluggerLocked()
 	n.mu.Unlock()
-	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
-	for i, e := range n.interfaces(&sb) {
-		if i != gw4 && i != gw6 {
-			continue
-		}
-		var err error
-		switch {
-		case a != nil:
-			err = a.SetDefaultRoute(ctx, e.Name, e.Gateway4, e.Gateway6)
-		case f != nil:
-			err = f.SetDefaultRoute(ctx, e.Name, e.Gateway4, e.Gateway6)
-		}
-		if err != nil {
+	if r := routesOf(sb.Endpoints); r != before && p != nil {
+		if err := n.setRoutes(ctx, p, sb.Spec.Name, r); err != nil {
 			return err
 		}
 	}
@@ -217,6 +228,22 @@ func (n *Node) reroute(ctx context.Context, b *box) error {
 	}
 	hosts, resolv := n.files(&sb)
 	return a.WriteFiles(ctx, hosts, resolv)
+}
+
+// setRoutes sets the default routes there are. A call of the sandbox's sets both
+// families by way of one interface: where they differ, IPv6 has to wait.
+func (n *Node) setRoutes(ctx context.Context, p plugger, name string, r defaultRoutes) error {
+	switch {
+	case r.if4 == "" && r.if6 == "":
+		return nil // the interface that had them is gone, and they with it
+	case r.if4 == "":
+		return p.SetDefaultRoute(ctx, r.if6, netip.Addr{}, r.gw6)
+	case r.if6 != "" && r.if6 != r.if4:
+		n.log.Warn("IPv4 and IPv6 have different default gateways: the sandbox gets its IPv6 default route when it is started again",
+			"sandbox", name, "ipv4", r.if4, "ipv6", r.if6)
+		return p.SetDefaultRoute(ctx, r.if4, r.gw4, netip.Addr{})
+	}
+	return p.SetDefaultRoute(ctx, r.if4, r.gw4, r.gw6)
 }
 
 // pluggerLocked returns where b's interfaces are made, nil if nowhere.

@@ -159,6 +159,9 @@ func (n *Node) buryPort(key portKey) bool {
 	}
 	n.log.Warn("an interface was deleted from inside", "sandbox", name, "interface", key.ifName)
 	n.unplug(n.ctx, b, nil, network)
+	if err := n.reroute(n.ctx, b, defaultRoutes{}); err != nil {
+		n.log.Warn("default routes", "sandbox", name, "error", err)
+	}
 	if err := n.save(b); err != nil {
 		n.log.Error("journal", "sandbox", name, "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -164,10 +165,11 @@ func (n *Node) plug(ctx context.Context, b *box, a plugger, network string, i sa
 	return nil
 }
 
-// A plugger makes and removes interfaces: an agent, or a foreign namespace.
+// A plugger makes, removes and routes by interfaces: an agent, or a foreign namespace.
 type plugger interface {
 	AddInterface(context.Context, sandbox.Interface) (*tap.Device, error)
 	RemoveInterface(context.Context, string) error
+	SetDefaultRoute(ctx context.Context, ifName string, gw4, gw6 netip.Addr) error
 }
 
 // startFailed undoes what bringUp did and tells who waits.
