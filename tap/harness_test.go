@@ -12,7 +12,7 @@ import (
 )
 
 // openIn opens a device inside a namespace, gives it an address and sets it up.
-func openIn(t *testing.T, s *space, o Options, addr string) *Device {
+func openIn(t testing.TB, s *space, o Options, addr string) *Device {
 	t.Helper()
 	var d *Device
 	var err error

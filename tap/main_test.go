@@ -85,7 +85,7 @@ type space struct {
 }
 
 // newSpace makes a network namespace that ends with the test.
-func newSpace(t *testing.T) *space {
+func newSpace(t testing.TB) *space {
 	t.Helper()
 	s := &space{jobs: make(chan func())}
 	ready := make(chan struct{})

@@ -157,7 +157,7 @@ func TestReadBatchStopsWhenFull(t *testing.T) {
 }
 
 // drain reads what the kernel sends on its own (neighbour discovery, MLD).
-func drain(t *testing.T, q *Queue, b *frame.Batch) {
+func drain(t testing.TB, q *Queue, b *frame.Batch) {
 	t.Helper()
 	for {
 		b.Reset()
@@ -173,7 +173,7 @@ func drain(t *testing.T, q *Queue, b *frame.Batch) {
 
 // sendRaw makes the kernel transmit n frames through an interface of the calling
 // thread's namespace.
-func sendRaw(t *testing.T, name string, n int) {
+func sendRaw(t testing.TB, name string, n int) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Error(err)
