@@ -52,7 +52,7 @@ func newBench(o options) (*bench, error) {
 		}
 	}
 	if o.wants("weft") {
-		b.weft = &weft{dir: filepath.Join(dir, "weft"), source: o.binary, user: o.user}
+		b.weft = &weft{dir: filepath.Join(dir, "weft"), source: o.binary, user: o.user, flags: strings.Fields(o.daemon)}
 		b.contestants = append(b.contestants, b.weft)
 	}
 	if len(b.contestants) == 0 {

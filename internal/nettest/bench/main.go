@@ -31,6 +31,7 @@ type options struct {
 	dir     string // where the results go
 	only    string
 	user    string
+	daemon  string
 	stages  bool
 }
 
@@ -45,6 +46,7 @@ func main() {
 	flag.StringVar(&o.dir, "out", "docs", "directory of benchmarks.md and benchmarks.json")
 	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure: kernel,ovs,vde,weft (default all)")
 	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
+	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemon, separated by spaces")
 	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

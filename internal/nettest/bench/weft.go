@@ -18,6 +18,7 @@ type weft struct {
 	dir    string // the user's: binary, socket, state
 	source string // the binary as built
 	user   string
+	flags  []string // of the daemon
 
 	uid, gid int
 	daemon   *exec.Cmd
@@ -70,7 +71,7 @@ func (w *weft) setUp(ctx context.Context) error {
 	if err := w.home(); err != nil {
 		return err
 	}
-	w.daemon = w.command(context.Background(), "daemon", "--data-dir", w.dir+"/data")
+	w.daemon = w.command(context.Background(), append([]string{"daemon", "--data-dir", w.dir + "/data"}, w.flags...)...)
 	w.daemon.Stdout, w.daemon.Stderr = &w.log, &w.log
 	if err := w.daemon.Start(); err != nil {
 		return err
