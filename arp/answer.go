@@ -81,13 +81,14 @@ func (t *Table) decide(f *frame.Frame, target netip.Addr, asker frame.MAC, probe
 	if e == nil {
 		return frame.MAC{}, Unknown
 	}
-	if e.mac == asker {
+	mac := e.mac()
+	if mac == asker {
 		return frame.MAC{}, Ignore
 	}
 	if !e.static && (probe || !isGroup(f.DstMAC())) {
 		return frame.MAC{}, Ignore
 	}
-	return e.mac, Reply
+	return mac, Reply
 }
 
 // readdress sets the Ethernet addresses and clears what is left undone.

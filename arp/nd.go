@@ -192,7 +192,9 @@ func (n *nd) toSolicitedNode() bool {
 }
 
 // options walks the options in b, keeps the link-layer address of the wanted
-// kind and reports whether every length is sound.
+// kind and reports whether every length is sound. Of two such addresses one host
+// takes the first and another the last, so a message with two says nothing that
+// could be checked.
 func (n *nd) options(b []byte, want byte) bool {
 	n.hasLink = false
 	for len(b) > 0 {
@@ -204,10 +206,10 @@ func (n *nd) options(b []byte, want byte) bool {
 			return false // RFC 4861, 4.6: length 0 discards the packet
 		}
 		if b[0] == want {
-			n.link, n.hasLink = frame.MAC(b[2:]), true
-			if isGroup(n.link) {
+			if n.hasLink || size != llOptLen || isGroup(frame.MAC(b[2:])) {
 				return false
 			}
+			n.link, n.hasLink = frame.MAC(b[2:]), true
 		}
 		b = b[size:]
 	}

@@ -71,6 +71,14 @@ func cut(m arp.Message, n int) []byte {
 	return b
 }
 
+// withOptions appends options to a message.
+func withOptions(m arp.Message, options []byte) []byte {
+	b := append(m.Append(nil), options...)
+	b[19] += byte(len(options))
+	resum(b)
+	return b
+}
+
 // fragment puts a fragment header, first and only, before the ICMPv6 header.
 func fragment(plain []byte) []byte {
 	b := append([]byte(nil), plain[:54]...)
@@ -191,6 +199,8 @@ func TestMalformedND(t *testing.T) {
 	toAll.Dst = ll(0xb)
 	groupLink := ns(ll(0xa), ll(0xb))
 	groupLink.LinkAddr = broadcast
+	plain := ns(ll(0xa), ll(0xb))
+	plain.HasLinkAddr = false
 	edit := func(m arp.Message, at int, v byte) []byte {
 		b := ndFrame(t, 0, 255, m)
 		b[at] = v
@@ -215,6 +225,9 @@ func TestMalformedND(t *testing.T) {
 		{"duplicate address detection with option", ndFrame(t, 0, 255, badDAD), arp.Bad},
 		{"duplicate address detection to a host", ndFrame(t, 0, 255, toAll), arp.Bad},
 		{"group link-layer address", ndFrame(t, 0, 255, groupLink), arp.Bad},
+		{"two link-layer addresses", withOptions(ns(ll(0xa), ll(0xb)), []byte{1, 1, 2, 0, 0, 0, 0, 0xa}), arp.Bad},
+		{"link-layer address of 14 bytes", withOptions(plain, []byte{1, 2, 2, 0, 0, 0, 0, 0xa, 0, 0, 0, 0, 0, 0, 0, 0}), arp.Bad},
+		{"another option", withOptions(ns(ll(0xa), ll(0xb)), []byte{14, 1, 1, 2, 3, 4, 5, 6}), arp.Reply},
 		{"solicited multicast advertisement", ndFrame(t, 0, 255, loud), arp.Bad},
 		{"advertisement of a group", ndFrame(t, 0, 255, group), arp.Bad},
 		{"cut in the target", cut(ns(ll(0xa), ll(0xb)), 16), arp.Bad},

@@ -17,8 +17,9 @@ import (
 // A Table maps addresses to MACs. Its readers, the workers, load an immutable
 // map once and take no lock. Its writers copy the map under a mutex, so a write
 // costs the table's length: the control plane writes rarely, and a worker writes
-// only when a neighbour is new or has moved. An entry's stamp is the one thing
-// changed in place, at most once a second.
+// only when a neighbour is new. What is learned of a known one is changed in
+// place: its stamp, at most once a second, and its MAC when it has moved, which
+// whoever pretends to move with every frame must get no more than a store for.
 //
 // An entry is static (set by the control plane, lives until Remove) or learned
 // (lives until Expire finds its stamp too old). Static wins: Learn never changes
@@ -37,11 +38,26 @@ type Table struct {
 	snap atomic.Pointer[map[netip.Addr]*entry]
 }
 
-// An entry is immutable but for its stamp.
+// A static entry is immutable, of a learned one MAC and stamp change.
 type entry struct {
-	mac    frame.MAC
+	link   atomic.Uint64 // the MAC, in its lower 48 bits
 	static bool
 	seen   atomic.Uint32 // coarse seconds; learned entries only
+}
+
+func newEntry(mac frame.MAC, static bool) *entry {
+	e := &entry{static: static}
+	e.move(mac)
+	return e
+}
+
+func (e *entry) move(m frame.MAC) {
+	e.link.Store(uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5]))
+}
+
+func (e *entry) mac() frame.MAC {
+	v := e.link.Load()
+	return frame.MAC{byte(v >> 40), byte(v >> 32), byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)}
 }
 
 // An Entry is one neighbour as shown to people.
@@ -62,7 +78,7 @@ func NewTable(max int) *Table {
 // Lookup returns the MAC of a neighbour.
 func (t *Table) Lookup(a netip.Addr) (frame.MAC, bool) {
 	if e := t.get(a); e != nil {
-		return e.mac, true
+		return e.mac(), true
 	}
 	return frame.MAC{}, false
 }
@@ -81,7 +97,7 @@ func (t *Table) SetStatic(a netip.Addr, mac frame.MAC) error {
 	if old[a] == nil && len(old) >= t.max && !evict(m) {
 		return fmt.Errorf("neighbour %v: %w (%d entries)", a, ErrFull, t.max)
 	}
-	m[a] = &entry{mac: mac, static: true}
+	m[a] = newEntry(mac, true)
 	t.snap.Store(&m)
 	return nil
 }
@@ -121,35 +137,50 @@ func (t *Table) Remove(a netip.Addr) {
 // writes only when the neighbour is new, has moved or was last heard in another
 // second; unspecified, multicast and group addresses are not learned.
 func (t *Table) Learn(a netip.Addr, mac frame.MAC, now uint32) {
-	e := t.get(a)
-	if e != nil && (e.static || e.mac == mac) {
-		if !e.static && e.seen.Load() != now {
-			e.seen.Store(now)
-		}
+	if isGroup(mac) || mac == (frame.MAC{}) {
 		return
 	}
-	if !bindable(a) || isGroup(mac) || mac == (frame.MAC{}) {
+	if e := t.get(a); e != nil {
+		e.hear(mac, now)
 		return
 	}
-	if e == nil && len(*t.snap.Load()) >= t.max {
+	if !bindable(a) {
+		return
+	}
+	if len(*t.snap.Load()) >= t.max {
 		t.full.Add(1) // without the lock: a flood of strangers costs nothing more
 		return
 	}
 	t.learn(a, mac, now)
 }
 
+// hear notes what a known neighbour says of itself.
+func (e *entry) hear(mac frame.MAC, now uint32) {
+	if e.static {
+		return
+	}
+	if e.mac() != mac {
+		e.move(mac)
+	}
+	if e.seen.Load() != now {
+		e.seen.Store(now)
+	}
+}
+
 func (t *Table) learn(a netip.Addr, mac frame.MAC, now uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := *t.snap.Load()
-	if e := old[a]; e != nil && e.static {
+	if e := old[a]; e != nil { // another worker was faster
+		e.hear(mac, now)
 		return
-	} else if e == nil && len(old) >= t.max {
+	}
+	if len(old) >= t.max {
 		t.full.Add(1)
 		return
 	}
 	m := maps.Clone(old)
-	e := &entry{mac: mac}
+	e := newEntry(mac, false)
 	e.seen.Store(now)
 	m[a] = e
 	t.snap.Store(&m)
@@ -180,7 +211,7 @@ func (t *Table) Entries() []Entry {
 	m := *t.snap.Load()
 	es := make([]Entry, 0, len(m))
 	for a, e := range m {
-		es = append(es, Entry{Addr: a, MAC: e.mac, Static: e.static, Seen: e.seen.Load()})
+		es = append(es, Entry{Addr: a, MAC: e.mac(), Static: e.static, Seen: e.seen.Load()})
 	}
 	slices.SortFunc(es, func(a, b Entry) int { return a.Addr.Compare(b.Addr) })
 	return es

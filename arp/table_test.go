@@ -151,6 +151,16 @@ func TestNoAllocations(t *testing.T) {
 			t.Errorf("%s: %v allocations", c.name, n)
 		}
 	}
+	now := uint32(1)
+	if n := testing.AllocsPerRun(100, func() {
+		now++
+		tab.Learn(addr(90), frame.MAC{2, byte(now)}, now)
+	}); n != 0 {
+		t.Errorf("a neighbour that moves all the time: %v allocations", n)
+	}
+	if m, _ := tab.Lookup(addr(90)); m != (frame.MAC{2, byte(now)}) {
+		t.Errorf("%v, want the place it moved to last", m)
+	}
 }
 
 // FuzzAnswer holds every answer to three rules: no panic, what is not answered is
