@@ -57,7 +57,7 @@ type gateway struct {
 	ip6 [][16]byte
 }
 
-func newDomain(c DomainConfig, seed uint64) (*Domain, error) {
+func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
 	if c.MaxMACs == 0 {
 		c.MaxMACs = DefaultDomainMACs
 	}
@@ -67,7 +67,7 @@ func newDomain(c DomainConfig, seed uint64) (*Domain, error) {
 	if c.AgeSeconds == 0 {
 		c.AgeSeconds = DefaultAge
 	}
-	d := &Domain{cfg: c, fdb: newFDB(c.MaxMACs, seed), neighbours: arp.NewTable(c.MaxNeighbours)}
+	d := &Domain{cfg: c, fdb: newFDB(s, c.MaxMACs, s.cfg.Seed), neighbours: arp.NewTable(c.MaxNeighbours)}
 	d.members.Store(&[]*Port{})
 	d.gateway = gateway{on: c.GatewayMAC != frame.MAC{}, mac: c.GatewayMAC}
 	for _, a := range c.Gateways {

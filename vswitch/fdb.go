@@ -24,6 +24,9 @@ import (
 //
 // Static entries win: learning never touches them and they do not age. A full
 // bucket learns nothing; the frame is forwarded all the same and counted.
+//
+// A learned entry counts on its port, which may have so many: takeMAC when it
+// comes, releaseMAC when it goes to another port, becomes static or is cleared.
 
 const (
 	bucketSlots = 8
@@ -37,6 +40,7 @@ const (
 type fdbSlot struct{ key, val atomic.Uint64 }
 
 type fdb struct {
+	sw      *Switch
 	mu      sync.Mutex
 	buckets [][bucketSlots]fdbSlot
 	mask    uint64
@@ -48,12 +52,12 @@ type fdb struct {
 
 // newFDB returns a table with room for about max addresses; seed varies the
 // hash, so that nobody outside can aim at one bucket.
-func newFDB(max int, seed uint64) *fdb {
+func newFDB(sw *Switch, max int, seed uint64) *fdb {
 	n := 1
 	for n*bucketSlots < 2*max {
 		n *= 2
 	}
-	return &fdb{buckets: make([][bucketSlots]fdbSlot, n), mask: uint64(n - 1), seed: seed}
+	return &fdb{sw: sw, buckets: make([][bucketSlots]fdbSlot, n), mask: uint64(n - 1), seed: seed}
 }
 
 func fdbKey(vlan uint16, mac frame.MAC) uint64 {
@@ -107,6 +111,9 @@ func (t *fdb) lookup(key uint64) uint64 {
 	return v
 }
 
+// hasRoom reports whether a new key could be entered.
+func (t *fdb) hasRoom(key uint64) bool { return find(t.bucket(key), 0) != nil }
+
 // A lesson is what learning an address came to.
 type lesson uint8
 
@@ -131,7 +138,8 @@ func (t *fdb) learn(key uint64, p *Port, now uint32) lesson {
 			}
 			return learnKnown
 		}
-		if v&valStatic != 0 {
+		// Only if v is still this key's: another may have got the slot.
+		if v&valStatic != 0 && s.key.Load() == key {
 			return learnStatic
 		}
 	}
@@ -152,18 +160,19 @@ func (t *fdb) learnSlow(key uint64, p *Port, now uint32) lesson {
 		case !p.takeMAC():
 			return learnLimit
 		}
-		p.sw.releaseMAC(valPort(v))
+		t.release(v)
 		s.val.Store(portVal(p.slot, false, now))
 		t.moves.Add(1)
 		return learnMoved
 	}
-	s := find(b, 0)
-	if s == nil {
-		t.full.Add(1)
-		return learnFull
-	}
 	if !p.takeMAC() {
 		return learnLimit
+	}
+	s := find(b, 0)
+	if s == nil {
+		p.macs.Add(-1)
+		t.full.Add(1)
+		return learnFull
 	}
 	t.put(s, key, portVal(p.slot, false, now))
 	return learnAdded
@@ -179,9 +188,17 @@ func (t *fdb) put(s *fdbSlot, key, val uint64) {
 
 // clear empties a slot. The caller holds mu.
 func (t *fdb) clear(s *fdbSlot) {
+	t.release(s.val.Load())
 	s.val.Store(0)
 	s.key.Store(0)
 	t.entries.Add(-1)
+}
+
+// release gives a learned address back to the port it counts on.
+func (t *fdb) release(val uint64) {
+	if val&valStatic == 0 {
+		t.sw.releaseMAC(valPort(val))
+	}
 }
 
 // setStatic binds key to the port for good and reports whether there was room.
@@ -200,9 +217,7 @@ func (t *fdb) setStatic(key uint64, p *Port) bool {
 		t.put(s, key, portVal(p.slot, true, 0))
 		return true
 	}
-	if v := s.val.Load(); v&valStatic == 0 {
-		p.sw.releaseMAC(valPort(v))
-	}
+	t.release(s.val.Load())
 	s.val.Store(portVal(p.slot, true, 0))
 	return true
 }
@@ -219,22 +234,18 @@ func (t *fdb) evict(b *[bucketSlots]fdbSlot) *fdbSlot {
 	return nil
 }
 
-// remove forgets every entry for which drop returns true and reports how many.
-// The value passed to drop is current as of the call.
-func (t *fdb) remove(drop func(key, val uint64) bool) int {
+// remove forgets every entry for which drop returns true.
+func (t *fdb) remove(drop func(key, val uint64) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := 0
 	for i := range t.buckets {
 		for j := range t.buckets[i] {
 			s := &t.buckets[i][j]
 			if k := s.key.Load(); k != 0 && drop(k, s.val.Load()) {
 				t.clear(s)
-				n++
 			}
 		}
 	}
-	return n
 }
 
 // each calls f for every entry.

@@ -70,7 +70,7 @@ func New(c Config) *Switch {
 
 // AddDomain returns a new, empty bridge domain. It lives as long as somebody
 // refers to it.
-func (s *Switch) AddDomain(c DomainConfig) (*Domain, error) { return newDomain(c, s.cfg.Seed) }
+func (s *Switch) AddDomain(c DomainConfig) (*Domain, error) { return newDomain(s, c) }
 
 // AddPort adds a port with one or more queues to the domain named in its
 // configuration. Frames flow as soon as a worker takes turns on it, and towards
@@ -163,23 +163,17 @@ func (s *Switch) Tick(now uint32) {
 			continue
 		}
 		done[p.domain] = true
-		p.domain.age(s, now)
+		p.domain.age(now)
 	}
 }
 
 // age forgets learned addresses and neighbours not seen for the domain's age.
-func (d *Domain) age(s *Switch, now uint32) {
+func (d *Domain) age(now uint32) {
 	if now < d.cfg.AgeSeconds {
 		return
 	}
 	oldest := now - d.cfg.AgeSeconds
-	d.fdb.remove(func(key, val uint64) bool {
-		if val&valStatic != 0 || valStamp(val) >= oldest {
-			return false
-		}
-		s.releaseMAC(valPort(val))
-		return true
-	})
+	d.fdb.remove(func(key, val uint64) bool { return val&valStatic == 0 && valStamp(val) < oldest })
 	d.neighbours.Expire(now, d.cfg.AgeSeconds)
 }
 

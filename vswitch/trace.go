@@ -111,6 +111,8 @@ func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 		return fmt.Sprintf("%s has learned its %d addresses", in.cfg.Name, in.cfg.MaxMACs), frame.MACLimit
 	case was != nil:
 		return src.String() + " moves here from " + was.cfg.Name, frame.NotDropped
+	case !d.fdb.hasRoom(fdbKey(f.View.VLAN, src)):
+		return src.String() + " is not learned: no room in the forwarding database", frame.NotDropped
 	}
 	return src.String() + " would be learned", frame.NotDropped
 }

@@ -40,8 +40,7 @@ type txList struct {
 	frames [frame.MaxBatch]*frame.Frame
 }
 
-// NewWorker returns a further worker of the switch. It must not be made while
-// another call of NewWorker is under way.
+// NewWorker returns a further worker of the switch.
 func (s *Switch) NewWorker() (*Worker, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
