@@ -36,10 +36,14 @@ func BenchmarkRead(b *testing.B) {
 	d := openIn(b, s, Options{}, "")
 	q, batch := d.Queues()[0], frame.NewBatch()
 	drain(b, q, batch)
+	var send func(int)
+	var end func()
+	s.do(func() { send, end = rawSender(b, d.Name()) })
+	defer end()
 	b.ReportAllocs()
 	var reading time.Duration
 	for b.Loop() {
-		s.do(func() { sendRaw(b, d.Name(), frame.MaxBatch) })
+		send(frame.MaxBatch)
 		batch.Reset()
 		start := time.Now()
 		if n, err := q.ReadBatch(batch); err != nil || n < frame.MaxBatch {

@@ -174,24 +174,32 @@ func drain(t testing.TB, q *Queue, b *frame.Batch) {
 // sendRaw makes the kernel transmit n frames through an interface of the calling
 // thread's namespace.
 func sendRaw(t testing.TB, name string, n int) {
+	send, end := rawSender(t, name)
+	defer end()
+	send(n)
+}
+
+// rawSender is sendRaw for more than once, from any thread.
+func rawSender(t testing.TB, name string) (send func(n int), end func()) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Error(err)
-		return
+		return func(int) {}, func() {}
 	}
-	defer unix.Close(fd)
 	index, err := ifindex(name)
 	if err != nil {
 		t.Error(err)
-		return
 	}
-	data := broadcast().Bytes()
-	for range n {
-		if err := unix.Sendto(fd, data, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
-			t.Error(err)
-			return
+	data, to := broadcast().Bytes(), &unix.SockaddrLinklayer{Ifindex: index}
+	send = func(n int) {
+		for range n {
+			if err := unix.Sendto(fd, data, 0, to); err != nil {
+				t.Error(err)
+				return
+			}
 		}
 	}
+	return send, func() { unix.Close(fd) }
 }
 
 func TestZeroAllocs(t *testing.T) {
