@@ -11,8 +11,12 @@ import (
 
 // answer replies to what the switch knows itself: ARP and neighbour discovery
 // from the domain's table, ping to the gateway. It rewrites the frame in place
-// and sends it back, and reports whether the frame has ended.
+// and sends it back, and reports whether the frame has ended. Table and gateway
+// are the untagged network's: on a VLAN the same address may be another host's.
 func (w *Worker) answer(in *Port, f *frame.Frame, hook *captureHook) bool {
+	if f.View.VLAN != 0 {
+		return false
+	}
 	d := in.domain
 	switch f.View.EtherType {
 	case frame.EtherARP:

@@ -18,10 +18,12 @@ import (
 // messages are dropped unless allowed. It works on the frame alone and runs
 // before learning, so that a refused frame leaves no trace in any table.
 //
-// Allowed besides the endpoint's own addresses: the unspecified source, with
-// which a host asks before it has an address (RFC 5227 ARP probes, RFC 2131
-// DHCP discover, RFC 4862 duplicate address detection, RFC 2710 and RFC 3810
-// reports), and the link-local address that EUI-64 derives from its MAC.
+// Allowed besides the endpoint's own addresses: the link-local address that
+// EUI-64 derives from its MAC, and the unspecified one in what a host sends
+// before it has an address (asks4, asks6).
+//
+// What the guard cannot look into it does not let through: IP behind LLC/SNAP,
+// an IPv6 header chain longer than Parse walks or cut before its end.
 
 type guard struct {
 	on                 bool
@@ -68,76 +70,147 @@ func (g *guard) check(f *frame.Frame) frame.Reason {
 	case frame.EtherARP:
 		return g.checkSender(f)
 	}
+	if hidesIP(f) {
+		return frame.LLCGuard
+	}
 	return frame.NotDropped
 }
 
+// hidesIP reports whether a frame with a length in place of an EtherType carries
+// IP, ARP or a VLAN tag behind LLC and SNAP headers (RFC 1042; IEEE 802.1H has
+// the other OUI). Some hosts take it like the Ethernet II frame it stands for.
+func hidesIP(f *frame.Frame) bool {
+	const maxLength = 1500 // IEEE 802.3, 3.2.6
+	if f.View.EtherType > maxLength {
+		return false
+	}
+	b := f.Bytes()[f.View.L3:]
+	if len(b) < 8 || b[0]&^1 != 0xaa || b[1]&^1 != 0xaa || b[3] != 0 || b[4] != 0 || b[5] != 0 && b[5] != 0xf8 {
+		return false
+	}
+	switch binary.BigEndian.Uint16(b[6:]) {
+	case frame.EtherIPv4, frame.EtherIPv6, frame.EtherARP, frame.EtherVLAN, frame.EtherQinQ:
+		return true
+	}
+	return false
+}
+
 func (g *guard) check4(f *frame.Frame) frame.Reason {
-	b := f.Bytes()
-	src := binary.BigEndian.Uint32(b[f.View.L3+12:])
-	if src != 0 && !g.own4(src) {
+	v := &f.View
+	src := binary.BigEndian.Uint32(f.Bytes()[v.L3+12:])
+	if !g.own4(src) && !(src == 0 && asks4(f)) {
 		return frame.SpoofedIP
 	}
-	if f.View.Proto == frame.ProtoUDP && f.View.L4 != 0 && !g.allowDHCP && srcPort(f) == dhcpServer {
+	if v.Proto == frame.ProtoUDP && !g.allowDHCP && !v.Later && fromServer(f, dhcpServer, dhcpClient) {
 		return frame.DHCPGuard
 	}
 	return frame.NotDropped
 }
 
-// UDP source ports of DHCP servers: RFC 2131, 4.1 and RFC 9915 (DHCPv6), 7.2.
+// asks4 reports whether an IPv4 packet is one that a host without an address
+// sends: a DHCP client's (RFC 2131, 4.1), or a group report (RFC 3376, 4.2.13).
+func asks4(f *frame.Frame) bool {
+	v := &f.View
+	if v.Proto == protoIGMP {
+		return true
+	}
+	if v.Proto != frame.ProtoUDP || v.L4 == 0 {
+		return false
+	}
+	src, dst := ports(f)
+	return src == dhcpClient && dst == dhcpServer
+}
+
+const protoIGMP = 2
+
+// The UDP ports of DHCP: RFC 2131, 4.1 and RFC 9915 (DHCPv6), 7.2.
 const (
 	dhcpServer  = 67
+	dhcpClient  = 68
 	dhcp6Server = 547
+	dhcp6Client = 546
 )
 
-func srcPort(f *frame.Frame) uint16 { return binary.BigEndian.Uint16(f.Bytes()[f.View.L4:]) }
+// ports returns the source and destination port of a frame with an L4 that has
+// them.
+func ports(f *frame.Frame) (src, dst uint16) {
+	b := f.Bytes()[f.View.L4:]
+	return binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
+}
+
+// fromServer reports whether a UDP datagram could be a DHCP server's. Clients
+// look at the port it is sent to, not at the one it comes from. A first fragment
+// too short to hold both could be anybody's.
+func fromServer(f *frame.Frame, server, client uint16) bool {
+	if f.View.L4 == 0 {
+		return true
+	}
+	src, dst := ports(f)
+	return src == server || dst == client
+}
 
 func (g *guard) check6(f *frame.Frame) frame.Reason {
 	b, v := f.Bytes(), &f.View
 	src := [16]byte(b[v.L3+8 : v.L3+24])
-	if src != [16]byte{} && !g.own6(&src) {
+	if !g.own6(&src) && !(src == [16]byte{} && asks6(f)) {
 		return frame.SpoofedIP
 	}
-	if v.L4 == 0 {
-		return g.hidden6(v)
+	if v.Later {
+		return frame.NotDropped // the first fragment was looked into
 	}
 	switch v.Proto {
 	case frame.ProtoUDP:
-		if !g.allowDHCP && srcPort(f) == dhcp6Server {
+		if !g.allowDHCP && fromServer(f, dhcp6Server, dhcp6Client) {
 			return frame.DHCPGuard
 		}
+	case 0, 43, 44, 60:
+		return frame.RAGuard // extension headers still, where Parse gave up (RFC 7113, 3)
 	case frame.ProtoICMPv6:
+		if v.L4 == 0 {
+			return frame.RAGuard // cut off in the first fragment (RFC 7112, 5)
+		}
 		switch b[v.L4] {
 		case icmp6RA, icmp6Redirect:
 			if !g.allowRA {
 				return frame.RAGuard
 			}
-		case icmp6NS, icmp6NA:
+		case icmp6RS, icmp6NS, icmp6NA:
 			return g.checkSender(f)
 		}
 	}
 	return frame.NotDropped
 }
 
+// asks6 reports whether an IPv6 packet is one that a host without an address
+// sends: duplicate address detection (RFC 4862, 5.4.2), a router solicitation
+// (RFC 4861, 4.1), or a group report (RFC 3590, RFC 3810, 5.2.13).
+func asks6(f *frame.Frame) bool {
+	v := &f.View
+	if v.Proto != frame.ProtoICMPv6 || v.L4 == 0 {
+		return false
+	}
+	switch f.Bytes()[v.L4] {
+	case icmp6NS, icmp6RS, icmp6Report, icmp6Done, icmp6Report2:
+		return true
+	}
+	return false
+}
+
+// ICMPv6 types of multicast listener discovery (RFC 2710, 3; RFC 3810, 5.2).
+const (
+	icmp6Report  = 131
+	icmp6Done    = 132
+	icmp6Report2 = 143
+)
+
 // ICMPv6 types of neighbour discovery (RFC 4861, 4).
 const (
+	icmp6RS       = 133
 	icmp6RA       = 134
 	icmp6NS       = 135
 	icmp6NA       = 136
 	icmp6Redirect = 137
 )
-
-// hidden6 judges an IPv6 packet whose transport could not be seen. Neighbour
-// discovery must not hide behind fragments (RFC 6980, 5) or long chains of
-// extension headers (RFC 7113, 3).
-func (g *guard) hidden6(v *frame.View) frame.Reason {
-	switch v.Proto {
-	case frame.ProtoICMPv6, 0, 43, 44, 60:
-		if !g.allowRA && !v.Fragment {
-			return frame.RAGuard
-		}
-	}
-	return frame.NotDropped
-}
 
 // checkSender holds the sender binding that an ARP packet or a neighbour
 // discovery message claims against the endpoint's own.
@@ -146,7 +219,7 @@ func (g *guard) checkSender(f *frame.Frame) frame.Reason {
 	if !ok {
 		return frame.BadARP
 	}
-	if mac != (frame.MAC{}) && mac != g.mac {
+	if mac != g.mac {
 		return frame.SpoofedMAC
 	}
 	if !addr.IsValid() || addr.IsUnspecified() || g.owns(addr) {

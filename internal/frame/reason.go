@@ -37,6 +37,7 @@ const (
 	SpoofedIP  // source IP, or an ARP or ND sender, is not the endpoint's own
 	RAGuard    // router advertisement or redirect from an endpoint
 	DHCPGuard  // DHCP server message from an endpoint
+	LLCGuard   // IP or ARP behind an LLC/SNAP header, where nobody would look at it
 	VLANGuard  // 802.1Q tag on a port that may not send any
 	// learn
 	MACLimit   // the port has learned as many addresses as it may
@@ -72,7 +73,7 @@ var reasonNames = [Reasons]string{
 	NotDropped: "not-dropped",
 	Runt:       "runt", Oversized: "oversized",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
-	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", VLANGuard: "vlan-guard",
+	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", FDBFull: "fdb-full", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
 	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac",
