@@ -107,17 +107,17 @@ func (a *app) daemon(ctx context.Context, f *daemonFlags) error {
 	if err != nil {
 		return err
 	}
-	served := a.serve(n, l, cfg.Log, stop)
+	served := a.serve(n, l, host, cfg.Log, stop)
 	cfg.Log.Info("daemon stops; networks and sandboxes go on")
 	return errors.Join(served, n.Close())
 }
 
 // serve answers on l until a signal comes or serving fails.
-func (a *app) serve(n *node.Node, l net.Listener, log *slog.Logger, stop <-chan os.Signal) error {
+func (a *app) serve(n *node.Node, l net.Listener, host string, log *slog.Logger, stop <-chan os.Signal) error {
 	s := api.NewServer(n, log)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
-	log.Info("daemon listens", "host", l.Addr().Network()+"://"+l.Addr().String(), "pid", os.Getpid(), "version", Version)
+	log.Info("daemon listens", "host", host, "pid", os.Getpid(), "version", Version)
 	if fd := a.getenv(readyEnv); fd != "" {
 		reportReady(fd)
 	}

@@ -51,6 +51,10 @@ func (a *app) chooseHost() (hostChoice, error) {
 	return hostChoice{url: "unix://" + filepath.Join(dir, "weft.sock")}, nil
 }
 
+// maxSocketPath is how long a socket's path may be, in bytes (sun_path less its
+// terminator).
+const maxSocketPath = 107
+
 // hostURL completes what a user may write as a host: a path alone is a socket.
 func hostURL(s string) (string, error) {
 	switch {
@@ -59,11 +63,14 @@ func hostURL(s string) (string, error) {
 		if !filepath.IsAbs(p) {
 			return "", fmt.Errorf("host %q: expected an absolute path after unix://, such as unix:///run/weft/weft.sock", s)
 		}
+		if len(p) > maxSocketPath {
+			return "", fmt.Errorf("host %s: the path has %d bytes, a socket's can have %d: choose a shorter one", s, len(p), maxSocketPath)
+		}
 		return s, nil
 	case strings.Contains(s, "://"):
 		return s, nil
 	case filepath.IsAbs(s):
-		return "unix://" + s, nil
+		return hostURL("unix://" + s)
 	}
 	return "", fmt.Errorf("host %q: expected a socket such as unix:///run/weft/weft.sock", s)
 }
