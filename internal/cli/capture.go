@@ -19,6 +19,10 @@ import (
 	"weft/internal/capture"
 )
 
+// defaultSnaplen keeps every ordinary frame whole and superframes' headers, so
+// that a capture does not cost more than the forwarding (docs/decisions/0003).
+const defaultSnaplen = 2048
+
 // captureFlags are the flags of `weft capture`.
 type captureFlags struct {
 	read, write, filter string
@@ -44,7 +48,7 @@ func (a *app) captureCmd() *cobra.Command {
 	fl.StringVarP(&f.filter, "filter", "f", "", "Expression that frames must match")
 	fl.BoolVar(&f.before, "before", false, "Only as frames enter the switch")
 	fl.BoolVar(&f.after, "after", false, "Only as frames leave the switch")
-	fl.IntVarP(&f.snaplen, "snaplen", "s", 0, "Bytes kept of each frame (default all)")
+	fl.IntVarP(&f.snaplen, "snaplen", "s", defaultSnaplen, "Bytes kept of each frame, 0 for all; superframes have up to 64 KiB")
 	fl.IntVarP(&f.count, "count", "c", 0, "End after so many frames")
 	fl.DurationVar(&f.duration, "duration", 0, "End after so long, such as 10s")
 	c.RunE = func(c *cobra.Command, args []string) error {
