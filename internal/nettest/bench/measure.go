@@ -20,10 +20,12 @@ type row struct {
 
 // A figure is one line of the table.
 type figure struct {
-	Key, Title, Unit string
-	Digits           int
+	Key    string `json:"key"`
+	Title  string `json:"title"`
+	Unit   string `json:"unit"`
+	Digits int    `json:"-"`
 	// LowerIsBetter says which way the ratio to the kernel is to be read.
-	LowerIsBetter bool
+	LowerIsBetter bool `json:"lowerIsBetter"`
 }
 
 // rows is what every contestant is measured by.

@@ -13,18 +13,17 @@ import (
 
 // results are all figures of a run; it is what benchmarks.json holds.
 type results struct {
-	Date    string    `json:"date"`
-	Kernel  string    `json:"kernel"`
-	CPU     string    `json:"cpu"`
-	CPUs    int       `json:"cpus"`
-	Go      string    `json:"go"`
-	Rounds  int       `json:"rounds"`
-	Seconds int       `json:"secondsPerTransfer"`
-	Took    string    `json:"took"`
-	Lines   []*line   `json:"figures"`
-	Stages  []stage   `json:"stages,omitempty"`
-	options options   // not written
-	started time.Time // not written
+	Date    string  `json:"date"`
+	Kernel  string  `json:"kernel"`
+	CPU     string  `json:"cpu"`
+	CPUs    int     `json:"cpus"`
+	Go      string  `json:"go"`
+	Load    string  `json:"loadAtStart"`
+	Rounds  int     `json:"rounds"`
+	Seconds int     `json:"secondsPerTransfer"`
+	Took    string  `json:"took"`
+	Lines   []*line `json:"figures"`
+	Stages  []stage `json:"stages,omitempty"`
 }
 
 // A line is one figure of all contestants.
@@ -41,7 +40,8 @@ func newResults(o options) *results {
 	now := time.Now().UTC()
 	return &results{
 		Date: now.Format("2006-01-02 15:04 MST"), Kernel: firstField("/proc/sys/kernel/osrelease", ""), CPU: firstField("/proc/cpuinfo", "model name"),
-		CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Seconds: o.seconds, options: o, started: now,
+		CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Seconds: o.seconds,
+		Load: firstField("/proc/loadavg", ""),
 	}
 }
 

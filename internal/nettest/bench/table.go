@@ -35,8 +35,9 @@ var columns = []struct{ name, title string }{
 func (r *results) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`make bench` on %s: %d CPUs (%s), Linux %s, %s. %d rounds, %d seconds per transfer, contestants in turn within each round;\n"+
-		"every figure is the median of the rounds, every ratio the median of the rounds' ratios. Hosts, switch and iperf3 share the CPUs.\n\n",
-		r.Date, r.CPUs, r.CPU, r.Kernel, r.Go, r.Rounds, r.Seconds)
+		"every figure is the median of the rounds, every ratio the median of the rounds' ratios. Hosts, switch and iperf3 share the CPUs.\n"+
+		"Load average at the start: %s.\n\n",
+		r.Date, r.CPUs, r.CPU, r.Kernel, r.Go, r.Rounds, r.Seconds, r.Load)
 	r.compared(&b)
 	r.alone(&b)
 	r.stageTable(&b)
