@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"fmt"
 	"strconv"
 
 	"weft/internal/frame"
@@ -16,29 +15,6 @@ const (
 	After                    // what leaves to the port
 	Both   = Before | After
 )
-
-// ParsePoint reads "before", "after" or "both".
-func ParsePoint(s string) (Point, error) {
-	for p := Before; p <= Both; p++ {
-		if p.String() == s {
-			return p, nil
-		}
-	}
-	return 0, fmt.Errorf("capture point %q: expected before, after or both", s)
-}
-
-// String returns what ParsePoint reads.
-func (p Point) String() string {
-	switch p {
-	case Before:
-		return "before"
-	case After:
-		return "after"
-	case Both:
-		return "both"
-	}
-	return "none"
-}
 
 // A Direction is seen from the switch.
 type Direction uint8

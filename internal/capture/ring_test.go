@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"testing"
@@ -199,6 +200,31 @@ func TestStreamEnds(t *testing.T) {
 	boom := errors.New("boom")
 	if err := (&Stream{Ring: r, Name: name}).Run(t.Context(), fails{boom}); err != boom {
 		t.Errorf("error %v, expected the writer's", err)
+	}
+}
+
+// TestStreamEndsWhileFramesKeepComing: a ring that is never empty must not keep
+// the stream from noticing that nobody wants it any more.
+func TestStreamEndsWhileFramesKeepComing(t *testing.T) {
+	r := NewRing(4096, nil, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	more := func(uint32) string {
+		if n++; n == 1000 {
+			cancel()
+		}
+		if n == 1_000_000 {
+			r.Close() // it failed
+		}
+		r.Put(1, 0, In, wrap(udp))
+		return "a"
+	}
+	more(0)
+	if err := (&Stream{Ring: r, Name: more}).Run(ctx, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if n >= 1_000_000 {
+		t.Error("the stream went on after its context had ended")
 	}
 }
 

@@ -35,10 +35,12 @@ type streamPort struct {
 	received uint64
 }
 
-// Run copies until the ring is closed, ctx is done, Limit is reached or w
-// refuses; only the last is an error. What has been captured is written out
-// whenever the ring runs empty. Run does not close w.
+// Run copies until the ring is closed, Limit is reached or w refuses; only the
+// last is an error. When ctx is done it closes the ring, and writes what is left
+// in it. What has been captured is written out whenever the ring runs empty. Run
+// does not close w.
 func (s *Stream) Run(ctx context.Context, w io.Writer) error {
+	defer context.AfterFunc(ctx, s.Ring.Close)()
 	s.w, s.seen, s.all = NewNGWriter(w, s.Appl), map[uint32]*streamPort{}, nil
 	for _, p := range s.Ports {
 		s.port(p)

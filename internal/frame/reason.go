@@ -42,7 +42,6 @@ const (
 	// learn
 	MACLimit   // the port has learned as many addresses as it may
 	StaticMAC  // source MAC is bound statically to another port
-	FDBFull    // counted beside forwarding: the table took no new address
 	Reserved   // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownARP // neighbour unknown and the network does not flood
 	// answer, route
@@ -74,7 +73,7 @@ var reasonNames = [Reasons]string{
 	Runt:       "runt", Oversized: "oversized",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
-	MACLimit: "mac-limit", StaticMAC: "static-mac", FDBFull: "fdb-full", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
+	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
 	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
