@@ -126,7 +126,7 @@ func (o *BridgeOptions) set(key, full, value string) (err error) {
 	case optMTU:
 		o.MTU, err = mtuOption(key, value)
 	case optIfPrefix:
-		if !validIfName(value+"999") || alphanumericEnd(value) {
+		if !validIfName(value+"999") || endsInDigit(value) {
 			return badOption(key, value, "a prefix has 1 to 12 characters and does not end in a digit")
 		}
 		o.IfPrefix = value
@@ -138,8 +138,8 @@ func (o *BridgeOptions) set(key, full, value string) (err error) {
 	return err
 }
 
-// alphanumericEnd reports whether a prefix would run into the interface number.
-func alphanumericEnd(s string) bool {
+// endsInDigit reports whether a prefix would run into the interface number.
+func endsInDigit(s string) bool {
 	return s == "" || '0' <= s[len(s)-1] && s[len(s)-1] <= '9'
 }
 

@@ -124,8 +124,10 @@ func checkEndpointOption(key, value string) error {
 		}
 		return nil
 	case OptSysctls:
-		_, err := EndpointSysctls(value, "IFNAME")
-		return err
+		if _, err := EndpointSysctls(value, "IFNAME"); err != nil {
+			return err
+		}
+		return fmt.Errorf("driver option %q for an endpoint is not supported yet", key)
 	}
 	return fmt.Errorf("unknown driver option %q for an endpoint", key)
 }

@@ -1,6 +1,7 @@
 package cnm
 
 import (
+	"math"
 	"net/netip"
 	"path/filepath"
 	"reflect"
@@ -53,7 +54,7 @@ func TestValidateEndpoint(t *testing.T) {
 		{"bad link", user, EndpointConfig{Links: []string{"a:b:c"}}, "bad format for links: a:b:c"},
 		{"ifname", user, EndpointConfig{DriverOpts: map[string]string{OptIfName: "wan0"}}, ""},
 		{"bad ifname", user, EndpointConfig{DriverOpts: map[string]string{OptIfName: "a/b"}}, `invalid interface name "a/b"`},
-		{"sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.log_martians=1"}}, ""},
+		{"sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.log_martians=1"}}, "not supported yet"},
 		{"bad sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.eth0.log_martians=1"}}, "unrecognised network interface sysctl"},
 		{"unknown option", user, EndpointConfig{DriverOpts: map[string]string{"x": "y"}}, `unknown driver option "x" for an endpoint`},
 		{"config only", Network{ConfigOnly: true}, EndpointConfig{}, "configuration-only network"},
@@ -86,6 +87,7 @@ func TestDefaultGateway(t *testing.T) {
 		{"both families first", []Endpoint{ep("a", "10.0.0.1", "", 0), ep("b", "10.1.0.1", "fd00::1", 0)}, 1, 1},
 		{"priority over both", []Endpoint{ep("b", "10.1.0.1", "fd00::1", 0), ep("c", "10.0.0.1", "", 1)}, 1, 0},
 		{"negative priority", []Endpoint{ep("a", "10.0.0.1", "", -1), ep("b", "10.1.0.1", "", 0)}, 1, -1},
+		{"priorities far apart", []Endpoint{ep("a", "10.0.0.1", "", math.MinInt), ep("b", "10.1.0.1", "", math.MaxInt)}, 1, -1},
 		{"internal with priority", []Endpoint{ep("a", "", "", 5), ep("b", "10.1.0.1", "", 0)}, 1, -1},
 		{"one family each", []Endpoint{ep("a", "10.0.0.1", "", 0), ep("b", "", "fd00::1", 0)}, 0, 1},
 	} {

@@ -1,6 +1,9 @@
 package cnm
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // DefaultGateway chooses which endpoints give a sandbox its default routes, one
 // for each family: the highest gw-priority wins, then one with gateways for
@@ -26,8 +29,8 @@ func DefaultGateway(eps []Endpoint) (v4, v6 int) {
 
 // compareGateway is negative when a is the better gateway.
 func compareGateway(a, b *Endpoint) int {
-	if d := b.Config.GwPriority - a.Config.GwPriority; d != 0 {
-		return d
+	if c := cmp.Compare(b.Config.GwPriority, a.Config.GwPriority); c != 0 {
+		return c
 	}
 	both := func(e *Endpoint) bool { return e.Gateway4.IsValid() && e.Gateway6.IsValid() }
 	switch {
@@ -35,10 +38,6 @@ func compareGateway(a, b *Endpoint) int {
 		return -1
 	case both(b) && !both(a):
 		return 1
-	case a.Network < b.Network:
-		return -1
-	case a.Network > b.Network:
-		return 1
 	}
-	return 0
+	return cmp.Compare(a.Network, b.Network)
 }

@@ -3,9 +3,9 @@ package cnm
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"net/netip"
 	"strconv"
 
-	"net/netip"
 	"weft/internal/frame"
 )
 
