@@ -117,7 +117,7 @@ type pinger struct {
 // loop sends a request per interval and takes answers in between.
 func (p *pinger) loop(ctx context.Context) error {
 	buf := make([]byte, 65536)
-	for seq := uint16(1); p.o.Count == 0 || int(seq) <= p.o.Count; seq++ {
+	for seq := uint16(1); p.o.Count == 0 || p.res.Sent < p.o.Count; seq++ {
 		b := Echo(p.o.To.Is6(), false, p.id, seq, p.o.Size)
 		p.at[seq] = time.Now()
 		delete(p.at, seq-1024) // lost: the memory is bounded
@@ -126,7 +126,7 @@ func (p *pinger) loop(ctx context.Context) error {
 		}
 		p.res.Sent++
 		wait := p.o.Interval
-		last := int(seq) == p.o.Count
+		last := p.res.Sent == p.o.Count
 		if last {
 			wait = p.o.Timeout
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -180,4 +181,32 @@ func FuzzServe(f *testing.F) {
 		_ = (&server{out: io.Discard}).serve(far)
 		_ = far.Close()
 	})
+}
+
+// mute is a socket that nobody answers, closed when ctx ends.
+type mute struct {
+	net.PacketConn
+	ctx context.Context
+}
+
+func (mute) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), nil }
+func (mute) SetReadDeadline(time.Time) error           { return nil }
+func (mute) Close() error                              { return nil }
+
+func (m mute) ReadFrom([]byte) (int, net.Addr, error) {
+	if m.ctx.Err() != nil {
+		return 0, nil, net.ErrClosed
+	}
+	return 0, nil, os.ErrDeadlineExceeded
+}
+
+// TestPingCountsPastItsSequenceNumbers: these are 16 bits, a count is not.
+func TestPingCountsPastItsSequenceNumbers(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	const count = 1<<16 + 5
+	r, err := PingOver(ctx, mute{ctx: ctx}, &net.IPAddr{}, PingOptions{To: netip.MustParseAddr("192.0.2.1"), Count: count}, io.Discard)
+	if err != nil || r.Sent != count {
+		t.Errorf("%d sent, %v; want %d", r.Sent, err, count)
+	}
 }
