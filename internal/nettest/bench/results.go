@@ -41,7 +41,7 @@ func newResults(o options) *results {
 	return &results{
 		Date: now.Format("2006-01-02 15:04 MST"), Kernel: firstField("/proc/sys/kernel/osrelease", ""), CPU: firstField("/proc/cpuinfo", "model name"),
 		CPUs: runtime.NumCPU(), Go: runtime.Version(), Rounds: o.rounds, Seconds: o.seconds,
-		Load: firstField("/proc/loadavg", ""),
+		Load: strings.Join(strings.Fields(firstField("/proc/loadavg", ""))[:1], ""),
 	}
 }
 
