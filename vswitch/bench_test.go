@@ -75,6 +75,7 @@ func benchTurns(b *testing.B, w *Worker, p *Port) {
 		i += n
 	}
 	b.StopTimer()
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/frame")
 	if s := p.Stats(); s.Forwarded != s.InFrames {
 		b.Fatalf("%d of %d frames forwarded", s.Forwarded, s.InFrames)
 	}

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"bytes"
+	"strconv"
 	"testing"
 )
 
@@ -55,7 +56,7 @@ func FuzzSum(f *testing.F) {
 func BenchmarkSum(b *testing.B) {
 	for _, n := range []int{64, 1500, 65000} {
 		buf := bytes.Repeat([]byte{0xa5}, n)
-		b.Run("", func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			b.SetBytes(int64(n))
 			for b.Loop() {
 				Fold(Sum(buf, 0))
