@@ -119,6 +119,7 @@ func (a *agent) build(c *Config) (*net.UnixListener, []string, error) {
 	if err := unix.Setdomainname([]byte(c.Domainname)); err != nil {
 		return nil, nil, fmt.Errorf("set domain name %q: %w", c.Domainname, err)
 	}
+	a.reaper.withheld = withheld()
 	warnings, err := a.mounts()
 	if err != nil {
 		return nil, nil, err
@@ -132,7 +133,7 @@ func (a *agent) build(c *Config) (*net.UnixListener, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := protectProc(); err != nil {
+	if err := protectHost(); err != nil {
 		return nil, nil, err
 	}
 	if a.log, err = openLog(logDir, c.LogPath, c.LogSize, c.LogFiles); err != nil {

@@ -44,11 +44,18 @@
 //
 // # Rights inside
 //
-// The caller is root inside and holds every capability over the new namespaces,
+// The caller is root inside and holds the capabilities over the new namespaces,
 // as in unshare -Ur: it may change addresses and capture, and the switch's guard
-// decides what leaves. Without a root directory of its own a sandbox is no
-// boundary towards the caller's files. For root the map is the identity, so that
-// /proc/sys and its neighbours are remounted read-only, as Docker does.
+// decides what leaves. Only CAP_SYS_PTRACE is the agent's alone, which keeps
+// everybody else from its memory and descriptors. Without a root directory of its
+// own a sandbox is no boundary towards the caller's files.
+//
+// For root the map is the identity: root inside is root outside. So the host's
+// parts of /proc and /sys are read-only or covered and no device node is to be
+// had, as in Docker's containers, and root inside has Docker's capabilities and
+// CAP_NET_ADMIN, which leaves nobody the right to undo these mounts. There is no
+// seccomp filter, and without a root directory of its own such a sandbox changes
+// the host's files and opens its devices, as its caller can.
 //
 // Not supported: cgroup limits, seccomp filters, images. Linux 5.4 or later.
 //

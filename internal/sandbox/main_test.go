@@ -66,6 +66,7 @@ var bothTests = []struct {
 	{"default route", testDefaultRoute},
 	{"daemon killed", testDaemonKilled},
 	{"root directory", testRootfs},
+	{"rights", testRights},
 	{"sysctls", testSysctls},
 	{"host network", testHostNetwork},
 	{"network does not wait for a client", testNetworkEnds},

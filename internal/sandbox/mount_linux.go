@@ -106,13 +106,17 @@ func openSys(hostNetwork bool) (int, error) {
 	if err != nil {
 		return -1, explainMount("/sys", err)
 	}
-	readOnly(fd)
+	if err := setAttr(fd, unix.MOUNT_ATTR_RDONLY); err != nil && rootOutside() {
+		unix.Close(fd)
+		return -1, explainMount("/sys read-only", err)
+	}
 	return fd, nil
 }
 
-// readOnly makes a detached mount read-only where the kernel can (Linux 5.12).
-func readOnly(fd int) error {
-	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+// setAttr adds attributes to a detached mount and those below it, where the kernel
+// can (Linux 5.12).
+func setAttr(fd int, attr uint64) error {
+	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: attr})
 }
 
 // ptsOptions are those of a terminal file system of the sandbox's own; the group
@@ -149,7 +153,8 @@ func attach(fd int, path string) error {
 
 // overmount puts the sandbox's own mounts over those of the caller's tree.
 func overmount(procFD, sysFD, ptsFD int) error {
-	// The new sysfs comes without the control groups, which programs look at.
+	// The new sysfs comes without the control groups, which programs look at. They
+	// are the host's: writing them would move and freeze its processes.
 	groups, gerr := cloneTree(unix.AT_FDCWD, "/sys/fs/cgroup", true)
 	if err := attach(procFD, "/proc"); err != nil {
 		return err
@@ -159,7 +164,9 @@ func overmount(procFD, sysFD, ptsFD int) error {
 	}
 	if gerr == nil {
 		defer unix.Close(groups)
-		attach(groups, "/sys/fs/cgroup") // absent where it was absent before
+		if setAttr(groups, unix.MOUNT_ATTR_RDONLY) == nil || !rootOutside() {
+			attach(groups, "/sys/fs/cgroup") // absent where it was absent before
+		}
 	}
 	if err := attach(ptsFD, "/dev/pts"); err != nil {
 		return err
@@ -177,10 +184,18 @@ func overmount(procFD, sysFD, ptsFD int) error {
 	return attach(ptmx, "/dev/ptmx")
 }
 
-// protectProc makes those parts of /proc read-only that are the host's: for a
-// root that is root outside, writing them would change the host.
-func protectProc() error {
-	for _, path := range [...]string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+// The parts of /proc and /sys that are the host's, as Docker has them: for a root
+// that is root outside, writing or reading them would reach the host.
+var (
+	readOnlyPaths = [...]string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+	maskedPaths   = [...]string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"}
+)
+
+// protectHost makes the first read-only and, for that root, covers the
+// others: an ordinary user reads nothing there that he cannot read outside.
+func protectHost() error {
+	for _, path := range readOnlyPaths {
 		if _, err := os.Lstat(path); err != nil {
 			continue
 		}
@@ -190,6 +205,22 @@ func protectProc() error {
 		flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC)
 		if err := unix.Mount("", path, "", flags, ""); err != nil {
 			return explainMount(path+" read-only", err)
+		}
+	}
+	if !rootOutside() {
+		return nil
+	}
+	for _, path := range maskedPaths {
+		info, err := os.Lstat(path)
+		switch {
+		case err != nil: // the host has none
+		case info.IsDir():
+			err = mountNew("tmpfs", path, plainAttr|unix.MOUNT_ATTR_RDONLY, map[string]string{"mode": "0555", "size": "4k"})
+		default:
+			err = unix.Mount(os.DevNull, path, "", unix.MS_BIND, "")
+		}
+		if err != nil && info != nil {
+			return fmt.Errorf("cover %s: %w", path, err)
 		}
 	}
 	return nil

@@ -34,6 +34,8 @@ func (c *child) ended() bool {
 }
 
 type reaper struct {
+	withheld []int // capabilities that no child gets
+
 	mu       sync.Mutex
 	children map[int]*child
 	closed   bool // killAll was called
@@ -46,11 +48,13 @@ func (r *reaper) start(path string, args []string, attr *syscall.ProcAttr) (*chi
 	if r.closed {
 		return nil, ErrNotRunning
 	}
-	// The agent's ambient capabilities are for the agent. They belong to a
-	// thread, and the child takes those of the thread that forks.
+	// Capabilities belong to a thread, and the child takes those of the thread
+	// that forks.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+	if err := withhold(r.withheld); err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	pid, err := syscall.ForkExec(path, args, attr)
 	if err != nil {

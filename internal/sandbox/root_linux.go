@@ -112,6 +112,10 @@ func changeRoot(dir string) error {
 		return explainMount("root directory "+dir, err)
 	}
 	defer unix.Close(tree)
+	// The devices come from /dev alone; an image that was unpacked may hold others.
+	if err := setAttr(tree, unix.MOUNT_ATTR_NODEV); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return explainMount("root directory "+dir+" without devices", err)
+	}
 	if err := attach(tree, dir); err != nil {
 		return err
 	}
