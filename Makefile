@@ -41,7 +41,6 @@ soak: build ## the tests that take longer: many ports, hours of traffic in minut
 
 bench: build ## weft beside other switches, one table: docs/benchmarks.md and JSON
 	@internal/nettest/setup.sh bench
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/frame ./internal/offload ./arp ./vswitch ./tap
 	$(GO) run ./internal/nettest/bench
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
