@@ -95,6 +95,28 @@ func TestFinish(t *testing.T) {
 	}
 }
 
+// TestFinishInATunnel: a sum of 0 inside GRE may be UDP's, where 0 would mean
+// that there is none.
+func TestFinishInATunnel(t *testing.T) {
+	const gre, udp = 34, 34 + 4 + 20
+	b := make([]byte, udp+8+2)
+	copy(b, []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45})
+	b[14+3], b[14+8], b[14+9] = byte(len(b)-14), 64, 47
+	copy(b[gre:], []byte{0, 0, 8, 0, 0x45})
+	copy(b[udp:], []byte{1, 2, 3, 4, 0, 10, 0x12, 0x34})
+	rest := ^frame.Fold(frame.Sum(b[udp:udp+8], 0))
+	b[udp+8], b[udp+9] = byte(rest>>8), byte(rest)
+	f := frame.NewBatch().Append(b)
+	f.Offload = frame.Offload{Flags: frame.NeedsCsum, CsumStart: udp, CsumOffset: 6}
+	if r := f.Parse(); r != frame.NotDropped {
+		t.Fatal(r)
+	}
+	w, r := offload.NewSplitter().Finish(f)
+	if r != frame.NotDropped || w.Bytes()[udp+6] != 0xff || w.Bytes()[udp+7] != 0xff {
+		t.Errorf("%v, checksum % x, want ff ff", r, w.Bytes()[udp+6:udp+8])
+	}
+}
+
 func TestSplitRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name string
