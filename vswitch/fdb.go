@@ -33,7 +33,7 @@ const (
 	keyUsed     = 1 << 63
 	valValid    = 1 << 63
 	valStatic   = 1 << 62
-	valPortBits = 24
+	valPortBits = 16 // as far as frame.Frame.Copies counts
 	maxPorts    = 1 << valPortBits
 )
 

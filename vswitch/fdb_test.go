@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -61,5 +62,13 @@ func TestLimitWhereThereIsNoRoom(t *testing.T) {
 	}
 	if s := a.port.Stats(); s.Dropped[frame.MACLimit] != 1 {
 		t.Errorf("%d frames dropped for the limit, want 1", s.Dropped[frame.MACLimit])
+	}
+}
+
+// TestCopiesCountEveryPort: a flood to more ports than Copies can count would end
+// as dropped.
+func TestCopiesCountEveryPort(t *testing.T) {
+	if got := New(Config{MaxPorts: 1 << 30}).cfg.MaxPorts; got-1 > math.MaxUint16 {
+		t.Errorf("%d ports, more than frame.Frame.Copies can count", got)
 	}
 }

@@ -27,7 +27,7 @@ const (
 
 	// read
 	Runt      // shorter than an Ethernet header
-	Oversized // longer than MaxFrame, or than the port's MTU allows
+	Oversized // longer than MaxFrame, or than a record of a capture may be
 	// view
 	BadOffload // the virtio header lies about the frame
 	BadHeader  // a network or transport header contradicts the frame's length
@@ -35,24 +35,25 @@ const (
 	// guard
 	SpoofedMAC // source MAC is not the endpoint's own
 	SpoofedIP  // source IP, or an ARP or ND sender, is not the endpoint's own
-	RAGuard    // router advertisement or redirect from an endpoint
-	DHCPGuard  // DHCP server message from an endpoint
+	RAGuard    // router advertisement or redirect from an endpoint, or what may hide one
+	DHCPGuard  // DHCP server message from an endpoint, or what may hide one
 	LLCGuard   // IP or ARP behind an LLC/SNAP header, where nobody would look at it
 	VLANGuard  // 802.1Q tag on a port that may not send any
 	// learn
-	MACLimit   // the port has learned as many addresses as it may
-	StaticMAC  // source MAC is bound statically to another port
-	Reserved   // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
+	MACLimit  // the port has learned as many addresses as it may
+	StaticMAC // source MAC is bound statically to another port
+	// answer
+	BadARP     // malformed ARP or ND, or one that claims a switch's own address
 	UnknownARP // neighbour unknown and the network does not flood
-	// answer, route
-	BadARP         // malformed ARP or ND, or one that claims a switch's own address
+	// forward
+	Reserved       // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownGateway // addressed to the gateway, which offers nothing of the kind
 	NoRoute        // needs a way out that this network does not have
-	// forward
-	SamePort     // the destination is where it came from
-	Isolated     // ports of this network do not talk to each other
-	NoPort       // nobody else is on the network
-	UnknownMAC   // unknown unicast and the network does not flood
+	SamePort       // the destination is where it came from
+	Isolated       // ports of this network do not talk to each other
+	NoPort         // nobody else is on the network
+	UnknownMAC     // unknown unicast and the network does not flood
+	// write
 	PortDown     // egress port is going away
 	TooBig       // does not fit the egress port and cannot be split
 	Unsegment    // left undone by the sender and cannot be split
