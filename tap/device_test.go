@@ -276,7 +276,7 @@ func TestInterfaceDeleted(t *testing.T) {
 func TestProbe(t *testing.T) {
 	var r Report
 	newSpace(t).do(func() { r = Probe() })
-	if r.Open != "" || r.Best() != "uso" || len(r.Rungs) != 4 || r.MultiQueue != "" || r.NAPI != "" || r.Kernel == "" {
+	if r.Open != "" || len(r.Rungs) != 4 || r.Rungs[0] != (RungReport{Rung: "uso"}) || r.MultiQueue != "" || r.NAPI != "" || r.Kernel == "" {
 		t.Errorf("this host grants all, the report says %+v", r)
 	}
 	for _, rung := range r.Rungs {

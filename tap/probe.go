@@ -25,13 +25,3 @@ type RungReport struct {
 	// Error says why the rung is not granted, empty if it is.
 	Error string `json:"error,omitempty"`
 }
-
-// Best returns the name of the best rung granted, "" if none is.
-func (r Report) Best() string {
-	for _, rung := range r.Rungs {
-		if rung.Error == "" {
-			return rung.Rung
-		}
-	}
-	return ""
-}

@@ -95,8 +95,8 @@ type Request struct {
 	Avoid []netip.Prefix
 }
 
-// Supported returns nil for the IPAM drivers there are.
-func Supported(driver string) error {
+// supported returns nil for the IPAM drivers there are.
+func supported(driver string) error {
 	switch driver {
 	case "", "default", "null":
 		return nil
@@ -107,7 +107,7 @@ func Supported(driver string) error {
 // Request takes a subnet into use with its gateway and auxiliary addresses. On an
 // error nothing is taken.
 func (a *Allocator) Request(r Request) (*Pool, error) {
-	if err := Supported(r.Driver); err != nil {
+	if err := supported(r.Driver); err != nil {
 		return nil, err
 	}
 	if r.Driver == "null" {

@@ -7,7 +7,7 @@
 // IPv6 subnets that nobody chose are unique local ones (RFC 4193), derived from
 // the node's identity.
 //
-// Not supported: the dhcp driver and remote IPAM plugins; [Supported] refuses
+// Not supported: the dhcp driver and remote IPAM plugins; [Allocator.Request] refuses
 // them by name.
 //
 // Everything here is safe for concurrent use.
