@@ -30,10 +30,11 @@ type Attachment struct {
 // Attach takes part in the streams of the main process from now on, also before it
 // is started. ctx bounds the attaching only.
 func (a *Agent) Attach(ctx context.Context, o AttachOptions) (*Attachment, error) {
-	conn, _, _, err := a.open(ctx, request{Op: opAttach, Attach: &o})
+	conn, _, fds, err := a.open(ctx, request{Op: opAttach, Attach: &o})
 	if err != nil {
 		return nil, err
 	}
+	closeFDs(fds) // none are expected
 	return &Attachment{agent: a, conn: conn}, nil
 }
 
@@ -153,16 +154,19 @@ func (a *Agent) OpenExec(number uint64) *Exec { return &Exec{Number: number, age
 
 // Wait returns how the process ended, once it has.
 func (e *Exec) Wait(ctx context.Context) (ExitStatus, error) {
-	r, _, err := e.agent.call(ctx, request{Op: opExecWait, Exec: e.Number})
+	r, err := e.agent.ask(ctx, request{Op: opExecWait, Exec: e.Number})
 	if err != nil {
 		return ExitStatus{}, err
+	}
+	if r.Exit == nil {
+		return ExitStatus{}, e.agent.wrap(opExecWait, errEmpty)
 	}
 	return *r.Exit, nil
 }
 
 // Signal sends the process a signal.
 func (e *Exec) Signal(ctx context.Context, sig syscall.Signal) error {
-	_, _, err := e.agent.call(ctx, request{Op: opSignal, Exec: e.Number, Signal: int(sig)})
+	_, err := e.agent.ask(ctx, request{Op: opSignal, Exec: e.Number, Signal: int(sig)})
 	return err
 }
 

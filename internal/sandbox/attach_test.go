@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -255,4 +256,35 @@ func testNetworkEnds(t *testing.T) {
 		t.Errorf("%d bytes, %d were expected", len(stdout), size)
 	}
 	waitFor(t, "the agent to end", func() bool { return !alive(a.PID()) })
+}
+
+// A client that does not read holds up the process, as a pipe does, but not its
+// end: the exit status is there at once, and the client may read the rest later.
+func testStalledClient(t *testing.T) {
+	ctx := testContext(t)
+	a := launchTest(t, Config{})
+	at, err := a.Attach(ctx, AttachOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer at.Close()
+	if err := a.Start(ctx, shell("exec yes 0123456")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // the buffers are full now
+	if err := a.Signal(ctx, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	if s, err := a.Wait(soon); err != nil || s.Signal != int(unix.SIGKILL) {
+		t.Fatalf("%+v %v", s, err)
+	}
+	logged := 0
+	for _, e := range readLog(t, a.path+"/"+LogName) {
+		logged += len(e.Log)
+	}
+	if stdout, _ := readAll(t, at); len(stdout) != logged {
+		t.Errorf("the client read %d bytes, the log has %d", len(stdout), logged)
+	}
 }

@@ -2,10 +2,14 @@ package sandbox
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 
 	"weft/tap"
 )
+
+// maxInterfaces bounds what Interfaces takes from an agent.
+const maxInterfaces = 1024
 
 // AddInterface makes an interface inside and returns the device at its other end.
 func (a *Agent) AddInterface(ctx context.Context, i Interface) (*tap.Device, error) {
@@ -34,6 +38,10 @@ func (a *Agent) Interfaces(ctx context.Context) (out []Adopted, err error) {
 	defer conn.Close()
 	defer interrupt(ctx, conn)()
 	for r.More {
+		if len(out) == maxInterfaces {
+			closeFDs(fds)
+			return out, a.wrap(opList, fmt.Errorf("more than %d interfaces", maxInterfaces))
+		}
 		d, err := tap.Adopt(r.Name, fds)
 		if err != nil {
 			return out, a.wrap(opList, err)
@@ -44,19 +52,20 @@ func (a *Agent) Interfaces(ctx context.Context) (out []Adopted, err error) {
 			return out, a.wrap(opList, err)
 		}
 	}
+	closeFDs(fds) // the last reply has none to give
 	return out, r.err()
 }
 
 // RemoveInterface deletes an interface inside. The device's reads then say that
 // it is gone.
 func (a *Agent) RemoveInterface(ctx context.Context, name string) error {
-	_, _, err := a.call(ctx, request{Op: opRemove, Name: name})
+	_, err := a.ask(ctx, request{Op: opRemove, Name: name})
 	return err
 }
 
 // SetDefaultRoute makes the gateways the default routes by way of an interface; a
 // family whose gateway is invalid loses its default route.
 func (a *Agent) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6 netip.Addr) error {
-	_, _, err := a.call(ctx, request{Op: opGateway, Name: ifname, Gateway4: gw4, Gateway6: gw6})
+	_, err := a.ask(ctx, request{Op: opGateway, Name: ifname, Gateway4: gw4, Gateway6: gw6})
 	return err
 }

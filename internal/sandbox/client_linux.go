@@ -53,6 +53,9 @@ func Connect(ctx context.Context, dir string) (*Agent, error) {
 	return a, nil
 }
 
+// errEmpty is the error of an answer in which something is missing.
+var errEmpty = errors.New("empty answer")
+
 // peerPID returns who listens at the other end: the agent, as this process sees it.
 func peerPID(c *net.UnixConn) (pid int, err error) {
 	raw, err := c.SyscallConn()
@@ -150,18 +153,25 @@ func (a *Agent) call(ctx context.Context, q request, files ...*os.File) (reply, 
 	return r, fds, nil
 }
 
+// ask is call for requests whose answer comes without descriptors.
+func (a *Agent) ask(ctx context.Context, q request) (reply, error) {
+	r, fds, err := a.call(ctx, q)
+	closeFDs(fds)
+	return r, err
+}
+
 func (a *Agent) wrap(op string, err error) error {
 	return fmt.Errorf("sandbox %s: %s: %w", a.id, op, err)
 }
 
 // State asks the agent where the sandbox is in its life.
 func (a *Agent) State(ctx context.Context) (State, error) {
-	r, _, err := a.call(ctx, request{Op: opState})
+	r, err := a.ask(ctx, request{Op: opState})
 	if err != nil {
 		return State{}, err
 	}
 	if r.State == nil {
-		return State{}, a.wrap(opState, errors.New("empty answer"))
+		return State{}, a.wrap(opState, errEmpty)
 	}
 	return *r.State, nil
 }
@@ -169,27 +179,30 @@ func (a *Agent) State(ctx context.Context) (State, error) {
 // Start starts the main process. The error is ErrNotFound, ErrPermission or
 // ErrRunning, or about the working directory.
 func (a *Agent) Start(ctx context.Context, p Process) error {
-	_, _, err := a.call(ctx, request{Op: opStart, Process: &p})
+	_, err := a.ask(ctx, request{Op: opStart, Process: &p})
 	return err
 }
 
 // Signal sends the main process a signal.
 func (a *Agent) Signal(ctx context.Context, sig syscall.Signal) error {
-	_, _, err := a.call(ctx, request{Op: opSignal, Signal: int(sig)})
+	_, err := a.ask(ctx, request{Op: opSignal, Signal: int(sig)})
 	return err
 }
 
 // Resize sets the size of the main process's terminal, in characters.
 func (a *Agent) Resize(ctx context.Context, rows, cols uint16) error {
-	_, _, err := a.call(ctx, request{Op: opResize, Rows: rows, Cols: cols})
+	_, err := a.ask(ctx, request{Op: opResize, Rows: rows, Cols: cols})
 	return err
 }
 
 // Wait returns how the main process ended, once it has. The error is ErrGone if
 // the agent was killed before it could say so.
 func (a *Agent) Wait(ctx context.Context) (ExitStatus, error) {
-	r, _, err := a.call(ctx, request{Op: opWait})
-	if err == nil && r.Exit != nil {
+	r, err := a.ask(ctx, request{Op: opWait})
+	if err == nil && r.Exit == nil {
+		err = a.wrap(opWait, errEmpty)
+	}
+	if err == nil {
 		return *r.Exit, nil
 	}
 	if ctx.Err() != nil || !errors.Is(err, ErrGone) {

@@ -18,7 +18,9 @@ import (
 // is full, the reading goroutine waits, and so in the end the process, as if it
 // wrote to the client's pipe; a lossy subscriber is dropped instead. A client that
 // goes away frees whoever waits for it. Nothing is lost at the end: the processes
-// are dead when drain is called, so the pipes end by themselves.
+// are dead when drain is called, so the pipes end by themselves, and what they
+// still hold is queued without waiting for anybody: the end of a sandbox does not
+// depend on its clients.
 //
 // On an attached connection, after the reply to the request, both directions
 // carry
@@ -36,7 +38,10 @@ const (
 	streamLagging = 0xfe
 
 	clientBuffer = 256 << 10
-	chunkSize    = 32 << 10
+	// drainBuffer is its bound once the processes are dead: two pipes of the
+	// largest size the kernel gives an ordinary user, twice.
+	drainBuffer = 4 << 20
+	chunkSize   = 32 << 10
 	// drainTime bounds the reading after the last process of the namespace died:
 	// a process outside can have been given the pipe.
 	drainTime = 2 * time.Second
@@ -50,23 +55,25 @@ type hub struct {
 	readers sync.WaitGroup
 	writers sync.WaitGroup
 
-	mu    sync.Mutex
-	files []*os.File
-	subs  map[*subscriber]struct{}
-	ended bool
+	mu       sync.Mutex
+	files    []*os.File
+	subs     map[*subscriber]struct{}
+	draining bool // the processes are dead
+	ended    bool
 }
 
 type subscriber struct {
 	conn  *net.UnixConn
 	lossy bool
 
-	mu      sync.Mutex
-	change  sync.Cond
-	queue   net.Buffers
-	queued  int  // bytes
-	ending  bool // nothing more comes
-	lagging bool // dropped for being slow
-	gone    bool // the client is no longer there
+	mu       sync.Mutex
+	change   sync.Cond
+	queue    net.Buffers // the chunks are other subscribers' too: read-only
+	queued   int         // bytes
+	draining bool        // nobody is held up any more
+	ending   bool        // nothing more comes
+	lagging  bool        // dropped for being slow
+	gone     bool        // the client is no longer there
 }
 
 // copyFrom reads one stream to its end in a goroutine of its own.
@@ -97,8 +104,12 @@ func (h *hub) publish(stream int, data []byte) {
 		subs = append(subs, s)
 	}
 	h.mu.Unlock()
+	if len(subs) == 0 {
+		return
+	}
+	chunk := streamChunk(stream, data)
 	for _, s := range subs {
-		s.push(streamChunk(stream, data))
+		s.push(chunk)
 	}
 }
 
@@ -114,6 +125,10 @@ func (h *hub) drain() {
 	h.mu.Lock()
 	for _, f := range h.files {
 		f.SetReadDeadline(time.Now().Add(drainTime))
+	}
+	h.draining = true
+	for s := range h.subs {
+		s.drain()
 	}
 	h.mu.Unlock()
 	h.readers.Wait()
@@ -135,7 +150,7 @@ func (h *hub) subscribe(conn *net.UnixConn, lossy bool) *subscriber {
 		h.subs = make(map[*subscriber]struct{})
 	}
 	h.subs[s] = struct{}{}
-	s.ending = h.ended
+	s.draining, s.ending = h.draining, h.ended
 	return s
 }
 
@@ -154,11 +169,12 @@ func (h *hub) unsubscribe(s *subscriber) {
 	delete(h.subs, s)
 }
 
+// push queues a chunk, which stays as it is; see the theory of operation.
 func (s *subscriber) push(chunk []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.queued > clientBuffer && !s.gone {
-		if s.lossy {
+	for s.full() && !s.gone {
+		if s.lossy || s.draining {
 			s.lagging = true
 			s.change.Broadcast()
 			return
@@ -170,6 +186,21 @@ func (s *subscriber) push(chunk []byte) {
 	}
 	s.queue = append(s.queue, chunk)
 	s.queued += len(chunk)
+	s.change.Broadcast()
+}
+
+func (s *subscriber) full() bool {
+	if s.draining && !s.lossy {
+		return s.queued > drainBuffer
+	}
+	return s.queued > clientBuffer
+}
+
+// drain frees whoever waits in push: from now on the queue takes more instead.
+func (s *subscriber) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
 	s.change.Broadcast()
 }
 

@@ -56,6 +56,7 @@ var bothTests = []struct {
 	{"attach with input", testAttachInput},
 	{"attach before start misses nothing", testAttachAll},
 	{"slow client loses nothing", testSlowClient},
+	{"stalled client does not hold up the end", testStalledClient},
 	{"lossy client is dropped", testLossyClient},
 	{"client that leaves", testClientLeaves},
 	{"terminal", testTerminal},
