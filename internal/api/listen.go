@@ -62,6 +62,9 @@ type unixListener struct {
 	path string
 }
 
+// Addr returns where the socket is, not where it was bound.
+func (l *unixListener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
+
 // Close stops listening and removes the socket.
 func (l *unixListener) Close() error {
 	err := l.UnixListener.Close()

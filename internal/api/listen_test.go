@@ -18,6 +18,9 @@ func TestListenUnix(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Fatalf("mode %v, %v; want a socket with 0600", info.Mode(), err)
 	}
+	if got := l.Addr().String(); got != path {
+		t.Errorf("address %s, want %s", got, path)
+	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".weft*")); left != nil {
 		t.Errorf("left behind: %v", left)
 	}

@@ -183,15 +183,20 @@ func TestBadBodies(t *testing.T) {
 func TestOtherOrigins(t *testing.T) {
 	s := NewServer(newMemory(), nil)
 	for _, c := range []struct {
-		name, header, value string
-		code                int
+		name, host, header, value string
+		code                      int
 	}{
-		{"no browser", "", "", 200},
-		{"own page", "Sec-Fetch-Site", "same-origin", 200},
-		{"foreign page", "Sec-Fetch-Site", "cross-site", 403},
-		{"foreign page, old browser", "Origin", "http://evil.example", 403},
+		{"no browser", "127.0.0.1:2375", "", "", 200},
+		{"no browser, by name", "host.example:2375", "", "", 200},
+		{"own page", "127.0.0.1:2375", "Sec-Fetch-Site", "same-origin", 200},
+		{"own page, by name", "localhost:2375", "Sec-Fetch-Site", "same-origin", 200},
+		{"own page, old browser", "[::1]:2375", "Origin", "http://[::1]:2375", 200},
+		{"foreign page", "127.0.0.1:2375", "Sec-Fetch-Site", "cross-site", 403},
+		{"foreign page, old browser", "127.0.0.1:2375", "Origin", "http://evil.example", 403},
+		{"rebound name", "evil.example:2375", "Sec-Fetch-Site", "same-origin", 403},
+		{"rebound name, old browser", "evil.example:2375", "Origin", "http://evil.example:2375", 403},
 	} {
-		r := httptest.NewRequest("POST", "http://127.0.0.1:2375/containers/prune", nil)
+		r := httptest.NewRequest("POST", "http://"+c.host+"/containers/prune", nil)
 		if c.header != "" {
 			r.Header.Set(c.header, c.value)
 		}
