@@ -121,15 +121,15 @@ func (n *Node) addBox(spec cnm.SandboxSpec) (*box, error) {
 		sb.LogPath = filepath.Join(n.boxDir(sb.ID), sandbox.LogName)
 	}
 	n.mu.Lock()
-	err := n.completeLocked(&sb)
-	b := newBox(sb)
-	if err == nil {
-		n.boxes[sb.ID] = b
-	}
-	n.mu.Unlock()
-	if err != nil {
+	if err := n.completeLocked(&sb); err != nil {
+		n.mu.Unlock()
 		return nil, err
 	}
+	b := newBox(sb)
+	b.op.Lock() // whoever finds it waits until the journal has it
+	defer b.op.Unlock()
+	n.boxes[sb.ID] = b
+	n.mu.Unlock()
 	if err := n.save(b); err != nil {
 		n.forget(b)
 		return nil, err
@@ -206,11 +206,10 @@ func (n *Node) SandboxRename(_ context.Context, ref, name string) error {
 	if err := cnm.ValidateSandboxName(name); err != nil {
 		return err
 	}
-	b, err := n.findBox(ref)
+	b, err := n.lockBox(ref)
 	if err != nil {
 		return err
 	}
-	b.op.Lock()
 	defer b.op.Unlock()
 	n.mu.Lock()
 	old := b.sb.Spec.Name
@@ -269,8 +268,7 @@ func (n *Node) Sandbox(ref string) (cnm.Sandbox, error) {
 	return copySandbox(&b.sb), nil
 }
 
-// save writes the sandbox's record. The caller holds b.op, or is the only one
-// who knows b.
+// save writes the sandbox's record. The caller holds b.op.
 func (n *Node) save(b *box) error {
 	n.mu.Lock()
 	r := sandboxRecord{Sandbox: copySandbox(&b.sb), RunDir: b.runDir}
@@ -345,6 +343,7 @@ func (n *Node) removeLocked(b *box) error {
 	n.forget(b)
 	n.dropExecs(sb.ID)
 	n.endStreams(b)
+	b.next.tell(sb.ExitCode) // there is no further run
 	b.gone.tell(sb.ExitCode)
 	n.emitSandbox("destroy", &sb)
 	return nil

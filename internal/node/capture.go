@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"weft/internal/capture"
 	"weft/internal/cnm"
@@ -20,8 +22,14 @@ import (
 // the goroutine then takes the ring off the ports. A slow reader fills the ring,
 // never a worker; what found it full is counted in the file's statistics block.
 
-// ringSize is what a capture may hold back, in bytes.
-const ringSize = 16 << 20
+const (
+	// ringSize is what a capture may hold back, in bytes.
+	ringSize = 16 << 20
+	// maxSessions bounds the captures under way, and with them the memory.
+	maxSessions = 32
+	// captureGrace is what a reader has to take the rest when the node closes.
+	captureGrace = time.Second
+)
 
 type captureSession struct {
 	ring    *capture.Ring
@@ -52,13 +60,17 @@ func (s *captureSession) join(lp *livePort) {
 }
 
 // addSession starts a session on all ports there are.
-func (d *dataPath) addSession(s *captureSession) {
+func (d *dataPath) addSession(s *captureSession) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.sessions) >= maxSessions {
+		return cnm.Errorf(cnm.Unavailable, "%d captures are under way already: end one of them first", maxSessions)
+	}
 	d.sessions[s] = struct{}{}
 	for _, lp := range d.ports {
 		s.join(lp)
 	}
+	return nil
 }
 
 // dropSession takes a session's ring off all ports.
@@ -78,11 +90,16 @@ func (n *Node) Capture(ctx context.Context, o CaptureOptions) (io.ReadCloser, er
 	if err != nil {
 		return nil, err
 	}
+	if err := n.path.addSession(s); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	r, w := io.Pipe()
-	n.path.addSession(s)
 	started := n.own.spawn(func() {
-		defer context.AfterFunc(n.ctx, cancel)()
+		defer context.AfterFunc(n.ctx, func() {
+			cancel()
+			time.AfterFunc(captureGrace, func() { r.CloseWithError(os.ErrClosed) })
+		})()
 		// A closed ring ends the stream also while frames keep coming.
 		defer context.AfterFunc(ctx, s.ring.Close)()
 		w.CloseWithError(s.stream("weft "+n.cfg.Version).Run(ctx, w))

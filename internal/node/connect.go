@@ -13,33 +13,31 @@ import (
 // and everybody else's way to it, when this returns; of a stopped one it is noted
 // for its next start.
 func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.EndpointConfig) error {
-	b, err := n.findBox(ref)
+	b, err := n.lockBox(ref)
 	if err != nil {
 		return err
 	}
-	b.op.Lock()
 	defer b.op.Unlock()
-	running, err := n.connectable(b, netRef, c)
+	nw, running, err := n.connectable(b, netRef, c)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if running {
-		if err := n.connectLive(ctx, b, netRef, c); err != nil {
+		if err := n.connectLive(ctx, b, nw.ID, c); err != nil {
 			return startError(&b.sb, err)
 		}
 	}
 	n.mu.Lock()
-	nw, err := n.findNetworkLocked(netRef)
-	if err == nil {
-		b.sb.Spec.Networks = append(slices.Clip(slices.Clone(b.sb.Spec.Networks)), cnm.NetworkJoin{Network: nw.Name, Config: c})
-	}
+	before := b.sb.Spec.Networks
+	b.sb.Spec.Networks = append(slices.Clip(slices.Clone(before)), cnm.NetworkJoin{Network: nw.Name, Config: c})
 	n.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	if err := n.save(b); err != nil {
+		n.mu.Lock()
+		b.sb.Spec.Networks = before
+		n.mu.Unlock()
+		n.withdraw(ctx, b, nw.ID)
 		return err
 	}
 	if running {
@@ -48,40 +46,39 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	return nil
 }
 
-// connectable checks a connect against the desired state and reports whether the
-// sandbox runs.
-func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (running bool, err error) {
+// connectable checks a connect against the desired state; it returns the network
+// and whether the sandbox runs.
+func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *network, running bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	nw, err := n.findNetworkLocked(netRef)
-	if err != nil {
-		return false, err
+	if nw, err = n.findNetworkLocked(netRef); err != nil {
+		return nil, false, err
 	}
 	switch {
 	case n.own.stopping():
-		return false, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+		return nil, false, cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
 	case b.removing:
-		return false, cnm.Errorf(cnm.Conflict, "container %s is marked for removal and cannot be connected or disconnected to the network", b.sb.Spec.Name)
+		return nil, false, cnm.Errorf(cnm.Conflict, "container %s is marked for removal and cannot be connected or disconnected to the network", b.sb.Spec.Name)
 	case nw.Driver == cnm.DriverHost || b.sb.Spec.NetworkMode == cnm.NetHost:
-		return false, cnm.Errorf(cnm.Forbidden, "container cannot be disconnected from host network or connected to host network")
+		return nil, false, cnm.Errorf(cnm.Forbidden, "container cannot be disconnected from host network or connected to host network")
 	case nw.Driver == cnm.DriverNone || b.sb.Spec.NetworkMode == cnm.NetNone:
-		return false, cnm.Errorf(cnm.Forbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+		return nil, false, cnm.Errorf(cnm.Forbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
 	}
 	if err := cnm.ValidateEndpoint(nw.Network, c); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Endpoints, nw.ID) >= 0 {
-		return false, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
+		return nil, false, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
 	}
-	return b.sb.State == cnm.Running, nil
+	return nw, b.sb.State == cnm.Running, nil
 }
 
 // connectLive gives a running sandbox one more interface; what was made when it
 // fails is undone.
-func (n *Node) connectLive(ctx context.Context, b *box, netRef string, c cnm.EndpointConfig) error {
+func (n *Node) connectLive(ctx context.Context, b *box, network string, c cnm.EndpointConfig) error {
 	n.mu.Lock()
 	before := routesOf(b.sb.Endpoints)
-	e, err := n.joinLocked(b, cnm.NetworkJoin{Network: netRef, Config: c})
+	e, err := n.joinLocked(b, cnm.NetworkJoin{Network: network, Config: c})
 	p := b.pluggerLocked()
 	n.mu.Unlock()
 	if err != nil {
@@ -92,11 +89,27 @@ func (n *Node) connectLive(ctx context.Context, b *box, netRef string, c cnm.End
 		err = n.attachLive(ctx, b, p, &e, before)
 	}
 	if err != nil {
-		n.unplug(ctx, b, p, e.NetworkID)
-		n.reroute(ctx, b, defaultRoutes{}) // the old ones, if they were replaced
-		return err
+		n.withdraw(ctx, b, e.NetworkID)
 	}
-	return nil
+	return err
+}
+
+// withdraw takes back an endpoint whose connect failed, also when that took all
+// the time ctx had. What cannot be undone is logged; the next daemon does it.
+func (n *Node) withdraw(ctx context.Context, b *box, network string) {
+	ctx, cancel := n.bounded(ctx)
+	defer cancel()
+	n.mu.Lock()
+	p, name := b.pluggerLocked(), b.sb.Spec.Name
+	n.mu.Unlock()
+	freed, err := n.unplug(ctx, b, p, network)
+	if rerr := n.reroute(ctx, b, defaultRoutes{}); !gone(rerr) { // the old ones, if they were replaced
+		err = errors.Join(err, rerr)
+	}
+	if err = errors.Join(err, n.save(b)); err != nil {
+		n.log.Error("undo a connect", "sandbox", name, "error", err)
+	}
+	n.release(freed)
 }
 
 func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoint, before defaultRoutes) error {
@@ -113,13 +126,14 @@ func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoin
 }
 
 // unplug takes an endpoint away from a sandbox: off the switch, out of the
-// namespace, its addresses free. It works on whatever part of it exists.
-func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) error {
+// namespace. It works on whatever part of it exists. What it returns is to be
+// released once the journal no longer has it.
+func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (freed []cnm.Endpoint, err error) {
 	n.mu.Lock()
 	at := indexOf(b.sb.Endpoints, network)
 	if at < 0 {
 		n.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	e := b.sb.Endpoints[at]
 	dev := b.devices[e.IfName]
@@ -138,21 +152,17 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) er
 		}
 	}
 	n.mu.Lock()
-	if at = indexOf(b.sb.Endpoints, network); at >= 0 {
-		n.releaseLocked(&e)
-		b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
-	}
+	b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
 	n.mu.Unlock()
-	return errors.Join(errs...)
+	return []cnm.Endpoint{e}, errors.Join(errs...)
 }
 
 // NetworkDisconnect takes a sandbox off a network, also while it runs.
 func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force bool) error {
-	b, err := n.findBox(ref)
+	b, err := n.lockBox(ref)
 	if err != nil {
 		return err
 	}
-	b.op.Lock()
 	defer b.op.Unlock()
 	n.mu.Lock()
 	nw, err := n.findNetworkLocked(netRef)
@@ -174,16 +184,19 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
+	var freed []cnm.Endpoint
 	var failed error
 	if live {
-		if failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
+		if freed, failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
 			failed = n.reroute(ctx, b, before)
 		}
 	}
 	n.mu.Lock()
 	b.sb.Spec.Networks = slices.DeleteFunc(slices.Clone(b.sb.Spec.Networks), func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
 	n.mu.Unlock()
-	if err := n.save(b); err != nil {
+	err = n.save(b)
+	n.release(freed)
+	if err != nil {
 		return err
 	}
 	n.emitNetwork("disconnect", &nw.Network, b.sb.ID)

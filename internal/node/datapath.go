@@ -51,7 +51,7 @@ type dataPath struct {
 // newDataPath makes the switch and starts its workers; failed is called from a
 // worker, once per port, when the port's device is gone, and broke when a worker
 // cannot go on.
-func newDataPath(workers int, own *owner, failed func(portKey, error), broke func(int, error)) (*dataPath, error) {
+func newDataPath(workers int, own *owner, failed func(), broke func(int, error)) (*dataPath, error) {
 	d := &dataPath{
 		sw:      vswitch.New(vswitch.Config{Workers: workers, Seed: rand.Uint64()}),
 		current: plan{},
@@ -66,7 +66,7 @@ func newDataPath(workers int, own *owner, failed func(portKey, error), broke fun
 			d.close()
 			return nil, err
 		}
-		w, err := newWorker(i, core, func(s *served, err error) { failed(s.live.key, err) })
+		w, err := newWorker(i, core, failed)
 		if err != nil {
 			d.close()
 			return nil, err
@@ -218,12 +218,24 @@ func (d *dataPath) portDead(key portKey) bool {
 	return lp != nil && lp.served.dead.Load()
 }
 
+// deadPorts lists the ports that have lost their devices.
+func (d *dataPath) deadPorts() (dead []portKey) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for key, lp := range d.ports {
+		if lp.served.dead.Load() {
+			dead = append(dead, key)
+		}
+	}
+	return dead
+}
+
 // idlest returns the worker with the least load in the last second; among idle
-// ones the first.
+// ones the first. One that broke is idle, and of no use.
 func (d *dataPath) idlest() *worker {
 	best := d.workers[0]
 	for _, w := range d.workers[1:] {
-		if w.load < best.load {
+		if best.broken() || w.load < best.load && !w.broken() {
 			best = w
 		}
 	}

@@ -145,7 +145,7 @@ func (n *Node) Events(ctx context.Context, since, until time.Time) <-chan cnm.Ev
 	if !until.IsZero() {
 		deadline = time.After(time.Until(until))
 	}
-	n.own.spawn(func() {
+	started := n.own.spawn(func() {
 		defer close(out)
 		defer n.events.unsubscribe(r)
 		for _, e := range past {
@@ -166,6 +166,10 @@ func (n *Node) Events(ctx context.Context, since, until time.Time) <-chan cnm.Ev
 			}
 		}
 	})
+	if !started {
+		n.events.unsubscribe(r)
+		close(out)
+	}
 	return out
 }
 

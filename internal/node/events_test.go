@@ -95,4 +95,7 @@ func TestEventsEnd(t *testing.T) {
 	for range last {
 	}
 	n.own.wait()
+	if _, open := <-n.Events(t.Context(), time.Time{}, time.Time{}); open {
+		t.Error("an event after the end")
+	}
 }

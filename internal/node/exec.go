@@ -121,6 +121,7 @@ func (n *Node) ExecStart(ctx context.Context, id string) (Stream, error) {
 	if err != nil {
 		done()
 		n.execEnded(e, startCode(err))
+		close(e.done)
 		return nil, startError(&cnm.Sandbox{Spec: cnm.SandboxSpec{Name: sb.Spec.Name, Cmd: spec.Cmd}}, err)
 	}
 	n.emitSandbox("exec_start: "+strings.Join(spec.Cmd, " "), &sb, "execID", id)
@@ -155,6 +156,7 @@ func (n *Node) launchExec(ctx context.Context, e *execution, a *sandbox.Agent, d
 		}
 		n.execEnded(e, st.Code)
 		n.emitSandbox("exec_die", sb, "execID", e.info.ID, "exitCode", itoa(st.Code))
+		close(e.done) // who reads to the end finds all of it told
 	})
 	if !watched {
 		s.Close()
@@ -167,7 +169,6 @@ func (n *Node) execEnded(e *execution, code int) {
 	n.mu.Lock()
 	e.info.Running, e.info.PID, e.info.ExitCode = false, 0, &code
 	n.mu.Unlock()
-	close(e.done)
 }
 
 // ExecResize sets the size of an execution's terminal.

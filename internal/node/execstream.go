@@ -81,20 +81,27 @@ func (s *execStream) begin(o *owner, terminal *os.File) {
 		s.in, s.outs = terminal, []*os.File{terminal}
 	}
 	for i, f := range s.outs {
-		if o.spawn(func() { s.pump(i+1, f, o.stop) }) {
+		if o.spawn(func() { s.pump(i+1, f) }) {
 			s.open++
 		}
 	}
+	// A reader that is still there when the node closes does not hold it up.
+	o.spawn(func() {
+		select {
+		case <-o.stop:
+			s.Close()
+		case <-s.stop:
+		}
+	})
 }
 
-func (s *execStream) pump(fd int, f *os.File, stop <-chan struct{}) {
+func (s *execStream) pump(fd int, f *os.File) {
 	buf := make([]byte, 32<<10)
 	hand := func(p piece) bool {
 		select {
 		case s.pieces <- p:
 			return true
 		case <-s.stop:
-		case <-stop:
 		}
 		return false
 	}
@@ -107,7 +114,6 @@ func (s *execStream) pump(fd int, f *os.File, stop <-chan struct{}) {
 			select {
 			case <-s.used:
 			case <-s.stop:
-			case <-stop:
 			}
 		}
 		if err != nil { // io.EOF; of a terminal EIO

@@ -36,7 +36,7 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 	n.mu.Lock()
 	before := copySandbox(&b.sb)
 	n.mu.Unlock()
-	n.dismantle(n.ctx, b)
+	freed := n.dismantle(n.ctx, b)
 	if before.Spec.Foreign == nil && cause != nil {
 		// An agent that was killed left no status, and with it its processes
 		// were killed: that reads as 137.
@@ -60,6 +60,7 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 	if err := n.save(b); err != nil {
 		n.log.Error("journal", "sandbox", sb.Spec.Name, "error", err)
 	}
+	n.release(freed)
 	n.emitSandbox("die", &sb, "exitCode", itoa(st.Code), "execDuration", itoa(int(sb.Finished.Sub(sb.Started)/time.Second)))
 	n.emitJoined("disconnect", &before)
 	next.tell(st.Code)
@@ -71,9 +72,10 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 }
 
 // dismantle takes a sandbox's interfaces off the switch, closes their devices,
-// releases its addresses, parts with its agent and removes its runtime directory. It
-// works on whatever part of that exists. The caller holds b.op.
-func (n *Node) dismantle(ctx context.Context, b *box) {
+// parts with its agent and removes its runtime directory. It works on whatever
+// part of that exists. The endpoints it returns are to be released once the
+// journal no longer has them. The caller holds b.op.
+func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 	n.mu.Lock()
 	devices, foreign, dir := b.devices, b.foreign, b.runDir
 	b.devices = make(map[string]*tap.Device)
@@ -92,7 +94,7 @@ func (n *Node) dismantle(ctx context.Context, b *box) {
 	}
 	n.parted(b)
 	n.mu.Lock()
-	n.releaseAllLocked(b)
+	freed, b.sb.Endpoints = b.sb.Endpoints, nil
 	b.foreign, b.runDir = nil, ""
 	b.sb.PID, b.sb.NetNS = 0, ""
 	n.mu.Unlock()
@@ -101,6 +103,7 @@ func (n *Node) dismantle(ctx context.Context, b *box) {
 			n.log.Warn("remove runtime directory", "sandbox", name, "error", err)
 		}
 	}
+	return freed
 }
 
 // emitJoined publishes a network event for every endpoint of sb.

@@ -127,18 +127,23 @@ func (n *Node) checkOne(b *box) {
 	}
 }
 
+// buryPorts looks after every port whose device is gone. The keeper calls it,
+// again and again; agents that do not answer must not hold it up.
+func (n *Node) buryPorts() {
+	for _, key := range n.path.deadPorts() {
+		n.own.spawn(func() { n.buryPort(key) })
+	}
+}
+
 // buryPort looks after a port whose device is gone while its sandbox is not: the
-// interface was deleted from inside. The endpoint goes with it. It reports false
-// when something is being done to the sandbox and it has to be called again.
-func (n *Node) buryPort(key portKey) bool {
+// interface was deleted from inside. The endpoint goes with it. When something is
+// being done to the sandbox it is left for the next time.
+func (n *Node) buryPort(key portKey) {
 	n.mu.Lock()
 	b := n.boxes[key.sandbox]
 	n.mu.Unlock()
-	if b == nil {
-		return true
-	}
-	if !b.op.TryLock() {
-		return false
+	if b == nil || !b.op.TryLock() {
+		return
 	}
 	defer b.op.Unlock()
 	n.mu.Lock()
@@ -151,24 +156,25 @@ func (n *Node) buryPort(key portKey) bool {
 	f, name := b.foreign, b.sb.Spec.Name
 	n.mu.Unlock()
 	if network == "" || !n.path.portDead(key) {
-		return true // it has gone, or another took its name
+		return // it has gone, or another took its name
 	}
 	if f != nil && errors.Is(f.Check(n.ctx), sandbox.ErrGone) {
 		n.exited(b, sandbox.ExitStatus{}, sandbox.ErrGone)
-		return true
+		return
 	}
 	n.log.Warn("an interface was deleted from inside", "sandbox", name, "interface", key.ifName)
-	n.unplug(n.ctx, b, nil, network)
-	if err := n.reroute(n.ctx, b, defaultRoutes{}); err != nil {
-		n.log.Warn("default routes", "sandbox", name, "error", err)
+	ctx, cancel := n.bounded(n.ctx)
+	defer cancel()
+	freed, err := n.unplug(ctx, b, nil, network)
+	if err = errors.Join(err, n.reroute(ctx, b, defaultRoutes{}), n.save(b)); err != nil {
+		n.log.Warn("after an interface was deleted from inside", "sandbox", name, "error", err)
 	}
-	if err := n.save(b); err != nil {
-		n.log.Error("journal", "sandbox", name, "error", err)
-	}
-	return true
+	n.release(freed)
 }
 
-// restoreForeign opens the interfaces of a foreign namespace again.
+// restoreForeign opens the interfaces of a foreign namespace again. Endpoints
+// whose interface was deleted meanwhile are released; an attach that was under way
+// fails, with what there is of it left to be undone.
 func (n *Node) restoreForeign(ctx context.Context, b *box) error {
 	n.mu.Lock()
 	sb := copySandbox(&b.sb)
@@ -177,21 +183,29 @@ func (n *Node) restoreForeign(ctx context.Context, b *box) error {
 	if err != nil {
 		return err
 	}
-	devices := make(map[string]*tap.Device)
+	n.mu.Lock()
+	b.foreign = f
+	n.mu.Unlock()
+	attached := sb.State == cnm.Running
 	for _, i := range n.interfaces(&sb) {
 		d, err := f.Reopen(ctx, i)
-		if err != nil {
-			for _, d := range devices {
-				d.Close()
-			}
-			f.Close()
+		switch {
+		case err == nil:
+			n.mu.Lock()
+			b.devices[i.Name] = d
+			n.mu.Unlock()
+		case attached && !errors.Is(err, sandbox.ErrNoInterface):
 			return err
 		}
-		devices[i.Name] = d
+	}
+	if !attached {
+		return errors.New("the daemon died while it was attached")
 	}
 	n.mu.Lock()
-	b.foreign, b.devices = f, devices
-	b.sb.State = cnm.Running
+	n.dropLostLocked(b)
 	n.mu.Unlock()
+	if err := n.save(b); err != nil {
+		n.log.Error("journal", "sandbox", sb.Spec.Name, "error", err)
+	}
 	return nil
 }

@@ -61,8 +61,9 @@ func (n *Node) newNetwork(nw cnm.Network) *network {
 // admit reserves nw's addresses and makes it part of the desired state, on disk
 // and on the switch; on an error nothing of it is left.
 func (n *Node) admit(nw *network) error {
+	avoid := hostPrefixes()
 	n.mu.Lock()
-	err := n.reserveLocked(nw)
+	err := n.reserveLocked(nw, avoid)
 	n.mu.Unlock()
 	if err != nil {
 		return err
@@ -243,7 +244,7 @@ func (n *Node) restoreNetworks(records []networkRecord) error {
 	n.mu.Lock()
 	for _, r := range records {
 		nw := n.newNetwork(r.Network)
-		if err := n.reserveLocked(nw); err != nil {
+		if err := n.reserveLocked(nw, nil); err != nil {
 			n.mu.Unlock()
 			return fmt.Errorf("network %s of the journal: %w", nw.Name, err)
 		}

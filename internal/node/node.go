@@ -32,7 +32,8 @@ import (
 //
 // Goroutines: the workers, the keeper (ticks the switch, looks after ports whose
 // device is gone and foreign namespaces that vanished), one watcher per running
-// sandbox, and one per open stream of events or capture. All hang on own.
+// sandbox, one per exec and its outputs, one per open stream of events or capture,
+// and short ones that look after a lost port. All hang on own.
 
 // A Node is one daemon's core.
 type Node struct {
@@ -46,7 +47,9 @@ type Node struct {
 	cancel  context.CancelFunc
 	events  *eventLog
 	path    *dataPath
-	dead    chan portKey // ports whose device is gone, for the keeper
+	dead    chan struct{} // wakes the keeper: a port's device is gone
+	// launching holds a token for every start under way.
+	launching chan struct{}
 
 	netOp sync.Mutex
 	mu    sync.Mutex
@@ -78,8 +81,9 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
-		events: newEventLog(c.MaxEvents), dead: make(chan portKey, 64),
-		networks: make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
+		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1),
+		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
+		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.begin(ctx, contents); err != nil {
@@ -165,21 +169,14 @@ func (n *Node) keep() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	n.path.tick(n.now())
-	late := make(map[portKey]struct{}) // dead ports whose sandbox was busy
 	for {
 		select {
 		case now := <-t.C:
 			n.path.tick(now)
 			n.checkForeign()
-			for key := range late {
-				if n.buryPort(key) {
-					delete(late, key)
-				}
-			}
-		case key := <-n.dead:
-			if !n.buryPort(key) {
-				late[key] = struct{}{}
-			}
+			n.buryPorts() // those that were busy
+		case <-n.dead:
+			n.buryPorts()
 		case <-n.own.stop:
 			return
 		}
@@ -193,11 +190,11 @@ func (n *Node) workerBroke(id int, err error) {
 	n.events.publish(cnm.Event{Time: n.now(), Type: "daemon", Action: "worker-ended", Attributes: map[string]string{"worker": itoa(id), "error": err.Error()}})
 }
 
-// portDied is called by a worker. The keeper does the rest; should it be far
-// behind, the namespace's own end is noticed by the sandbox's watcher anyway.
-func (n *Node) portDied(key portKey, err error) {
+// portDied is called by a worker, which has flagged the port. The keeper does the
+// rest.
+func (n *Node) portDied() {
 	select {
-	case n.dead <- key:
-	default:
+	case n.dead <- struct{}{}:
+	default: // it has yet to look
 	}
 }

@@ -28,22 +28,18 @@ func (n *Node) newAllocator() (*ipam.Allocator, error) {
 
 // reserveLocked takes nw's subnets into use, with gateways and auxiliary
 // addresses, and writes what they became into nw.IPAM.Config; on an error none is
-// taken.
-func (n *Node) reserveLocked(nw *network) error {
+// taken. Subnets nobody chose overlap none of avoid.
+func (n *Node) reserveLocked(nw *network, avoid []netip.Prefix) error {
 	if !hasDomain(&nw.Network) {
 		return nil
 	}
 	if nw.IPAM.Driver != cnm.IPAMNull {
 		nw.IPAM.Config = completePools(&nw.Network)
 	}
-	var avoid []netip.Prefix
 	for i := range nw.IPAM.Config {
 		p := &nw.IPAM.Config[i]
 		if !p.Subnet.IsValid() || p.AnySubnet() {
 			p.Auto = true
-			if avoid == nil {
-				avoid = hostPrefixes()
-			}
 		}
 		v6 := p.Subnet.IsValid() && p.Subnet.Addr().Is6() || !p.Subnet.IsValid() && i == autoIPv6(nw)
 		pool, err := n.ipam.Request(ipam.Request{
@@ -164,6 +160,16 @@ func (n *Node) reacquireLocked(nw *network, e *cnm.Endpoint) error {
 		}
 	}
 	return nil
+}
+
+// release gives back what endpoints hold. The journal must have forgotten them
+// before: of two records with one address, a restart could give it to the wrong one.
+func (n *Node) release(eps []cnm.Endpoint) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range eps {
+		n.releaseLocked(&eps[i])
+	}
 }
 
 // releaseLocked gives e's addresses back.

@@ -72,6 +72,24 @@ func (n *Node) findBox(ref string) (*box, error) {
 	return n.findBoxLocked(ref)
 }
 
+// lockBox finds a sandbox and takes its op lock. One that was removed while the
+// lock was waited for is not found: nothing may write its record again.
+func (n *Node) lockBox(ref string) (*box, error) {
+	b, err := n.findBox(ref)
+	if err != nil {
+		return nil, err
+	}
+	b.op.Lock()
+	n.mu.Lock()
+	removed := n.boxes[b.sb.ID] != b
+	n.mu.Unlock()
+	if removed {
+		b.op.Unlock()
+		return nil, cnm.Errorf(cnm.NotFound, "No such container: %s", ref)
+	}
+	return b, nil
+}
+
 // boxNamedLocked returns the sandbox with exactly this name, or nil.
 func (n *Node) boxNamedLocked(name string) *box {
 	for _, b := range n.boxes {

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 //	running              exited, gone   Exited with the status it recorded (137 if none)
 //	created, RunDir set  running        the start was complete but for the journal: running
 //	created, RunDir set  anything else  the daemon died within a start: undo it
+//	                                    (of a foreign namespace: forget it)
 //
 // Endpoints whose interface does not exist (killed within a connect) are
 // released; interfaces without an endpoint are removed. Runtime directories of
@@ -64,7 +64,8 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	}
 	wg.Wait()
 	if err := n.publish(); err != nil {
-		return fmt.Errorf("restore the switch: %w", err)
+		// The rest works; who refuses to start helps nobody.
+		n.log.Error("restore the switch", "error", err)
 	}
 	n.watchRestored(boxes)
 	return ctx.Err()
@@ -97,7 +98,11 @@ func (n *Node) restore(ctx context.Context, b *box) {
 	defer b.op.Unlock()
 	if b.sb.Spec.Foreign != nil {
 		if err := n.restoreForeign(ctx, b); err != nil {
+			attached := b.sb.State == cnm.Running
 			n.lost(ctx, b, sandbox.ExitStatus{}, err)
+			if !attached { // nobody was told that it is there
+				n.removeLocked(b)
+			}
 		}
 		return
 	}
@@ -161,6 +166,14 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 		}
 	}
 	n.mu.Lock()
+	n.dropLostLocked(b)
+	n.mu.Unlock()
+	return nil
+}
+
+// dropLostLocked releases the endpoints of b that have no interface. While
+// restore runs nobody takes addresses, so the journal may follow later.
+func (n *Node) dropLostLocked(b *box) {
 	kept := b.sb.Endpoints[:0]
 	for _, e := range b.sb.Endpoints {
 		if b.devices[e.IfName] != nil {
@@ -170,8 +183,6 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 		}
 	}
 	b.sb.Endpoints = kept
-	n.mu.Unlock()
-	return nil
 }
 
 // joinedLocked reports whether e's network is one of those b is to be on: of a
@@ -231,10 +242,12 @@ func (n *Node) removeOrphans(ctx context.Context) {
 		if claimed[dir] {
 			continue
 		}
+		ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
 		if a, err := sandbox.Connect(ctx, dir); err == nil {
 			a.Kill(ctx)
 			a.Close()
 		}
+		cancel()
 		if err := sandbox.Remove(dir); err != nil {
 			n.log.Warn("remove a runtime directory nobody claims", "dir", dir, "error", err)
 		}

@@ -17,13 +17,16 @@ import (
 // launchTimeout bounds the making of a sandbox: namespaces, agent, interfaces.
 const launchTimeout = 30 * time.Second
 
+// launchesPerCPU is how many sandboxes start at a time. The others wait with
+// their clocks stopped: a thousand at once would all run out of time.
+const launchesPerCPU = 4
+
 // SandboxStart starts a created or exited sandbox.
 func (n *Node) SandboxStart(ctx context.Context, ref string) error {
-	b, err := n.findBox(ref)
+	b, err := n.lockBox(ref)
 	if err != nil {
 		return err
 	}
-	b.op.Lock()
 	defer b.op.Unlock()
 	return n.start(ctx, b)
 }
@@ -32,6 +35,14 @@ func (n *Node) SandboxStart(ctx context.Context, ref string) error {
 func (n *Node) start(ctx context.Context, b *box) error {
 	if err := n.startable(b); err != nil {
 		return err
+	}
+	select {
+	case n.launching <- struct{}{}:
+		defer func() { <-n.launching }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.own.stop:
+		return cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
 	}
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
@@ -184,7 +195,7 @@ func (n *Node) startFailed(ctx context.Context, b *box, cause error) {
 			n.log.Error("end the agent of a failed start", "sandbox", b.sb.Spec.Name, "error", err)
 		}
 	}
-	n.dismantle(ctx, b)
+	freed := n.dismantle(ctx, b)
 	code := startCode(cause)
 	n.mu.Lock()
 	b.sb.ExitCode, b.sb.Error, b.sb.Finished = code, cause.Error(), n.now()
@@ -195,6 +206,7 @@ func (n *Node) startFailed(ctx context.Context, b *box, cause error) {
 	if err := n.save(b); err != nil {
 		n.log.Error("journal", "sandbox", b.sb.Spec.Name, "error", err)
 	}
+	n.release(freed)
 	n.endStreams(b)
 	next.tell(code)
 	if auto {

@@ -25,6 +25,7 @@ type stream struct {
 	ready chan struct{} // closed once att or err is set
 	stop  chan struct{} // closed by Close
 	once  sync.Once
+	leave func()    // takes it out of those that wait
 	past  LogReader // log to be replayed first, nil for none
 
 	mu       sync.Mutex // guards what follows until ready is closed
@@ -41,6 +42,11 @@ func (n *Node) SandboxAttach(ctx context.Context, ref string, o AttachOptions) (
 		return nil, err
 	}
 	s := &stream{o: o, ready: make(chan struct{}), stop: make(chan struct{})}
+	s.leave = func() {
+		n.mu.Lock()
+		delete(b.streams, s)
+		n.mu.Unlock()
+	}
 	// The agent is lent before it is looked at: while it is nil, a start has yet
 	// to collect those who wait.
 	a, done := n.lend(b)
@@ -83,12 +89,15 @@ func (n *Node) bindStreams(ctx context.Context, b *box, a *sandbox.Agent) error 
 	waiting := b.streams
 	b.streams = make(map[*stream]struct{})
 	n.mu.Unlock()
+	var failed error
 	for s := range waiting {
-		if err := s.bind(ctx, a); err != nil {
-			return err
+		if failed == nil {
+			failed = s.bind(ctx, a)
+		} else {
+			s.set(nil, io.EOF)
 		}
 	}
-	return nil
+	return failed
 }
 
 // endStreams ends those who wait for a start that will not come.
@@ -189,7 +198,10 @@ func (s *stream) Next() (fd int, data []byte, err error) {
 
 // Close detaches.
 func (s *stream) Close() error {
-	s.once.Do(func() { close(s.stop) })
+	s.once.Do(func() {
+		close(s.stop)
+		s.leave()
+	})
 	select {
 	case <-s.ready:
 		if s.att != nil {

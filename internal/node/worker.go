@@ -45,8 +45,8 @@ type worker struct {
 	meet   atomic.Pointer[chan struct{}] // settle waits on it
 	stop   atomic.Bool
 	ended  chan struct{}
-	failed func(*served, error) // called once per port that died
-	load   uint64               // of the last second; the control side's
+	failed func() // called once per port that died
+	load   uint64 // of the last second; the control side's
 	// ----
 	ready [maxReady]uint64
 }
@@ -59,7 +59,7 @@ type served struct {
 	dead  atomic.Bool
 }
 
-func newWorker(id int, core *vswitch.Worker, failed func(*served, error)) (*worker, error) {
+func newWorker(id int, core *vswitch.Worker, failed func()) (*worker, error) {
 	p, err := tap.NewPoller()
 	if err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func (w *worker) serve(s *served) {
 	for range fairTurns {
 		n, err := w.core.Turn(s.live.port)
 		if err != nil {
-			w.bury(s, err)
+			w.bury(s)
 			return
 		}
 		if n < fullBatch {
@@ -106,10 +106,10 @@ func (w *worker) serve(s *served) {
 	}
 }
 
-func (w *worker) bury(s *served, err error) {
+func (w *worker) bury(s *served) {
 	if s.dead.CompareAndSwap(false, true) {
 		w.poller.Remove(s.fd)
-		w.failed(s, err)
+		w.failed()
 	}
 }
 
@@ -164,6 +164,16 @@ func (w *worker) settle() {
 	select {
 	case <-c:
 	case <-w.ended:
+	}
+}
+
+// broken reports whether run has returned.
+func (w *worker) broken() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
 	}
 }
 
