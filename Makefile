@@ -23,7 +23,7 @@ build: ## bin/weft: one static binary
 
 check: ## gofmt, vet, the other systems' builds, staticcheck, the style test
 	@bad=$$(gofmt -l $(GOFILES)); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet -tags soak ./...
 	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
 	GOOS=windows CGO_ENABLED=0 $(GO) build ./...
 	$(GO) tool staticcheck ./...
@@ -35,9 +35,10 @@ test: build ## install what the tests need, then run every test with -race
 	@$(GO) build -o $(OUT)/test-summary ./internal/nettest/summary
 	@$(GO) test -race -count=1 -timeout 6m -json ./... | $(OUT)/test-summary
 
-soak: build ## the tests that take longer: many ports, hours of traffic in minutes
+soak: ## what takes minutes: 1,000 ports, churn under traffic, a daemon killed again and again
 	@internal/nettest/setup.sh test
-	WEFT_SOAK=1 $(GO) test -count=1 -timeout 60m -v -run Soak ./...
+	$(GO) test -tags soak -count=1 -timeout 20m -v -run Soak ./internal/node
+	$(GO) test -tags soak -race -count=1 -timeout 20m -v -run SoakChurn ./internal/node
 
 bench: build ## weft beside other switches, one table: docs/benchmarks.md and JSON
 	@internal/nettest/setup.sh bench

@@ -95,6 +95,12 @@ func inside(args []string) int {
 		err = ask(args[1], args[2])
 	case "ping":
 		err = ping(args[1])
+	case "send":
+		err = send(args[1], args[2])
+	case "receive":
+		err = receive(args[1])
+	case "hostile":
+		err = hostile(args[1])
 	case "links":
 		var list []net.Interface
 		list, err = net.Interfaces()

@@ -18,7 +18,7 @@ import (
 )
 
 // daemon opens a node as told by the first argument, makes two sandboxes that
-// talk and waits to be killed.
+// talk and waits to be killed. A second argument says what it does instead.
 func daemon(args []string) int {
 	var c Config
 	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
@@ -30,6 +30,10 @@ func daemon(args []string) int {
 	if err != nil {
 		fmt.Println("error:", err)
 		return 1
+	}
+	if len(args) > 1 {
+		fmt.Println("ready")
+		churn(ctx, n, nil)
 	}
 	_, _, err = n.NetworkCreate(ctx, cnm.Network{Name: "front", EnableIPv4: true})
 	for _, spec := range []cnm.SandboxSpec{
@@ -55,7 +59,7 @@ func daemon(args []string) int {
 }
 
 // startDaemon runs a node in a process of its own.
-func startDaemon(t *testing.T, c Config) *exec.Cmd {
+func startDaemon(t *testing.T, c Config, more ...string) *exec.Cmd {
 	t.Helper()
 	needSandboxes(t)
 	c.Log = nil
@@ -63,7 +67,7 @@ func startDaemon(t *testing.T, c Config) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(c.Exe, "daemon", string(b))
+	cmd := exec.Command(c.Exe, append([]string{"daemon", string(b)}, more...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
