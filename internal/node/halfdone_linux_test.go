@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -234,6 +235,36 @@ func TestCaptureLimit(t *testing.T) {
 	}
 }
 
+// An agent that does not answer holds up nobody but its own sandbox.
+func TestStuckAgent(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front"})
+	mustNetwork(t, n, cnm.Network{Name: "back"})
+	for _, name := range []string{"stuck", "well"} {
+		sb := mustRun(t, n, cnm.SandboxSpec{Name: name, Networks: on("back", "front")})
+		if name == "stuck" {
+			syscall.Kill(sb.PID, syscall.SIGSTOP)
+			defer syscall.Kill(sb.PID, syscall.SIGCONT)
+		}
+		f, err := sandbox.OpenForeign(t.Context(), sandbox.ForeignConfig{PID: sb.PID, Exe: n.cfg.Exe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.RemoveInterface(t.Context(), "eth0"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond) // it is noticed
+	}
+	for range 500 {
+		if len(mustFind(t, n, "well").Endpoints) == 1 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("well still has %+v", mustFind(t, n, "well").Endpoints)
+}
+
 // A foreign namespace is found again although one of its interfaces went while no
 // daemon ran; an attach that was under way is undone.
 func TestForeignRestoredHalf(t *testing.T) {
@@ -245,8 +276,8 @@ func TestForeignRestoredHalf(t *testing.T) {
 	needSandboxes(t)
 	mustNetwork(t, n, cnm.Network{Name: "front"})
 	mustNetwork(t, n, cnm.Network{Name: "back"})
-	whole, half := strange(t, "sleep"), strange(t, "sleep")
-	pids := map[string]int{"whole": whole.Process.Pid, "half": half.Process.Pid}
+	gone := strange(t, "sleep")
+	pids := map[string]int{"whole": strange(t, "sleep").Process.Pid, "half": strange(t, "sleep").Process.Pid, "gone": gone.Process.Pid}
 	for name, pid := range pids {
 		if _, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Name: name, Networks: on("front", "back"), Foreign: &cnm.Foreign{PID: pid}}); err != nil {
 			t.Fatal(err)
@@ -266,8 +297,13 @@ func TestForeignRestoredHalf(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
+	gone.Process.Kill()
+	gone.Wait()
 
 	n = openNode(t, c)
+	if sb := mustFind(t, n, "gone"); sb.State != cnm.Exited || len(sb.Endpoints) != 0 || sb.Error == "" {
+		t.Errorf("gone: %+v", sb)
+	}
 	if sb := mustFind(t, n, "whole"); sb.State != cnm.Running || len(sb.Endpoints) != 1 || sb.Endpoints[0].IfName != "eth0" {
 		t.Errorf("whole: %s, %+v", sb.State, sb.Endpoints)
 	}

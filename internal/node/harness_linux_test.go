@@ -99,6 +99,8 @@ func inside(args []string) int {
 		err = send(args[1], args[2])
 	case "receive":
 		err = receive(args[1])
+	case "flap":
+		err = flap(args[1])
 	case "hostile":
 		err = hostile(args[1])
 	case "links":

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+	"unsafe"
 
 	"weft/internal/cnm"
 )
@@ -96,6 +98,46 @@ func hostileHeader(r *rand.Rand, n int) []byte {
 		h = binary.NativeEndian.AppendUint16(h, any())
 	}
 	return h
+}
+
+// flap sets an interface down for a moment, and up again.
+func flap(ifName string) error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	for _, flags := range []uint16{0, syscall.IFF_UP} {
+		var request [40]byte // struct ifreq: name and flags
+		copy(request[:syscall.IFNAMSIZ-1], ifName)
+		binary.NativeEndian.PutUint16(request[syscall.IFNAMSIZ:], flags)
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 {
+			return errno
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	return nil
+}
+
+// An interface that is down takes nothing, and is a port again when it is up.
+func TestInterfaceDown(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.31.0/24")})
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":7000"), Networks: on("front")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("front")})
+	down := make(chan string, 1)
+	go func() {
+		out, _ := execute(t, n, "rose", "flap", "eth0")
+		down <- out
+	}()
+	execute(t, n, "tulip", "ping", addr4(rose, "front").String()) // into the gap, or not
+	if out := <-down; out != "" {
+		t.Fatal(out)
+	}
+	reach(t, n, "tulip", addr4(rose, "front"), true)
+	if got := mustFind(t, n, "rose").Endpoints; len(got) != 1 {
+		t.Errorf("endpoints: %+v", got)
+	}
 }
 
 // Whatever a sandbox writes to its interface, the switch counts it, others are

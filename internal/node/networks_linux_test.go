@@ -90,6 +90,27 @@ func TestExhaustion(t *testing.T) {
 	}
 }
 
+// The pools run out of subnets and get them back.
+func TestPoolsExhausted(t *testing.T) {
+	c := testConfig(t)
+	c.Pools = []AddressPool{{Base: netip.MustParsePrefix("10.67.64.0/22"), Size: 24}} // one is for network bridge
+	n := openNode(t, c)
+	for range 3 {
+		mustNetwork(t, n, cnm.Network{Name: cnm.NewID()[:8]})
+	}
+	_, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: "over", EnableIPv4: true})
+	if !errors.Is(err, cnm.Unavailable) || err.Error() != "all predefined address pools have been fully subnetted" {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := n.Network("over"); !errors.Is(err, cnm.NotFound) {
+		t.Errorf("it is there: %v", err)
+	}
+	if gone, err := n.NetworkPrune(t.Context(), nil); err != nil || len(gone) != 3 {
+		t.Errorf("pruned: %q, %v", gone, err)
+	}
+	mustNetwork(t, n, cnm.Network{Name: "over"})
+}
+
 func TestPrune(t *testing.T) {
 	n := openNode(t, testConfig(t))
 	for _, name := range []string{"a", "b", "used", "kept"} {

@@ -22,6 +22,7 @@ import (
 //	journal says         agent says     then
 //	running              running        adopt its descriptors, go on
 //	running              exited, gone   Exited with the status it recorded (137 if none)
+//	running              nothing        Exited; its directory is left for the next daemon
 //	created, RunDir set  running        the start was complete but for the journal: running
 //	created, RunDir set  anything else  the daemon died within a start: undo it
 //	                                    (of a foreign namespace: forget it)
@@ -107,6 +108,16 @@ func (n *Node) restore(ctx context.Context, b *box) {
 		return
 	}
 	a, err := sandbox.Connect(ctx, b.runDir)
+	if errors.Is(err, context.DeadlineExceeded) {
+		// It lives and does not answer. The next daemon may find it better, as an
+		// agent nobody claims, and end it; until then its directory stays.
+		n.log.Error("an agent does not answer: its sandbox is given up", "sandbox", b.sb.Spec.Name, "dir", b.runDir, "error", err)
+		n.mu.Lock()
+		b.runDir = ""
+		n.mu.Unlock()
+		n.lost(context.WithoutCancel(ctx), b, sandbox.ExitStatus{}, err)
+		return
+	}
 	if err != nil {
 		st, serr := sandbox.ReadStatus(b.runDir)
 		if serr == nil {

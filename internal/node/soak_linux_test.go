@@ -249,3 +249,32 @@ func TestSoakKilledDaemon(t *testing.T) {
 	transferred(t, n)
 	consistent(t, n)
 }
+
+// An agent that does not answer a new daemon is given up, and ended by the next.
+func TestSoakStuckAgent(t *testing.T) {
+	c := testConfig(t)
+	n, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := mustRun(t, n, cnm.SandboxSpec{Name: "stuck"})
+	n.Close()
+	syscall.Kill(sb.PID, syscall.SIGSTOP)
+	if n, err = Open(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if now := mustFind(t, n, "stuck"); now.State != cnm.Exited || now.Error == "" || len(now.Endpoints) != 0 {
+		t.Errorf("not given up: %+v", now)
+	}
+	n.Close()
+	syscall.Kill(sb.PID, syscall.SIGCONT)
+	n = openNode(t, c)
+	for range 200 {
+		if syscall.Kill(sb.PID, 0) != nil {
+			consistent(t, n)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the agent still runs")
+}
