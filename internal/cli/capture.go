@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
-	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"weft/internal/api"
@@ -96,7 +94,7 @@ func (a *app) capture(c *cobra.Command, f *captureFlags, args []string) error {
 		return err
 	}
 	o := api.CaptureOptions{Before: f.before, After: f.after, Filter: f.filter, Snaplen: f.snaplen}
-	if o.Port, o.Network, err = captureTarget(c.Context(), cl, target); err != nil {
+	if o.Port, o.Network, err = a.captureTarget(c.Context(), cl, target); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
@@ -115,12 +113,27 @@ func (a *app) capture(c *cobra.Command, f *captureFlags, args []string) error {
 	if err != nil {
 		return err
 	}
+	a.listening(target)
 	n, err := f.copy(ctx, newNGReader(body), sink)
 	if closeErr := sink.close(); err == nil {
 		err = closeErr
 	}
 	fmt.Fprintf(a.err, "%d frame%s captured\n", n, plural(n))
+	if ended := ctx.Err() != nil || (f.count > 0 && n >= f.count); !ended && (err == nil || unreachable(err)) {
+		return goneError("but no frame moves, and none can be captured, until one runs again")
+	}
 	return err
+}
+
+// listening says on a terminal what is waited for, as tcpdump does: a quiet
+// network shows nothing.
+func (a *app) listening(target string) {
+	if target == "" {
+		target = "every port"
+	}
+	if isTerminal(a.err) {
+		fmt.Fprintf(a.err, "capturing on %s, ctrl-c to end\n", target)
+	}
 }
 
 // copy passes blocks to the sink until the stream, the context or the count
@@ -134,7 +147,7 @@ func (f *captureFlags) copy(ctx context.Context, r *ngReader, sink captureSink) 
 			}
 			return n, err
 		}
-		if b.kind == ngPacket {
+		if b.isPacket() {
 			n++
 		}
 		if err := sink.put(r, b); err != nil {
@@ -142,28 +155,6 @@ func (f *captureFlags) copy(ctx context.Context, r *ngReader, sink captureSink) 
 		}
 	}
 	return n, nil
-}
-
-// captureTarget says which port or network a name means: SANDBOX:IFNAME, then a
-// sandbox, then a network.
-func captureTarget(ctx context.Context, c *api.Client, name string) (port, net string, err error) {
-	if name == "" || strings.Contains(name, ":") {
-		return name, "", nil
-	}
-	s, err := c.ContainerInspect(ctx, name, client.ContainerInspectOptions{})
-	if err == nil {
-		return strings.TrimPrefix(s.Container.Name, "/"), "", nil
-	}
-	if !errdefs.IsNotFound(err) {
-		return "", "", err
-	}
-	if _, err := c.NetworkInspect(ctx, name, client.NetworkInspectOptions{}); err != nil {
-		if errdefs.IsNotFound(err) {
-			return "", "", fmt.Errorf("no sandbox or network is named %q: `weft ps` and `weft network ls` list them", name)
-		}
-		return "", "", err
-	}
-	return "", name, nil
 }
 
 // A captureSink takes a capture's blocks.
@@ -195,50 +186,4 @@ func rawSink(w io.Writer, closeFile func() error) captureSink {
 		},
 		close: closeFile,
 	}
-}
-
-// printBlock shows a packet as a line of text.
-func (a *app) printBlock(r *ngReader, b ngBlock) error {
-	if b.kind != ngPacket {
-		return nil
-	}
-	p, err := r.packet(b)
-	if err != nil {
-		return err
-	}
-	way := "in "
-	if p.flags&3 == 2 {
-		way = "out"
-	}
-	_, err = fmt.Fprintf(a.out, "%s %-20s %s %s%s\n", clock(p.nanos), r.name(p.iface), way, frameText(p.data, p.origLen), remarks(p.comments))
-	return err
-}
-
-func clock(nanos int64) string { return time.Unix(0, nanos).Format("15:04:05.000000") }
-
-func remarks(comments []string) string {
-	if len(comments) == 0 {
-		return ""
-	}
-	return " [" + strings.Join(comments, "; ") + "]"
-}
-
-// readCapture shows or copies a file's frames that match.
-func (a *app) readCapture(c *cobra.Command, f *captureFlags, expr []string) error {
-	if err := f.check(c, expr); err != nil {
-		return err
-	}
-	if f.write != "" {
-		return usagef(c, "-r and -w exclude each other: -r shows a file as text")
-	}
-	filter, err := capture.ParseFilter(f.filter)
-	if err != nil {
-		return err
-	}
-	r, err := capture.Open(f.read)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return a.printCapture(r, filter, f.count)
 }

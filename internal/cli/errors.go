@@ -95,8 +95,11 @@ func report(w io.Writer, err error) {
 func message(err error) string {
 	msg := strings.ReplaceAll(err.Error(), "Error response from daemon: ", "")
 	if client.IsErrConnectionFailed(err) {
-		msg = strings.Replace(msg, "Cannot connect to the Docker daemon at", "the daemon does not answer at", 1)
-		msg = strings.Replace(msg, "Is the docker daemon running?", "Try again, or start one with `weft daemon`", 1)
+		for _, docker := range []string{"failed to connect to the docker API at", "Cannot connect to the Docker daemon at"} {
+			msg = strings.Replace(msg, docker, "no daemon answers at", 1)
+		}
+		msg = strings.Replace(msg, "; check if the path is correct and if the daemon is running", "", 1)
+		msg = strings.Replace(msg, "Is the docker daemon running?", "Start one with `weft daemon`.", 1)
 	}
 	return strings.TrimSpace(msg)
 }

@@ -49,6 +49,9 @@ func (a *app) eventsCmd() *cobra.Command {
 					return err
 				}
 			case err := <-r.Err:
+				if unreachable(err) && daemonGone(c.Context(), cl) {
+					return goneError("but their events are not kept meanwhile")
+				}
 				if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 					return nil
 				}

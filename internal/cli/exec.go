@@ -89,7 +89,7 @@ func (a *app) exec(ctx context.Context, f *execFlags, sandbox string, cmd []stri
 	}
 	if f.detach {
 		_, err := c.ExecStart(ctx, made.ID, client.ExecStartOptions{Detach: true, TTY: f.tty, ConsoleSize: size})
-		return execFailure(err)
+		return whyNotStarted(ctx, c, made.ID, cmd[0], err)
 	}
 	return a.execForeground(ctx, c, f, made.ID, cmd[0], size)
 }
@@ -97,7 +97,7 @@ func (a *app) exec(ctx context.Context, f *execFlags, sandbox string, cmd []stri
 func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, id, name string, size client.ConsoleSize) error {
 	att, err := c.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: f.tty, ConsoleSize: size})
 	if err != nil {
-		return execFailure(whyNotStarted(ctx, c, id, name, err))
+		return whyNotStarted(ctx, c, id, name, err)
 	}
 	defer att.Close()
 	err = a.stream(session{
@@ -110,12 +110,15 @@ func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, i
 	if errors.Is(err, errDetached) {
 		return nil
 	}
-	if err != nil {
+	if err != nil && !unreachable(err) {
 		return fmt.Errorf("the connection to the command broke: %w", err)
 	}
 	r, err := c.ExecInspect(ctx, id, client.ExecInspectOptions{})
 	if err != nil {
-		return fmt.Errorf("the command's exit code is not known: %w", err)
+		return orGone(fmt.Errorf("the command's exit code is not known: %w", err), "but this command's output and exit code are lost")
+	}
+	if r.Running {
+		return goneError("but this command's output is lost")
 	}
 	if r.ExitCode != 0 {
 		return &exitError{code: r.ExitCode}
@@ -126,6 +129,9 @@ func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, i
 // whyNotStarted finds out why an exec did not start: the client library only
 // tells the status of a refused upgrade, the daemon keeps Docker's exit code.
 func whyNotStarted(ctx context.Context, c *api.Client, id, name string, err error) error {
+	if err == nil {
+		return nil
+	}
 	r, inspectErr := c.ExecInspect(ctx, id, client.ExecInspectOptions{})
 	switch {
 	case inspectErr != nil:
@@ -134,22 +140,6 @@ func whyNotStarted(ctx context.Context, c *api.Client, id, name string, err erro
 		return &exitError{code: exitNotFound, err: fmt.Errorf("exec: %q: executable file not found in $PATH", name)}
 	case r.ExitCode == exitCannotRun:
 		return &exitError{code: exitCannotRun, err: fmt.Errorf("exec: %q: permission denied, or not a program", name)}
-	}
-	return err
-}
-
-// execFailure gives a command that could not be run 126 or 127, as Docker does,
-// and every other failure 1.
-func execFailure(err error) error {
-	if err == nil {
-		return nil
-	}
-	var exit *exitError
-	if errors.As(err, &exit) {
-		return err
-	}
-	if code := startCode(0, err); code != exitOwnFailure {
-		return &exitError{code: code, err: err}
 	}
 	return err
 }

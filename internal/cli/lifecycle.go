@@ -133,12 +133,15 @@ func (a *app) waitOne(ctx context.Context, c *api.Client, ref string) (int64, er
 	w := c.ContainerWait(ctx, ref, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	select {
 	case r := <-w.Result:
+		if r.Error != nil && stopping(r.Error.Message) {
+			return 0, goneError("%s too; start a daemon again, then wait once more", ref)
+		}
 		if r.Error != nil && r.Error.Message != "" {
 			return 0, errors.New(r.Error.Message)
 		}
 		return r.StatusCode, nil
 	case err := <-w.Error:
-		return 0, err
+		return 0, orGone(err, "%s too; start a daemon again, then wait once more", ref)
 	}
 }
 

@@ -39,6 +39,9 @@ func (a *app) logsCmd() *cobra.Command {
 		} else {
 			_, err = stdcopy.StdCopy(a.out, a.err, body)
 		}
+		if o.Follow && (err == nil || unreachable(err)) && daemonGone(c.Context(), cl) {
+			return goneError("and what they print is kept; start a daemon again, then go on reading")
+		}
 		return err
 	}
 	return c

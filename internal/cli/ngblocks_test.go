@@ -127,8 +127,10 @@ func TestCaptureStreamLies(t *testing.T) {
 
 func FuzzNGReader(f *testing.F) {
 	f.Add(sampleCapture(f))
+	f.Add(foreignCapture(f))
 	f.Add([]byte{6, 0, 0, 0, 12, 0, 0, 0, 12, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
+		agree(t, b)
 		a := &app{out: io.Discard}
 		n, _ := new(captureFlags).copy(t.Context(), newNGReader(bytes.NewReader(b)), captureSink{put: a.printBlock})
 		if n > len(b)/12 {

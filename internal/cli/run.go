@@ -77,17 +77,17 @@ func (a *app) run(ctx context.Context, f *runFlags, cmd []string) error {
 	}
 	if f.detach {
 		if err := a.startSandbox(ctx, c, made.ID); err != nil {
-			return a.failedStart(ctx, c, made.ID, f.remove, err)
+			return failedStart(ctx, c, made.ID, cmd[0], f.remove, err)
 		}
 		fmt.Fprintln(a.out, made.ID)
 		return nil
 	}
-	return a.runForeground(ctx, c, f, made.ID)
+	return a.runForeground(ctx, c, f, made.ID, cmd[0])
 }
 
 // runForeground attaches, then starts, so that no byte of output is missed, and
 // ends with the command's exit code.
-func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id string) error {
+func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id, name string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signals := a.catchSignals(f.sigProxy && !f.tty)
@@ -113,7 +113,7 @@ func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id 
 	}
 	exited := c.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: condition})
 	if err := a.startSandbox(ctx, c, id); err != nil {
-		return a.failedStart(ctx, c, id, f.remove, err)
+		return failedStart(ctx, c, id, name, f.remove, err)
 	}
 	signals.forward(func(sig string) error {
 		_, err := c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: sig})
@@ -125,10 +125,10 @@ func (a *app) runForeground(ctx context.Context, c *api.Client, f *runFlags, id 
 		return nil
 	case errors.Is(err, syscall.EPIPE):
 		return a.readerGone(ctx, c, id, att.Reader, exited)
-	case err != nil:
+	case err != nil && !unreachable(err):
 		return fmt.Errorf("the connection to the sandbox broke: %w", err)
 	}
-	return waitExit(exited)
+	return waitExit(exited, id)
 }
 
 // readerGone does for the sandbox's command what the kernel does for one that
@@ -139,14 +139,17 @@ func (a *app) readerGone(ctx context.Context, c *api.Client, id string, rest io.
 		return err
 	}
 	go func() { _, _ = io.Copy(io.Discard, rest) }() // ends with the connection
-	return waitExit(exited)
+	return waitExit(exited, id)
 }
 
 // waitExit turns the exit that ContainerWait reports into this process's own.
-func waitExit(w client.ContainerWaitResult) error {
+func waitExit(w client.ContainerWaitResult, id string) error {
 	select {
 	case r := <-w.Result:
 		if r.Error != nil && r.Error.Message != "" {
+			if stopping(r.Error.Message) {
+				return backTo(id)
+			}
 			return &exitError{code: exitOwnFailure, err: errors.New(r.Error.Message)}
 		}
 		if r.StatusCode == 0 {
@@ -154,8 +157,19 @@ func waitExit(w client.ContainerWaitResult) error {
 		}
 		return &exitError{code: int(r.StatusCode)}
 	case err := <-w.Error:
+		if unreachable(err) {
+			return backTo(id)
+		}
 		return fmt.Errorf("waiting for the sandbox: %w", err)
 	}
+}
+
+// stopping reports whether the daemon's last word on a wait was that it ends.
+func stopping(msg string) bool { return strings.Contains(msg, "the daemon is stopping") }
+
+// backTo says how to come back to a sandbox that goes on without the daemon.
+func backTo(id string) error {
+	return goneError("this one too; start a daemon again, then `weft attach %s`", shortID(id, false))
 }
 
 func (a *app) startSandbox(ctx context.Context, c *api.Client, id string) error {
@@ -163,34 +177,39 @@ func (a *app) startSandbox(ctx context.Context, c *api.Client, id string) error 
 	return err
 }
 
-// failedStart sorts a failure to start into Docker's exit codes. A sandbox that
-// was to be removed at its end is removed now.
-func (a *app) failedStart(ctx context.Context, c *api.Client, id string, remove bool, err error) error {
-	code := exitOwnFailure
-	if r, inspectErr := c.ContainerInspect(ctx, id, client.ContainerInspectOptions{}); inspectErr == nil && r.Container.State != nil {
-		code = startCode(r.Container.State.ExitCode, err)
-		if remove {
-			if _, rmErr := c.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true}); rmErr != nil {
-				err = errors.Join(err, rmErr)
-			}
-		}
-	} else {
-		code = startCode(0, err)
+// failedStart gives a failure to start the exit code that the daemon recorded
+// for it. A sandbox that was to be removed at its end is removed now, if the
+// daemon has not done so.
+func failedStart(ctx context.Context, c *api.Client, id, cmd string, remove bool, err error) error {
+	r, inspectErr := c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if inspectErr != nil || r.Container.State == nil {
+		return &exitError{code: startCode(saidCode(cmd, err)), err: err}
 	}
-	return &exitError{code: code, err: err}
+	if remove {
+		if _, rmErr := c.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true}); rmErr != nil && !errdefs.IsNotFound(rmErr) {
+			err = errors.Join(err, rmErr)
+		}
+	}
+	return &exitError{code: startCode(r.Container.State.ExitCode), err: err}
 }
 
-// startCode is 126 or 127 when the command itself was at fault: as the daemon
-// recorded it, else as its words say.
-func startCode(recorded int, err error) int {
+// startCode is 126 or 127 when the daemon recorded that the command itself was
+// at fault, and 125 when it never came to that.
+func startCode(recorded int) int {
 	if recorded == exitCannotRun || recorded == exitNotFound {
 		return recorded
 	}
-	msg := err.Error()
+	return exitOwnFailure
+}
+
+// saidCode is the code of a sandbox that was removed with its record (--rm), by
+// the sentence that the daemon says of the command for Docker's own clients.
+func saidCode(cmd string, err error) int {
+	_, said, ok := strings.Cut(err.Error(), fmt.Sprintf("unable to start container process: exec: %q: ", cmd))
 	switch {
-	case strings.Contains(msg, "executable file not found"), strings.Contains(msg, "no such file or directory"):
+	case ok && strings.HasPrefix(said, "executable file not found in $PATH"):
 		return exitNotFound
-	case strings.Contains(msg, "permission denied"), strings.Contains(msg, "is a directory"), strings.Contains(msg, "exec format error"):
+	case ok && strings.HasPrefix(said, "permission denied"):
 		return exitCannotRun
 	}
 	return exitOwnFailure

@@ -87,8 +87,8 @@ func (a *app) attachTo(ctx context.Context, c *api.Client, ref string, f attachF
 	if errors.Is(err, errDetached) {
 		return nil
 	}
-	if err != nil {
+	if err != nil && !unreachable(err) {
 		return err
 	}
-	return waitExit(exited)
+	return waitExit(exited, id)
 }

@@ -63,7 +63,7 @@ func (a *app) live(ctx context.Context, show func(context.Context) error) error 
 			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			return orGone(err, "but there is nobody to ask for their counters")
 		}
 		select {
 		case <-ctx.Done():

@@ -95,6 +95,11 @@ func TestRates(t *testing.T) {
 	if r[0].p.Port != "b:eth0" || r[0].tx != 2000 || r[1].rx != 100 || r[1].drop != 2 {
 		t.Errorf("got %+v", r)
 	}
+	var b bytes.Buffer
+	if err := rateListing().print(&b, "json", false, rateRecords(from, to)); err != nil || !strings.Contains(b.String(), `"RxBytes":0,"RxFrames":0,"RxRate":"0 bit/s"`) ||
+		!strings.Contains(b.String(), `"TxBytes":2000`) || !strings.Contains(b.String(), `"Drops":2`) {
+		t.Errorf("as JSON: %v\n%s", err, b.String())
+	}
 	// A restarted daemon counts from zero again: no rate, not a huge one.
 	again := sample{at: to.at.Add(time.Second), ports: from.ports}
 	if r := rates(to, again); r[0].rx != 0 {
@@ -106,6 +111,19 @@ func TestDrops(t *testing.T) {
 	n, why := drops(map[string]uint64{"runt": 2, "spoofed-ip": 7, "no-port": 0, "bad-header": 2})
 	if n != 11 || why != "spoofed-ip=7 bad-header=2 runt=2" {
 		t.Errorf("%d, %q", n, why)
+	}
+}
+
+func TestFindInterface(t *testing.T) {
+	stats := []api.PortStats{{Sandbox: "rose", IfName: "eth10"}, {Sandbox: "iris", IfName: "eth7"}, {Sandbox: "rose", IfName: "eth1"}}
+	for _, tt := range []struct{ sandbox, ifName, err string }{
+		{"rose", "eth1", ""}, {"iris", "eth7", ""},
+		{"rose", "eth7", `sandbox rose has no interface "eth7", it has eth1, eth10`},
+		{"lily", "eth0", `sandbox lily has no interface "eth0": it is in no network of the switch`},
+	} {
+		if err := findInterface(stats, tt.sandbox, tt.ifName); (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%s:%s: %v, expected %q", tt.sandbox, tt.ifName, err, tt.err)
+		}
 	}
 }
 

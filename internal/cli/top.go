@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -113,18 +114,21 @@ func rateRecords(from, to sample) []record {
 	for _, r := range rates(from, to) {
 		rows = append(rows, record{
 			"Port": r.p.Port, "Sandbox": r.p.Sandbox, "Network": r.p.Network, "Worker": r.p.Worker, "Offload": r.p.Rung,
-			"RxRate": rateText(r.rx), "TxRate": rateText(r.tx), "RxFrames": fmt.Sprintf("%.0f", r.rxf),
-			"TxFrames": fmt.Sprintf("%.0f", r.txf), "Drops": fmt.Sprintf("%.0f", r.drop),
+			"RxRate": rateText(r.rx), "TxRate": rateText(r.tx), "RxBytes": whole(r.rx), "TxBytes": whole(r.tx),
+			"RxFrames": whole(r.rxf), "TxFrames": whole(r.txf), "Drops": whole(r.drop),
 		})
 	}
 	return rows
 }
 
+func whole(perSecond float64) uint64 { return uint64(math.Round(perSecond)) }
+
 func rateListing() listing {
 	return listing{
 		headings: headings{
 			"Port": "PORT", "Sandbox": "SANDBOX", "Network": "NETWORK", "Worker": "WORKER", "Offload": "OFFLOAD",
-			"RxRate": "RX", "TxRate": "TX", "RxFrames": "RX FRAMES/S", "TxFrames": "TX FRAMES/S", "Drops": "DROPS/S",
+			"RxRate": "RX", "TxRate": "TX", "RxBytes": "RX BYTES/S", "TxBytes": "TX BYTES/S",
+			"RxFrames": "RX FRAMES/S", "TxFrames": "TX FRAMES/S", "Drops": "DROPS/S",
 		},
 		table: `{{.Port}}\t{{.Network}}\t{{.RxRate}}\t{{.TxRate}}\t{{.RxFrames}}\t{{.TxFrames}}\t{{.Drops}}\t{{.Offload}}`,
 		quiet: "{{.Port}}",
