@@ -54,6 +54,9 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	if err != nil {
 		return cfg, "", err
 	}
+	if err := checkListen(h.url); err != nil {
+		return cfg, "", err
+	}
 	cfg.DataDir = f.DataDir
 	if cfg.DataDir == "" {
 		if cfg.DataDir, err = a.dataDir(); err != nil {
@@ -63,14 +66,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	if cfg.DataDir, err = filepath.Abs(cfg.DataDir); err != nil {
 		return cfg, "", err
 	}
-	switch p := h.path(); {
-	case p == "":
-		cfg.RunDir = filepath.Join(cfg.DataDir, "run")
-	case h.explicit:
-		cfg.RunDir = strings.TrimSuffix(p, ".sock") + ".run"
-	default:
-		cfg.RunDir = filepath.Dir(p)
-	}
+	cfg.RunDir = h.runDir(cfg.DataDir)
 	cfg.Workers = f.Workers
 	cfg.Pools = f.pools
 	cfg.Version = Version
@@ -92,6 +88,9 @@ func (a *app) daemon(ctx context.Context, f *daemonFlags) error {
 	}
 	if err := privateDir(cfg.RunDir); err != nil {
 		return fmt.Errorf("runtime directory: %w", err)
+	}
+	if strings.HasPrefix(host, "tcp://") {
+		cfg.Log.Warn("the API is on a TCP port without authentication: every user of this machine can run commands as you", "host", host)
 	}
 	stop := make(chan os.Signal, 4)
 	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)

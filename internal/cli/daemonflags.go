@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -47,7 +49,8 @@ func (f *daemonFlags) bind(c *cobra.Command) {
 // load puts the config file under the flags and checks both.
 func (f *daemonFlags) load(c *cobra.Command) error {
 	if f.config != "" {
-		file := *f
+		file := *f // what the file leaves out stays as it is
+		file.DataDir = ""
 		if err := readConfig(f.config, &file); err != nil {
 			return err
 		}
@@ -70,7 +73,7 @@ func (f *daemonFlags) load(c *cobra.Command) error {
 func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
 	given := c.Flags().Changed
 	f.Host = file.Host
-	if !given("data-dir") {
+	if !given("data-dir") && file.DataDir != "" {
 		f.DataDir = file.DataDir
 	}
 	if !given("log-level") {
@@ -104,13 +107,54 @@ func readConfig(path string, into *daemonFlags) error {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("config %s: %w; known are host, data-dir, log-level, log-format, workers, default-address-pool", path, err)
+		return &usageError{err: fmt.Errorf("config %s: %w", path, configError(b, err))}
 	}
 	if into.DataDir != "" && !filepath.IsAbs(into.DataDir) {
-		return fmt.Errorf("config %s: data-dir %q: expected an absolute path", path, into.DataDir)
+		return &usageError{err: fmt.Errorf("config %s: data-dir %q: expected an absolute path", path, into.DataDir)}
 	}
 	return nil
 }
+
+// configError says in the words of the file what the YAML decoder says in those
+// of this program.
+func configError(b []byte, err error) error {
+	var doc yaml.Node
+	if yaml.Unmarshal(b, &doc) != nil || len(doc.Content) != 1 {
+		return plainYAML(err) // no YAML at all
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: expected KEY: VALUE, known keys: %s", root.Line, strings.Join(configKeys(), ", "))
+	}
+	seen := make(map[string]int)
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		k := root.Content[i]
+		if !slices.Contains(configKeys(), k.Value) {
+			return fmt.Errorf("line %d: unknown key %q; known: %s", k.Line, k.Value, strings.Join(configKeys(), ", "))
+		}
+		if first, ok := seen[k.Value]; ok {
+			return fmt.Errorf("line %d: key %q stands twice, first on line %d", k.Line, k.Value, first)
+		}
+		seen[k.Value] = k.Line
+		one := yaml.Node{Kind: yaml.MappingNode, Content: root.Content[i : i+2]}
+		if one.Decode(new(daemonFlags)) != nil {
+			return fmt.Errorf("line %d: %s: expected %s", k.Line, k.Value, configKinds[k.Value])
+		}
+	}
+	return plainYAML(err)
+}
+
+func plainYAML(err error) error {
+	return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+}
+
+// configKinds says what each key of the config file takes.
+var configKinds = map[string]string{
+	"host": "a socket such as unix:///run/weft/weft.sock", "data-dir": "an absolute path", "log-level": "debug, info, warn or error",
+	"log-format": "text or json", "workers": "a number", "default-address-pool": `a list such as ["base=10.10.0.0/16,size=24"]`,
+}
+
+func configKeys() []string { return slices.Sorted(maps.Keys(configKinds)) }
 
 // parsePool reads base=PREFIX,size=BITS.
 func parsePool(s string) (node.AddressPool, error) {

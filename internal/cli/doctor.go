@@ -47,18 +47,22 @@ func (a *app) checks(ctx context.Context) ([]api.Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p := h.path(); h.explicit || (daemonSupported && answers(p)) {
+	if p := h.path(); p == "" || (daemonSupported && answers(p)) {
 		cl, err := a.connect(false)
 		if err != nil {
 			return nil, err
 		}
-		return cl.Doctor(ctx)
+		checks, err := cl.Doctor(ctx)
+		if !unreachable(err) {
+			return checks, err
+		}
 	}
-	dir, err := a.runtimeDir()
+	data, err := a.dataDir()
 	if err != nil {
 		return nil, err
 	}
-	own := node.Doctor(dir)
+	fmt.Fprintf(a.err, "weft: no daemon runs at %s: checked from here\n", h.url)
+	own := node.Doctor(h.runDir(data))
 	checks := make([]api.Check, len(own))
 	for i, ch := range own {
 		checks[i] = api.Check(ch)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
+
+	"weft/internal/api"
 )
 
 func twoSandboxes() []record {
@@ -16,7 +18,7 @@ func twoSandboxes() []record {
 		sandboxRecord(container.Summary{
 			ID: strings.Repeat("0123456789abcdef", 4), Names: []string{"/rose"}, Image: "scratch",
 			Command: "sleep 300 and then some more", Created: time.Now().Add(-3 * time.Minute).Unix(), State: "running", Status: "Up 3 minutes",
-			Labels: map[string]string{"b": "2", "a": "1"},
+			Labels: map[string]string{"b": "2", "a": "1", api.LabelNetworks: "net10,net2"},
 			NetworkSettings: &container.NetworkSettingsSummary{Networks: map[string]*network.EndpointSettings{
 				"net10": {}, "net2": {},
 			}},

@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,6 +36,18 @@ func (h hostChoice) path() string {
 	return p
 }
 
+// runDir is where the daemon of this socket keeps its sandboxes' sockets.
+func (h hostChoice) runDir(dataDir string) string {
+	switch p := h.path(); {
+	case p == "":
+		return filepath.Join(dataDir, "run")
+	case h.explicit:
+		return strings.TrimSuffix(p, ".sock") + ".run"
+	default:
+		return filepath.Dir(p)
+	}
+}
+
 // chooseHost picks the socket. It makes no directory.
 func (a *app) chooseHost() (hostChoice, error) {
 	given := a.host
@@ -42,7 +56,10 @@ func (a *app) chooseHost() (hostChoice, error) {
 	}
 	if given != "" {
 		url, err := hostURL(given)
-		return hostChoice{url: url, explicit: true}, err
+		if err != nil {
+			return hostChoice{}, &usageError{err: err}
+		}
+		return hostChoice{url: url, explicit: true}, nil
 	}
 	dir, err := a.runtimeDir()
 	if err != nil {
@@ -73,6 +90,26 @@ func hostURL(s string) (string, error) {
 		return hostURL("unix://" + s)
 	}
 	return "", fmt.Errorf("host %q: expected a socket such as unix:///run/weft/weft.sock", s)
+}
+
+// checkListen refuses to serve where others could reach the API: it asks nobody
+// who they are. A Unix socket is guarded by its mode, a loopback address only by
+// who may log in to this machine.
+func checkListen(host string) error {
+	addr, ok := strings.CutPrefix(host, "tcp://")
+	if !ok {
+		return nil
+	}
+	name, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &usageError{err: fmt.Errorf("host %s: expected tcp://ADDRESS:PORT: %w", host, err)}
+	}
+	if ip, err := netip.ParseAddr(name); name == "localhost" || err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return &usageError{err: fmt.Errorf("host %s: expected a loopback address such as tcp://127.0.0.1:2375: there is no authentication, so whoever "+
+		"reaches the port could run commands as you; to reach this daemon from elsewhere, let it listen on a unix socket and "+
+		"forward that with `ssh -L /tmp/weft.sock:SOCKET HOST`", host)}
 }
 
 // runtimeDir is where the user's own daemon has its socket.

@@ -3,6 +3,8 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +34,23 @@ func TestChooseHost(t *testing.T) {
 		}
 		if err != nil || h.url != tt.want || h.explicit != tt.explicit {
 			t.Errorf("%s: %+v, %v", tt.name, h, err)
+		}
+	}
+}
+
+// The API authenticates nobody: it is not served where others reach it.
+func TestCheckListen(t *testing.T) {
+	for _, tt := range []struct {
+		host string
+		ok   bool
+	}{
+		{"unix:///run/weft.sock", true}, {"tcp://127.0.0.1:2375", true}, {"tcp://127.9.8.7:1", true}, {"tcp://[::1]:2375", true},
+		{"tcp://localhost:2375", true}, {"tcp://[::ffff:127.0.0.1]:1", true},
+		{"tcp://0.0.0.0:2375", false}, {"tcp://:2375", false}, {"tcp://[::]:2375", false}, {"tcp://192.0.2.1:2375", false},
+		{"tcp://example.com:2375", false}, {"tcp://127.0.0.1", false}, {"tcp://localhost.example.com:1", false},
+	} {
+		if err := checkListen(tt.host); (err == nil) != tt.ok || (err != nil && exitCode(err) != exitUsage) {
+			t.Errorf("%s: %v", tt.host, err)
 		}
 	}
 }
@@ -103,14 +122,24 @@ func TestLockFile(t *testing.T) {
 
 func TestDaemonConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.yaml")
+	var keys []string
+	for f := range reflect.TypeFor[daemonFlags]().Fields() {
+		if key := f.Tag.Get("yaml"); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	if slices.Sort(keys); !slices.Equal(keys, configKeys()) {
+		t.Errorf("the config file takes %v, errors name %v", keys, configKeys())
+	}
 	for _, tt := range []struct{ name, text, err string }{
 		{"all", "host: unix:///a.sock\ndata-dir: /a\nlog-level: debug\nlog-format: json\nworkers: 3\ndefault-address-pool: ['base=10.10.0.0/16,size=24']\n", ""},
 		{"empty", "", ""},
-		{"unknown key", "datadir: /a\n", "datadir"},
-		{"twice", "workers: 1\nworkers: 2\n", "workers"},
-		{"wrong type", "workers: many\n", "workers"},
+		{"unknown key", "# mine\ndatadir: /a\n", ": line 2: unknown key \"datadir\"; known: data-dir, default-address-pool, host, log-format, log-level, workers"},
+		{"twice", "workers: 1\nworkers: 2\n", ": line 2: key \"workers\" stands twice, first on line 1"},
+		{"wrong type", "workers: many\n", ": line 1: workers: expected a number"},
 		{"relative", "data-dir: a\n", "absolute path"},
-		{"no mapping", "- a\n", "config"},
+		{"no mapping", "- a\n", ": line 1: expected KEY: VALUE"},
+		{"no yaml", "a: [\n", "config "},
 	} {
 		if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
 			t.Fatal(err)
@@ -142,6 +171,26 @@ func TestDaemonConfig(t *testing.T) {
 		}
 		if tt.name == "empty" && f.LogFormat != "text" {
 			t.Errorf("empty: %+v, the defaults must stay", f)
+		}
+	}
+}
+
+// A relative --data-dir is the command line's, also beside a config file.
+func TestDaemonConfigRelative(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "daemon.yaml")
+	for _, text := range []string{"workers: 1\n", "data-dir: /elsewhere\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := (&app{}).daemonCmd()
+		var f daemonFlags
+		c.ResetFlags()
+		f.bind(c)
+		if err := c.Flags().Parse([]string{"--config", path, "--data-dir", "here"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.load(c); err != nil || f.DataDir != "here" {
+			t.Errorf("%q: data-dir %q, %v", text, f.DataDir, err)
 		}
 	}
 }

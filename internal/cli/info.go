@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/docker/go-units"
@@ -27,27 +28,40 @@ func (a *app) infoCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		socket := strings.TrimPrefix(cl.DaemonHost(), "unix://")
 		if format != "" {
-			raw, err := json.Marshal(r.Info)
+			view := infoView{Info: r.Info, Socket: socket}
+			raw, err := json.Marshal(view)
 			if err != nil {
 				return err
 			}
-			return printInspected(a.out, format, []inspected{{typed: r.Info, raw: raw}})
+			return printInspected(a.out, format, []inspected{{typed: view, raw: raw}})
 		}
 		own, err := cl.WeftInfo(c.Context())
 		if err != nil {
 			return err
 		}
-		printInfo(a.out, r.Info, own)
+		printInfo(a.out, socket, r.Info, own)
 		return nil
 	}
 	return c
 }
 
-func printInfo(w io.Writer, i system.Info, own api.Info) {
+// An infoView is what a template sees: what the daemon says, and where it was
+// asked. The socket is a path alone, as in docker -H unix://{{.Socket}}.
+type infoView struct {
+	system.Info
+	Socket string
+}
+
+func printInfo(w io.Writer, socket string, i system.Info, own api.Info) {
 	rootless := "no"
 	if own.Rootless {
 		rootless = "yes"
+	}
+	offload := own.Rung
+	if offload == "" {
+		offload = "not known before the first sandbox"
 	}
 	for _, line := range []struct {
 		name  string
@@ -55,9 +69,9 @@ func printInfo(w io.Writer, i system.Info, own api.Info) {
 	}{
 		{"Containers", own.Sandboxes}, {" Running", own.Running}, {" Stopped", own.Sandboxes - own.Running},
 		{"Networks", own.Networks}, {"Ports", own.Ports}, {"Server Version", own.Version},
-		{"ID", own.ID}, {"Name", own.Name}, {"Rootless", rootless}, {"PID", own.PID},
+		{"Socket", socket}, {"ID", own.ID}, {"Name", own.Name}, {"Rootless", rootless}, {"PID", own.PID},
 		{"Started", ago(own.Started) + " (" + own.Started.Format(time.RFC3339) + ")"},
-		{"Workers", own.Workers}, {"Offload", own.Rung}, {"Operating System", i.OperatingSystem},
+		{"Workers", own.Workers}, {"Offload", offload}, {"Operating System", i.OperatingSystem},
 		{"Kernel Version", i.KernelVersion}, {"Architecture", i.Architecture}, {"CPUs", i.NCPU},
 		{"Total Memory", units.BytesSize(float64(i.MemTotal))}, {"Data Directory", own.DataDir}, {"Runtime Directory", own.RunDir},
 	} {

@@ -48,11 +48,12 @@ func TestExitCodes(t *testing.T) {
 		{"run without daemon", "-H " + nobody + " run true", 125, "no daemon answers"},
 		{"exec without daemon", "-H " + nobody + " exec rose true", 1, "no daemon answers"},
 		{"ps without daemon", "-H " + nobody + " ps", 1, "no daemon answers"},
-		{"bad host", "-H relative.sock ps", 1, "expected a socket"},
+		{"bad host", "-H relative.sock ps", 2, "expected a socket"},
+		{"open to all", "daemon --host tcp://0.0.0.0:2375", 2, "there is no authentication"},
 		{"subnet", "network create --subnet 10.0.0.0/33 x", 2, "not a subnet"},
 		{"host bits", "network create --subnet 10.0.0.1/24 x", 2, "expected 10.0.0.0/24"},
 		{"config missing", "daemon --config " + filepath.Join(dir, "no.yaml"), 1, "no such file"},
-		{"config unknown key", "daemon --config " + bad, 1, "nope"},
+		{"config unknown key", "daemon --config " + bad, 2, "config " + bad + ": line 1: unknown key \"nope\"; known: data-dir, "},
 		{"pool", "daemon --default-address-pool base=10.0.0.0/8", 2, "expected base="},
 		{"workers", "daemon --workers -1", 2, "expected 1 to 1024"},
 		{"attach nothing", "attach", 2, "--pid PID"},
@@ -96,6 +97,29 @@ func TestVersionAlone(t *testing.T) {
 	code, stdout, _ = weft(t, "version", "--format", "{{.Client.Version}} {{.ServerOK}}")
 	if code != 0 || stdout != Version+" false\n" {
 		t.Errorf("exit code %d, stdout %q", code, stdout)
+	}
+	// Also where a daemon was named: with the reason, in the text or beside it.
+	for _, host := range []string{"unix://" + filepath.Join(t.TempDir(), "none.sock"), "tcp://127.0.0.1:1"} {
+		code, stdout, stderr = weft(t, "-H", host, "version")
+		if code != 0 || stderr != "" || !strings.Contains(stdout, Version) || !strings.Contains(stdout, "\nServer: none, no daemon answers at "+host) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", host, code, stdout, stderr)
+		}
+		code, stdout, stderr = weft(t, "-H", host, "version", "--format", "{{.Client.Version}}")
+		if code != 0 || stdout != Version+"\n" || !strings.Contains(stderr, "no server part: no daemon answers at "+host) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", host, code, stdout, stderr)
+		}
+	}
+}
+
+// Without a daemon, named or not, doctor looks itself and says so.
+func TestDoctorAlone(t *testing.T) {
+	if !daemonSupported {
+		t.Skip("there is nothing to check where no sandbox can run")
+	}
+	host := "unix://" + filepath.Join(t.TempDir(), "none.sock")
+	_, stdout, stderr := weft(t, "-H", host, "doctor", "--format", "{{.Name}}") // the exit code is the host's affair
+	if !strings.Contains(stdout, "kernel\n") || stderr != "weft: no daemon runs at "+host+": checked from here\n" {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
 }
 

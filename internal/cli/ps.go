@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"weft/internal/api"
 )
 
 func (a *app) psCmd() *cobra.Command {
@@ -88,9 +91,17 @@ func sandboxRecord(s container.Summary, noTrunc bool) record {
 	return record{
 		"ID": shortID(s.ID, noTrunc), "Names": strings.Join(names, ","), "Image": s.Image,
 		"Command": strconv.Quote(command), "CreatedAt": created.String(), "RunningFor": ago(created),
-		"Ports": "", "State": string(s.State), "Status": s.Status, "Size": "0B", "Labels": labelSet(s.Labels),
+		"Ports": "", "State": string(s.State), "Status": s.Status, "Size": "0B", "Labels": ownLabels(s.Labels),
 		"Mounts": "", "LocalVolumes": "0", "Networks": strings.Join(networks, ","),
 	}
+}
+
+// ownLabels are the labels that the user gave: one of weft's own carries the
+// order of networks from `run` to the daemon.
+func ownLabels(all map[string]string) labelSet {
+	l := labelSet(maps.Clone(all))
+	delete(l, api.LabelNetworks)
+	return l
 }
 
 func compareNatural(a, b string) int {

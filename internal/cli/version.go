@@ -55,13 +55,23 @@ func (a *app) versionCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		none := "no daemon is running (looked at " + h.url + ")"
 		if p := h.path(); h.explicit || (daemonSupported && answers(p)) {
-			v.Server, err = a.serverVersion(c.Context())
+			if v.Server, err = a.serverVersion(c.Context()); err != nil {
+				none = message(err)
+			}
 		}
-		if printErr := printVersion(a.out, format, v); printErr != nil {
-			return printErr
+		if err := printVersion(a.out, format, v); err != nil {
+			return err
 		}
-		return err
+		switch {
+		case v.Server != nil:
+		case format == "":
+			fmt.Fprintf(a.out, "\nServer: none, %s\n", none)
+		case h.explicit: // it was named, and the output has no place to say it
+			fmt.Fprintf(a.err, "weft: no server part: %s\n", none)
+		}
+		return nil
 	}
 	return c
 }
