@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -137,4 +138,46 @@ func openFiles(t *testing.T) (n int) {
 		}
 	}
 	return n
+}
+
+// Whoever comes while the agent ends finds the status on disk.
+func TestWaitWhileFinishing(t *testing.T) {
+	nettest.CheckLeaks(t)
+	path := t.TempDir()
+	dir, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := writeStatus(dir, ExitStatus{Code: 7}); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(path, socketName), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(&agent{}, l)
+	s.finished = true
+	conn, err := dial(testContext(t), dir) // waits to be accepted
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := send(conn, request{Op: opWait}, nil); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); s.accept() }()
+	defer func() { l.Close(); <-done }()
+	var r reply
+	if _, err := receive(conn, &r); err == nil {
+		t.Errorf("answered %+v", r)
+	}
+	a := &Agent{id: "test", path: path, dir: dir}
+	if status, err := a.Wait(testContext(t)); err != nil || status.Code != 7 {
+		t.Errorf("%+v %v", status, err)
+	}
+	if _, err := a.State(testContext(t)); !errors.Is(err, ErrGone) {
+		t.Errorf("state: %v", err)
+	}
 }

@@ -49,12 +49,16 @@ func (s *server) accept() {
 			continue
 		}
 		s.mu.Lock()
-		full := len(s.conns) >= maxConns || s.finished
-		if !full {
+		finished, full := s.finished, len(s.conns) >= maxConns
+		if !finished && !full {
 			s.conns[conn] = struct{}{}
 			s.wg.Add(1)
 		}
 		s.mu.Unlock()
+		if finished { // as if nobody listened any more: the status is on disk
+			conn.Close()
+			continue
+		}
 		if full { // the answer fits into the socket's buffer
 			s.answer(conn, failure(fmt.Errorf("the agent has %d connections already", maxConns)), nil)
 			conn.Close()
