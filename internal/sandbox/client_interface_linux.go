@@ -64,7 +64,7 @@ func (a *Agent) RemoveInterface(ctx context.Context, name string) error {
 }
 
 // SetDefaultRoute makes the gateways the default routes by way of an interface; a
-// family whose gateway is invalid loses its default route.
+// family whose gateway is invalid keeps the default route it has.
 func (a *Agent) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6 netip.Addr) error {
 	_, err := a.ask(ctx, request{Op: opGateway, Name: ifname, Gateway4: gw4, Gateway6: gw6})
 	return err

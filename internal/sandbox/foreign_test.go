@@ -84,11 +84,11 @@ func testForeignProcess(t *testing.T) {
 	if !sawFrom(t, d, testMAC) {
 		t.Error("no frame came from the endpoint's MAC")
 	}
-	if err := f.SetDefaultRoute(ctx, "eth1", netip.Addr{}, netip.Addr{}); err != nil {
+	if err := f.SetDefaultRoute(ctx, "eth1", netip.MustParseAddr("10.1.0.7"), netip.Addr{}); err != nil {
 		t.Error(err)
 	}
-	if out := entered(t, pid, "ip", "route", "show", "default"); out != "" {
-		t.Errorf("default route is left: %s", out)
+	if out := entered(t, pid, "ip", "route", "show", "default"); !strings.HasPrefix(out, "default via 10.1.0.7 dev eth1") || strings.Count(out, "default") != 1 {
+		t.Errorf("default route: %s", out)
 	}
 	bad := i
 	bad.Name, bad.MTU = "eth5", 1

@@ -168,8 +168,9 @@ func testDefaultRoute(t *testing.T) {
 	for _, tt := range []struct{ name, ifname, gw4, gw6, want4, want6 string }{
 		{"first", "eth0", "10.1.0.1", "fd00::1", "default via 10.1.0.1 dev eth0", "default via fd00::1 dev eth0"},
 		{"moves", "eth1", "10.2.0.1", "fd00::1", "default via 10.2.0.1 dev eth1", "default via fd00::1 dev eth1"},
-		{"one family", "eth1", "10.2.0.1", "", "default via 10.2.0.1 dev eth1", ""},
-		{"none", "eth0", "", "", "", ""},
+		{"one family", "eth0", "10.1.0.1", "", "default via 10.1.0.1 dev eth0", "default via fd00::1 dev eth1"},
+		{"the other", "eth0", "", "fd00::9", "default via 10.1.0.1 dev eth0", "default via fd00::9 dev eth0"},
+		{"none", "eth1", "", "", "default via 10.1.0.1 dev eth0", "default via fd00::9 dev eth0"},
 	} {
 		gw4, _ := netip.ParseAddr(tt.gw4)
 		gw6, _ := netip.ParseAddr(tt.gw6)

@@ -60,24 +60,24 @@ var (
 	default6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
 
-// replaceDefault sets the default routes. With clear, a family without a gateway
-// loses the one it has.
+// replaceDefault sets the default routes of the families that have a gateway. With
+// clear, those they have had go first, also by way of other interfaces.
 func replaceDefault(h *netlink.Handle, link netlink.Link, gw4, gw6 netip.Addr, clear bool) error {
 	for _, f := range [...]struct {
 		family  int
 		dst     netip.Prefix
 		gateway netip.Addr
 	}{{unix.AF_INET, default4, gw4}, {unix.AF_INET6, default6, gw6}} {
-		if clear {
-			if err := deleteDefault(h, f.family); err != nil {
-				return err
-			}
-		}
 		if !f.gateway.IsValid() {
 			continue
 		}
 		if f.gateway.Is4() != f.dst.Addr().Is4() {
 			return fmt.Errorf("gateway %s is of the other family", f.gateway)
+		}
+		if clear {
+			if err := deleteDefault(h, f.family); err != nil {
+				return err
+			}
 		}
 		if err := addRoute(h, link, f.dst, f.gateway); err != nil {
 			return err

@@ -175,11 +175,14 @@ func lookPath(name, dir string, env []string) (string, error) {
 			d = filepath.Join(dir, d)
 		}
 		path := filepath.Join(d, name)
+		if _, err := os.Stat(path); err != nil {
+			continue // a directory that may not be searched hides nothing, as in execvp(3)
+		}
 		err := checkProgram(path)
 		if err == nil {
 			return path, nil
 		}
-		if errors.Is(err, ErrPermission) && denied == nil {
+		if denied == nil {
 			denied = err
 		}
 	}

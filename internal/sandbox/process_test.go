@@ -143,6 +143,7 @@ func testStartErrors(t *testing.T) {
 		{"directory", Process{Args: []string{"/etc"}}, ErrPermission, "is a directory"},
 		{"not executable", Process{Args: []string{dir + "/plain"}}, ErrPermission, "is not executable"},
 		{"not executable in PATH", Process{Args: []string{"plain"}, Env: []string{"PATH=" + dir}}, ErrPermission, "is not executable"},
+		{"not in PATH, part of which may not be searched", Process{Args: []string{"nosuch"}, Env: []string{"PATH=/root/bin:" + dir}}, ErrNotFound, "not found in $PATH"},
 		{"no program", Process{Args: []string{"./garbage"}, Dir: dir}, ErrPermission, "exec format error"},
 		{"no interpreter", Process{Args: []string{dir + "/lost"}}, ErrNotFound, "interpreter"},
 		{"no working directory", Process{Args: []string{"sh"}, Dir: "/no/such"}, ErrNotFound, "working directory /no/such"},
