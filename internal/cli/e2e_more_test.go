@@ -65,7 +65,15 @@ func tryCapture(t *testing.T, e *trial) {
 	if lines := strings.Split(strings.TrimSpace(r.out), "\n"); len(lines) != 4 || !strings.Contains(r.out, "0\tforwarded\tcb:eth0") {
 		t.Errorf("tshark shows\n%s%s", r.out, r.err)
 	}
+	if !strings.Contains(text, "cb:eth0              out ") || strings.Count(text, "[forwarded]") != 4 {
+		t.Errorf("the file shows neither port nor verdict:\n%s", text)
+	}
+	if got := e.must(t, "capture", "-r", file, "dropped"); got != "" {
+		t.Errorf("dropped, of four forwarded frames: %q", got)
+	}
 	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody")
+	e.fails(t, 1, `has no interface "eth7", it has eth0`, "capture", "cb:eth7")
+	e.fails(t, 1, "no sandbox is named", "capture", "nobody:eth0")
 	e.fails(t, 2, "binary", "capture", "cb", "-f", "nonsense words", "binary")
 }
 
@@ -237,13 +245,33 @@ func tryDocker(t *testing.T, e *trial) {
 // socket is the URL of the trial's daemon.
 func (e *trial) socket(t *testing.T) string {
 	t.Helper()
-	for line := range strings.Lines(e.must(t, "info")) {
-		if dir, ok := strings.CutPrefix(strings.TrimSpace(line), "Runtime Directory: "); ok {
-			return "unix://" + filepath.Join(dir, "weft.sock")
+	path := e.must(t, "info", "--format", "{{.Socket}}")
+	if !filepath.IsAbs(path) {
+		t.Fatalf("weft info tells the socket as %q", path)
+	}
+	return "unix://" + path
+}
+
+// cutShort starts commands that wait for the daemon. What it returns waits until
+// they have ended, each with an error that says why.
+func (e *trial) cutShort(t *testing.T, lines ...[]string) (ended func()) {
+	t.Helper()
+	since := time.Now()
+	results := make(chan result, len(lines))
+	for _, line := range lines {
+		go func() { results <- finish(t, e.command(line...)) }()
+	}
+	eventually(t, "the command in the sandbox runs", func() bool {
+		return strings.Contains(e.must(t, "events", "--since", strconv.FormatInt(since.Unix(), 10), "--until", "0s"), "exec_start: sleep 300")
+	})
+	time.Sleep(200 * time.Millisecond) // the others show nothing
+	return func() {
+		for range lines {
+			if r := <-results; r.code != 1 || !strings.Contains(r.err, "the daemon went away: sandboxes go on") {
+				t.Errorf("after the daemon's end: exit code %d, %q, %q", r.code, r.out, r.err)
+			}
 		}
 	}
-	t.Fatal("weft info does not tell the runtime directory")
-	return ""
 }
 
 // kill -9 of the daemon: a new one takes over networks, sandboxes and traffic.
@@ -251,9 +279,11 @@ func tryKill(t *testing.T, e *trial) {
 	e.must(t, "network", "create", "--subnet", "10.93.0.0/24", "keep")
 	e.must(t, "run", "-d", "--name", "ka", "--network", "keep", "sleep", "300")
 	e.must(t, "run", "-d", "--name", "kb", "--network", "keep", "--", e.bin, "tool", "ping", "-c", "1000", "-i", "20ms", e.address(t, "ka", "keep"))
+	cut := e.cutShort(t, []string{"exec", "ka", "sleep", "300"}, []string{"capture", "ka"}, []string{"logs", "-f", "ka"}, []string{"wait", "ka"})
 	answers := func() int { return strings.Count(e.must(t, "logs", "kb"), "bytes from") }
 	eventually(t, "ping has answers", func() bool { return answers() > 3 })
 	e.stopDaemon(t, syscall.SIGKILL)
+	cut()
 	r := e.try(t, "network", "ls", "--filter", "name=keep", "--format", "{{.Name}}")
 	if r.code != 0 || strings.TrimSpace(r.out) != "keep" || !strings.Contains(r.err, "starting one") {
 		t.Fatalf("after kill -9: exit code %d, %q, %q", r.code, r.out, r.err)

@@ -294,6 +294,7 @@ func tryExitCodes(t *testing.T, e *trial) {
 		{"not found", 127, []string{"/no/such/program"}},
 		{"not executable", 126, []string{"/etc/passwd"}},
 		{"no network", 125, []string{"--network", "nope", "true"}},
+		{"no such sysctl", 125, []string{"--sysctl", "net.nope=1", "true"}},
 	} {
 		if r := e.try(t, append([]string{"run", "--rm"}, tt.args...)...); r.code != tt.code || (tt.code >= 125 && tt.code != 137) != (r.err != "") {
 			t.Errorf("run, %s: exit code %d, expected %d; stderr %q", tt.name, r.code, tt.code, r.err)
@@ -309,6 +310,10 @@ func tryExitCodes(t *testing.T, e *trial) {
 			t.Errorf("exec %q: exit code %d, expected %d; stderr %q", tt.cmd, r.code, tt.code, r.err)
 		}
 	}
+	e.fails(t, 127, "executable file not found", "run", "--name", "kept", "/no/such/program")
+	e.must(t, "rm", "kept")
+	e.fails(t, 127, "executable file not found", "run", "-d", "--rm", "/no/such/program")
+	e.fails(t, 127, "executable file not found", "exec", "-d", "codes", "/no/such/program")
 	if got := e.must(t, "ps", "-aq"); len(strings.Fields(got)) != 1 {
 		t.Errorf("--rm left something behind: %q", got)
 	}

@@ -53,6 +53,23 @@ func usagef(c *cobra.Command, format string, args ...any) error {
 	return &usageError{cmd: c, err: fmt.Errorf(format, args...)}
 }
 
+// plainFlag says of a flag's value what was expected, where cobra names the
+// function that refused it.
+func plainFlag(err error) error {
+	head, rest, ok := strings.Cut(err.Error(), ": strconv.Parse")
+	if !ok {
+		return err
+	}
+	expected := "a number"
+	switch {
+	case strings.HasPrefix(rest, "Bool"):
+		expected = "true or false"
+	case strings.HasSuffix(rest, "value out of range"):
+		expected = "a smaller number"
+	}
+	return fmt.Errorf("%s: expected %s", head, expected)
+}
+
 // exitCode is what the process ends with. Commands annotated with "docker-exit"
 // fail with 125, as docker run does, where others fail with 1 or 2.
 func exitCode(err error) int {

@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"weft/internal/api"
 )
 
 // eventTime is RFC 3339 with all nine digits, so that columns line up.
@@ -34,6 +37,9 @@ func (a *app) eventsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := checkTimes(c, o.Since, o.Until); err != nil {
+			return err
+		}
 		cl, err := a.connect(false)
 		if err != nil {
 			return err
@@ -45,6 +51,7 @@ func (a *app) eventsCmd() *cobra.Command {
 		for {
 			select {
 			case e := <-r.Messages:
+				delete(e.Actor.Attributes, api.LabelNetworks)
 				if err := write(a.out, e); err != nil {
 					return err
 				}
@@ -60,6 +67,23 @@ func (a *app) eventsCmd() *cobra.Command {
 		}
 	}
 	return c
+}
+
+// checkTimes refuses what is neither a time nor a duration: RFC 3339 or a part of
+// it, seconds since 1970, or how long ago.
+func checkTimes(c *cobra.Command, values ...string) error {
+	for i, s := range values {
+		if _, err := time.ParseDuration(s); s == "" || err == nil {
+			continue
+		}
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			continue
+		}
+		if _, err := time.Parse("2006-01-02", s[:min(len(s), 10)]); err != nil {
+			return usagef(c, "--%s %q: expected a time such as 2026-01-02T13:23:37Z, or how long ago, such as 42m", []string{"since", "until"}[i], s)
+		}
+	}
+	return nil
 }
 
 // eventWriter returns what prints one event in the format asked for.

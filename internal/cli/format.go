@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -123,7 +124,12 @@ func templateError(err error) error {
 
 // trimTemplate drops the empty template name from text/template's messages.
 func trimTemplate(err error) error {
-	return fmt.Errorf("%s", strings.TrimPrefix(strings.TrimPrefix(err.Error(), "template: "), ":"))
+	msg := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "template: "), ":")
+	msg = strings.Replace(msg, `executing "" at `, "", 1)
+	if head, _, ok := strings.Cut(msg, " in type "); ok { // a type of this program
+		msg = head
+	}
+	return errors.New(msg)
 }
 
 // rowFuncs are the functions Docker's templates have.

@@ -84,8 +84,10 @@ func hostURL(s string) (string, error) {
 			return "", fmt.Errorf("host %s: the path has %d bytes, a socket's can have %d: choose a shorter one", s, len(p), maxSocketPath)
 		}
 		return s, nil
-	case strings.Contains(s, "://"):
+	case strings.HasPrefix(s, "tcp://"):
 		return s, nil
+	case strings.Contains(s, "://"):
+		return "", fmt.Errorf("host %q: expected unix:///path/of/socket or tcp://ADDRESS:PORT", s)
 	case filepath.IsAbs(s):
 		return hostURL("unix://" + s)
 	}

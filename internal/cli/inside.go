@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,8 @@ func (f *listFlags) keep(c *cobra.Command, l listing, rows []record) ([]record, 
 			}
 		}
 		if field == "" {
-			return nil, usagef(c, "filter %q: not a field of this listing", key)
+			return nil, usagef(c, "filter %q: not a field of this listing, expected one of %s", key,
+				strings.ToLower(strings.Join(slices.Sorted(maps.Keys(l.headings)), ", ")))
 		}
 		rows = slices.DeleteFunc(rows, func(r record) bool { return !strings.EqualFold(fmt.Sprint(r[field]), want) })
 	}

@@ -63,6 +63,7 @@ func stopFlags(c *cobra.Command, sig *string, timeout *int) {
 	c.Flags().IntVarP(timeout, "timeout", "t", 10, "Seconds to wait before killing, -1 for no limit (default the sandbox's)")
 	c.Flags().IntVar(timeout, "time", 10, "Seconds to wait before killing")
 	hide(c, "time")
+	checkTimeout(c, timeout)
 }
 
 // given is a number if its flag (or its old name) was on the command line, else
@@ -72,6 +73,16 @@ func given(c *cobra.Command, flag string, n *int) *int {
 		return n
 	}
 	return nil
+}
+
+// checkTimeout refuses waits that mean nothing.
+func checkTimeout(c *cobra.Command, seconds *int) {
+	c.PreRunE = func(c *cobra.Command, _ []string) error {
+		if *seconds < -1 {
+			return usagef(c, "--timeout %d: expected seconds, or -1 for no limit", *seconds)
+		}
+		return nil
+	}
 }
 
 func (a *app) killCmd() *cobra.Command {

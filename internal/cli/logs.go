@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"strconv"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/client"
@@ -21,6 +22,12 @@ func (a *app) logsCmd() *cobra.Command {
 	fl.BoolVar(&details, "details", false, "Accepted for Docker's sake")
 	hide(c, "details")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if _, err := strconv.Atoi(o.Tail); o.Tail != "all" && err != nil {
+			return usagef(c, "--tail %q: expected a number of lines, or all", o.Tail)
+		}
+		if err := checkTimes(c, o.Since, o.Until); err != nil {
+			return err
+		}
 		cl, err := a.connect(false)
 		if err != nil {
 			return err

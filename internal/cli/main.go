@@ -46,7 +46,8 @@ func (a *app) root() *cobra.Command {
 		RunE:          group,
 		Args:          cobra.ArbitraryArgs,
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{cmd: c, err: err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{cmd: c, err: plainFlag(err)} })
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.PersistentFlags().StringVarP(&a.host, "host", "H", "", "Daemon socket to use, such as unix:///run/weft/weft.sock (default $WEFT_HOST, else the user's own)")
 	root.PersistentFlags().BoolP("help", "h", false, "Print usage")
 	root.AddGroup(
@@ -67,8 +68,41 @@ func (a *app) root() *cobra.Command {
 	add(groupLook, a.captureCmd(), a.replayCmd(), a.traceCmd(), a.fdbCmd(), a.arpCmd(), a.statsCmd(), a.topCmd(), a.eventsCmd())
 	add(groupNode, a.daemonCmd(), a.doctorCmd(), a.infoCmd(), a.versionCmd(), a.demoCmd(), a.benchCmd())
 	root.AddCommand(a.toolCmd())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	tidy(root)
+	strict(root)
 	return root
+}
+
+// strict makes usage errors of what cobra itself brings: help of a command that
+// does not exist, a shell that it does not know.
+func strict(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args, c.RunE = cobra.ArbitraryArgs, group
+			for _, shell := range c.Commands() {
+				shell.Args = noArgs
+			}
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if sub, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+					return group(sub, rest)
+				}
+				return nil
+			}
+		}
+	}
+}
+
+// usageTemplate is cobra's with one line per way to call a command, and with
+// placeholders written as everywhere else.
+func usageTemplate(t string) string {
+	return strings.NewReplacer(
+		"{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "{{if not .Runnable}}\n  {{.CommandPath}} COMMAND{{end}}",
+		"[command]", "COMMAND",
+	).Replace(t)
 }
 
 // tidy sets what every command has alike.

@@ -66,6 +66,18 @@ func TestExitCodes(t *testing.T) {
 		{"replay bad file", "replay " + bad, 1, "bad.yaml:1"},
 		{"capture expression", "capture rose tcp and", 2, ""},
 		{"capture twice", "capture rose -f tcp udp", 2, "exclude each other"},
+		{"help of nothing", "help nope", 2, "not a command"},
+		{"help of a command", "help network create", 0, ""},
+		{"unknown shell", "completion nosh", 2, "not a command of \"weft completion\""},
+		{"shell and more", "completion bash x", 2, "takes no arguments"},
+		{"number", "capture -c x", 2, "\"x\" for \"-c, --count\" flag: expected a number\n"},
+		{"timeout", "stop -t -5 rose", 2, "-1 for no limit"},
+		{"since", "events --since yesterday", 2, "or how long ago"},
+		{"until", "logs --until bla rose", 2, "--until \"bla\""},
+		{"tail", "logs --tail x rose", 2, "number of lines"},
+		{"scheme", "-H ssh://x ps", 2, "expected unix://"},
+		{"frame", "trace --lab x.yaml src=", 2, "not KEY=VALUE"},
+		{"field", "version --format {{.Nope}}", 2, "<.Nope>: can't evaluate field Nope\n"},
 		{"tool usage", "tool nope", 2, "usage"},
 	}
 	for _, tt := range tests {

@@ -165,7 +165,9 @@ func waitExit(w client.ContainerWaitResult, id string) error {
 }
 
 // stopping reports whether the daemon's last word on a wait was that it ends.
-func stopping(msg string) bool { return strings.Contains(msg, "the daemon is stopping") }
+func stopping(msg string) bool {
+	return strings.Contains(msg, "the daemon is stopping") || msg == context.Canceled.Error()
+}
 
 // backTo says how to come back to a sandbox that goes on without the daemon.
 func backTo(id string) error {

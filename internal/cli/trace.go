@@ -37,6 +37,11 @@ func (a *app) traceCmd() *cobra.Command {
 	c.Flags().StringVar(&f.lab, "lab", "", "Ask a switch made from a lab file, without a daemon")
 	c.Flags().StringVar(&f.format, "format", "", formatHelp)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if isDescription(args[0]) {
+			if _, err := parseDescription(args[0]); err != nil {
+				return &usageError{cmd: c, err: err}
+			}
+		}
 		if f.lab != "" {
 			return a.traceLab(c, &f, args[0])
 		}
@@ -111,7 +116,7 @@ func readFrame(s string) ([]byte, error) {
 	}
 	b, err := hex.DecodeString(strings.NewReplacer(" ", "", ":", "", "\n", "", "0x", "").Replace(s))
 	if err != nil {
-		return nil, fmt.Errorf("frame %q: expected hex digits, FILE.pcap:N of an existing file, or src=…,dst=…", ellipsis(s, 60))
+		return nil, &usageError{err: fmt.Errorf("frame %q: expected hex digits, FILE.pcap:N of an existing file, or src=…,dst=…", ellipsis(s, 60))}
 	}
 	if len(b) == 0 || len(b) > frame.MaxFrame {
 		return nil, fmt.Errorf("frame of %d bytes: expected 1 to %d", len(b), frame.MaxFrame)
