@@ -232,7 +232,7 @@ func (n *Node) reroute(ctx context.Context, b *box, before defaultRoutes) error 
 	p := b.pluggerLocked()
 	n.mu.Unlock()
 	if r := routesOf(sb.Endpoints); r != before && p != nil {
-		if err := n.setRoutes(ctx, p, sb.Spec.Name, r); err != nil {
+		if err := setRoutes(ctx, p, r); err != nil {
 			return err
 		}
 	}
@@ -243,20 +243,21 @@ func (n *Node) reroute(ctx context.Context, b *box, before defaultRoutes) error 
 	return a.WriteFiles(ctx, hosts, resolv)
 }
 
-// setRoutes sets the default routes there are. A call of the sandbox's sets both
-// families by way of one interface: where they differ, IPv6 has to wait.
-func (n *Node) setRoutes(ctx context.Context, p plugger, name string, r defaultRoutes) error {
-	switch {
-	case r.if4 == "" && r.if6 == "":
-		return nil // the interface that had them is gone, and they with it
-	case r.if4 == "":
-		return p.SetDefaultRoute(ctx, r.if6, netip.Addr{}, r.gw6)
-	case r.if6 != "" && r.if6 != r.if4:
-		n.log.Warn("IPv4 and IPv6 have different default gateways: the sandbox gets its IPv6 default route when it is started again",
-			"sandbox", name, "ipv4", r.if4, "ipv6", r.if6)
-		return p.SetDefaultRoute(ctx, r.if4, r.gw4, netip.Addr{})
+// setRoutes sets the default routes there are. An interface that is gone has
+// taken its own along.
+func setRoutes(ctx context.Context, p plugger, r defaultRoutes) error {
+	if r.if4 == r.if6 && r.if4 != "" {
+		return p.SetDefaultRoute(ctx, r.if4, r.gw4, r.gw6)
 	}
-	return p.SetDefaultRoute(ctx, r.if4, r.gw4, r.gw6)
+	if r.if4 != "" {
+		if err := p.SetDefaultRoute(ctx, r.if4, r.gw4, netip.Addr{}); err != nil {
+			return err
+		}
+	}
+	if r.if6 != "" {
+		return p.SetDefaultRoute(ctx, r.if6, netip.Addr{}, r.gw6)
+	}
+	return nil
 }
 
 // pluggerLocked returns where b's interfaces are made, nil if nowhere.

@@ -130,6 +130,33 @@ func TestDefaultRoute(t *testing.T) {
 	check("an internal network is left", "")
 }
 
+// The families may have their default routes by way of different interfaces.
+func TestDefaultRoutesPart(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "four", IPAM: pool("10.66.17.0/24")})
+	mustNetwork(t, n, cnm.Network{Name: "six", EnableIPv6: true, IPAM: pool("fd66:17::/64")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("four")})
+	check := func(when string, want4, want6 bool) {
+		t.Helper()
+		out4, _ := execute(t, n, "rose", "print", "/proc/net/route")
+		out6, _ := execute(t, n, "rose", "print", "/proc/net/ipv6_route")
+		got4 := strings.Contains(out4, "eth0\t00000000\t0111420A")
+		got6 := strings.Contains(out6, "00000000000000000000000000000000 00 00000000000000000000000000000000 00 fd660017000000000000000000000001")
+		if got4 != want4 || got6 != want6 {
+			t.Errorf("%s: IPv4 %v, IPv6 %v:\n%s%s", when, got4, got6, out4, out6)
+		}
+	}
+	check("at the start", true, false)
+	if err := n.NetworkConnect(t.Context(), "six", "rose", cnm.EndpointConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	check("another for IPv6", true, true)
+	if err := n.NetworkDisconnect(t.Context(), "four", "rose", false); err != nil {
+		t.Fatal(err)
+	}
+	check("that for IPv4 is gone", false, true)
+}
+
 func TestModes(t *testing.T) {
 	n := openNode(t, testConfig(t))
 	mustRun(t, n, cnm.SandboxSpec{Name: "alone", NetworkMode: "none"})
