@@ -36,7 +36,9 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 	n.mu.Lock()
 	before := copySandbox(&b.sb)
 	n.mu.Unlock()
-	freed := n.dismantle(n.ctx, b)
+	ctx, cancel := n.bounded(n.ctx)
+	defer cancel()
+	freed := n.dismantle(ctx, b)
 	if before.Spec.Foreign == nil && cause != nil {
 		// An agent that was killed left no status, and with it its processes
 		// were killed: that reads as 137.

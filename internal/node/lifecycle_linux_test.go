@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -137,6 +138,38 @@ func TestStopAndKill(t *testing.T) {
 	if sb = mustFind(t, n, "rose"); sb.State != cnm.Exited || sb.ExitCode != 137 {
 		t.Errorf("after kill: %+v", sb)
 	}
+}
+
+// A stop goes on when its client has gone.
+func TestStopWithoutClient(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: []string{"/bin/sh", "-c", "trap '' TERM; echo ready; sleep 60"}})
+	for range 500 {
+		r, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Tail: -1, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Next()
+		r.Close()
+		if err == nil {
+			break // it ignores the signal by now
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	patience := 300 * time.Millisecond
+	n.SandboxStop(ctx, "rose", "", &patience)
+	for range 300 {
+		if sb := mustFind(t, n, "rose"); sb.State == cnm.Exited {
+			if sb.ExitCode != 137 {
+				t.Errorf("it ended with %d", sb.ExitCode)
+			}
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("it still runs")
 }
 
 func TestAutoRemove(t *testing.T) {

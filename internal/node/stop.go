@@ -27,7 +27,8 @@ const killPatience = 5 * time.Second
 
 // SandboxStop asks a sandbox's main process to end, with sig or the sandbox's own
 // stop signal, and kills it after timeout (nil: the sandbox's own; negative:
-// never). It returns when the sandbox has exited.
+// never). It returns when the sandbox has exited. As in Docker, a client that goes
+// away takes nothing back: what was begun is carried out.
 func (n *Node) SandboxStop(ctx context.Context, ref, sig string, timeout *time.Duration) error {
 	b, err := n.findBox(ref)
 	if err != nil {
@@ -46,6 +47,9 @@ func (n *Node) SandboxStop(ctx context.Context, ref, sig string, timeout *time.D
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(n.ctx, cancel)()
 	if err := n.signal(ctx, b, number); err != nil && !gone(err) {
 		return err
 	}
