@@ -77,7 +77,7 @@ func (a *app) printNG(in io.Reader, f *captureFlags, filter *capture.Filter) err
 			return err
 		}
 		verdict, reason := p.verdict()
-		if (f.before && p.flags&3 == ngOut) || (f.after && p.flags&3 == ngIn) || !matches(filter, p.data, verdict, reason) {
+		if (f.before && p.flags&3 == ngOut) || (f.after && p.flags&3 == ngIn) || !matches(filter, p.data, p.origLen, verdict, reason) {
 			continue
 		}
 		shown++
@@ -151,7 +151,7 @@ func (a *app) printPcap(r *capture.Reader, filter *capture.Filter, count int) er
 		if p.Reason != frame.NotDropped {
 			verdict = frame.Dropped
 		}
-		if !matches(filter, p.Data, verdict, p.Reason) {
+		if !matches(filter, p.Data, p.OrigLen, verdict, p.Reason) {
 			continue
 		}
 		shown++
@@ -166,7 +166,13 @@ func (a *app) printPcap(r *capture.Reader, filter *capture.Filter, count int) er
 	return nil
 }
 
-func matches(filter *capture.Filter, data []byte, verdict frame.Verdict, reason frame.Reason) bool {
+// matches asks the filter about a frame as it was: one cut short behind its
+// headers counts with its whole length.
+func matches(filter *capture.Filter, data []byte, origLen int, verdict frame.Verdict, reason frame.Reason) bool {
+	const headers = 256
+	if len(data) >= headers && origLen > len(data) && origLen <= frame.MaxFrame {
+		data = append(make([]byte, 0, origLen), data...)[:origLen]
+	}
 	var f frame.Frame
 	f.Wrap(data, 0)
 	if verdict == frame.Dropped {

@@ -65,6 +65,23 @@ func TestReadCapture(t *testing.T) {
 	}
 }
 
+// A frame that was cut short is as long as it was for greater and less.
+func TestMatchesWholeLength(t *testing.T) {
+	for _, tt := range []struct {
+		expr string
+		want bool
+	}{{"greater 9000", true}, {"less 2048", false}, {"icmp and host 10.0.0.3 and greater 9000", true}, {"tcp", false}} {
+		filter, err := capture.ParseFilter(tt.expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := append(ping(t), make([]byte, 2000)...)
+		if got := matches(filter, data, 20_000, frame.Forwarded, frame.NotDropped); got != tt.want {
+			t.Errorf("%s: %v", tt.expr, got)
+		}
+	}
+}
+
 // foreignCapture is a big-endian section with a simple and an obsolete packet,
 // microseconds and a frame check sequence, as other programs write.
 func foreignCapture(t testing.TB) []byte {
