@@ -25,6 +25,8 @@ import (
 //	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
+// A start holds one of Node.launching's places besides, taken under box.op.
+//
 // A change goes: take the op lock, check and change the desired state under mu,
 // do the slow work, publish, write the journal. Stopping a sandbox only signals;
 // what an exit means (endpoints released, devices closed, state Exited) is done

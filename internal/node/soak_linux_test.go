@@ -266,6 +266,9 @@ func TestSoakStuckAgent(t *testing.T) {
 	if now := mustFind(t, n, "stuck"); now.State != cnm.Exited || now.Error == "" || len(now.Endpoints) != 0 {
 		t.Errorf("not given up: %+v", now)
 	}
+	if err := n.SandboxStart(t.Context(), "stuck"); err == nil || !strings.Contains(err.Error(), "an agent is running") {
+		t.Errorf("started beside it: %v", err)
+	}
 	n.Close()
 	syscall.Kill(sb.PID, syscall.SIGCONT)
 	n = openNode(t, c)

@@ -110,12 +110,14 @@ func (n *Node) bringUp(ctx context.Context, b *box) error {
 		return n.enterForeign(ctx, b, &sb)
 	}
 	a, err := n.launch(ctx, &sb, dir)
+	n.mu.Lock()
+	if b.agent = a; err != nil {
+		b.runDir = "" // what is there now is not of this start
+	}
+	n.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	b.agent = a
-	n.mu.Unlock()
 	for _, w := range a.Warnings() {
 		n.log.Warn("sandbox", "name", sb.Spec.Name, "warning", w)
 	}
