@@ -68,6 +68,8 @@ func (a *app) root() *cobra.Command {
 	add(groupLook, a.captureCmd(), a.replayCmd(), a.traceCmd(), a.fdbCmd(), a.arpCmd(), a.statsCmd(), a.topCmd(), a.eventsCmd())
 	add(groupNode, a.daemonCmd(), a.doctorCmd(), a.infoCmd(), a.versionCmd(), a.demoCmd(), a.benchCmd())
 	root.AddCommand(a.toolCmd())
+	root.SetHelpCommandGroupID(groupNode)
+	root.SetCompletionCommandGroupID(groupNode)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	tidy(root)

@@ -46,6 +46,9 @@ func (a *app) statsCmd() *cobra.Command {
 		if noStream || !isTerminal(a.out) {
 			return show(c.Context())
 		}
+		if _, err := portStats(c.Context(), cl, args); err != nil {
+			return err // before the screen is cleared
+		}
 		return a.live(c.Context(), show)
 	}
 	return c
