@@ -132,6 +132,7 @@ func TestResolvConf(t *testing.T) {
 		want string
 	}{
 		{"plain", host.Plain(true), head + "nameserver 192.0.2.1\nsearch a.example b.example\noptions edns0 trust-ad\n"},
+		{"alone", host.Alone(), head + "search a.example b.example\noptions edns0 trust-ad\n"},
 		{"embedded", host.Embedded(), head + "nameserver 127.0.0.11\nsearch a.example b.example\noptions edns0 trust-ad ndots:0\n# ExtServers: [127.0.0.53 192.0.2.1 fe80::1%eth0]\n"},
 		{"nothing left", ResolvConf{Servers: []netip.Addr{addr("127.0.0.53")}}.Plain(false), head + "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"},
 		{"nothing left, v6", ResolvConf{}.Plain(true), head + "nameserver 8.8.8.8\nnameserver 8.8.4.4\nnameserver 2001:4860:4860::8888\nnameserver 2001:4860:4860::8844\n"},

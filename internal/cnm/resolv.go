@@ -90,6 +90,11 @@ func (r ResolvConf) Plain(ipv6 bool) []byte {
 	return r.format(servers, nil)
 }
 
+// Alone returns the file of a sandbox from which no server can be reached: it
+// names none, so that resolvers ask the sandbox's own loopback and fail at once
+// instead of waiting for an answer that cannot come.
+func (r ResolvConf) Alone() []byte { return r.format(nil, nil) }
+
 // Embedded returns the file of a sandbox that asks its own name server, with
 // the servers that one forwards to as a comment. Names without a dot are never
 // sent out unless the user set ndots.

@@ -182,8 +182,11 @@ func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
 		HostGateway: n.hostGateway(),
 	}.Bytes()
 	host := cnm.ParseResolvConf(hostResolvConf()).Override(sb.Spec)
-	if sb.Spec.NetworkMode == cnm.NetHost {
-		ipv6 = true
+	switch {
+	case sb.Spec.NetworkMode == cnm.NetHost:
+		return hosts, host.Plain(true)
+	case len(sb.Spec.DNS) == 0: // a network has no way out
+		return hosts, host.Alone()
 	}
 	return hosts, host.Plain(ipv6)
 }
