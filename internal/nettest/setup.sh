@@ -16,6 +16,7 @@ needs() {
 	cat <<-'END'
 		command -v ip                    iproute2
 		command -v nsenter               util-linux
+		command -v ping                  iputils-ping
 		command -v tshark                tshark
 		command -v tcpdump               tcpdump
 		/usr/bin/python3 -c "import scapy" python3-scapy

@@ -80,7 +80,8 @@ func testForeignProcess(t *testing.T) {
 	if d, err = f.Reopen(ctx, i); err != nil {
 		t.Fatal(err)
 	}
-	entered(t, pid, "sh", "-c", "ping -c 1 -W 0.1 10.1.0.77 || true")
+	// 1 says that nobody answered.
+	entered(t, pid, "sh", "-c", "ping -c 3 -i 0.1 -W 0.1 10.1.0.77; [ $? = 1 ]")
 	if !sawFrom(t, d, testMAC) {
 		t.Error("no frame came from the endpoint's MAC")
 	}
