@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"weft/tap"
@@ -13,7 +14,7 @@ func (n *Node) publish() error { return n.path.publish(n.plan, n.device) }
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()
-	d := desired{guard: !n.cfg.NoGuard}
+	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, pathMTU: maps.Clone(n.pathMTU)}
 	for _, nw := range n.networks {
 		d.networks = append(d.networks, nw.Network)
 	}

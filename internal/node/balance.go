@@ -24,9 +24,9 @@ const (
 	loadFloor = 300 << 20
 )
 
-// A portLoad is what one port cost its worker in the last second.
+// A portLoad is what one charge cost its worker in the last second.
 type portLoad struct {
-	port *livePort
+	*charge
 	cost uint64
 }
 
@@ -36,20 +36,19 @@ func (d *dataPath) balance() {
 		w.load = 0
 	}
 	loads := make(map[*worker][]portLoad, len(d.workers))
-	for _, lp := range d.ports {
-		c := lp.port.Stats()
-		total := c.InBytes + c.InFrames*frameCost
-		cost := total - lp.cost
-		lp.cost = total
-		lp.worker.load += cost
-		loads[lp.worker] = append(loads[lp.worker], portLoad{lp, cost})
+	for _, c := range d.charges() {
+		total := c.spent()
+		cost := total - c.cost
+		c.cost = total
+		c.worker.load += cost
+		loads[c.worker] = append(loads[c.worker], portLoad{c, cost})
 	}
 	busy := slices.MaxFunc(d.workers, func(a, b *worker) int { return cmp.Compare(a.load, b.load) })
 	idle := d.idlest()
 	for _, l := range moves(loads[busy], busy.load, idle.load) {
-		busy.drop(l.port)
-		if idle.take(l.port) != nil {
-			busy.take(l.port)
+		busy.drop(l.charge)
+		if idle.take(l.charge) != nil {
+			busy.take(l.charge)
 			return
 		}
 		busy.load, idle.load = busy.load-l.cost, idle.load+l.cost
@@ -62,7 +61,7 @@ func moves(ports []portLoad, busy, idle uint64) []portLoad {
 		return nil
 	}
 	slices.SortFunc(ports, func(a, b portLoad) int {
-		return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.port.serial, b.port.serial))
+		return cmp.Or(cmp.Compare(b.cost, a.cost), cmp.Compare(a.serial, b.serial))
 	})
 	gap := busy - idle
 	room := gap / 2

@@ -21,18 +21,15 @@ import (
 // next publish continues from what really is. mu serialises changes; frames never
 // wait for it.
 
-// A livePort is a port of the switch with its device.
+// A livePort is a port of the switch with its device; a tunnel to a remote VTEP
+// has none.
 type livePort struct {
-	key        portKey
-	network    string // id
-	plan       portPlan
-	device     *tap.Device
-	port       *vswitch.Port
-	worker     *worker
-	served     *served
-	serial     uint32 // of the port, 24 bits
-	generation uint32 // counts its workers
-	cost       uint64 // since it was added, at the last balance
+	key     portKey
+	network string // id
+	plan    portPlan
+	device  *tap.Device // nil: a tunnel
+	port    *vswitch.Port
+	charge  *charge // nil: a tunnel, whose frames come in by the underlay's socket
 }
 
 type dataPath struct {
@@ -44,6 +41,10 @@ type dataPath struct {
 	workers []*worker
 	serial  uint32
 	closed  bool
+	// underlay holds the sockets of overlay networks, broken why a tunnel could
+	// not be made: the fault of the underlay, not of who happened to publish.
+	underlay underlay
+	broken   map[portKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
 }
@@ -51,8 +52,11 @@ type dataPath struct {
 // newDataPath makes the switch and starts its workers; failed is called from a
 // worker, once per port, when the port's device is gone, and broke when a worker
 // cannot go on.
-func newDataPath(workers int, own *owner, failed func(), broke func(int, error)) (*dataPath, error) {
+func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke func(int, error)) (*dataPath, error) {
+	u.workers = workers
 	d := &dataPath{
+		underlay: underlay{cfg: u},
+
 		sw:      vswitch.New(vswitch.Config{Workers: workers, Seed: rand.Uint64()}),
 		current: plan{},
 		domains: make(map[string]*vswitch.Domain),
@@ -97,6 +101,7 @@ func (d *dataPath) close() {
 		<-w.ended
 		w.poller.Close()
 	}
+	d.underlay.close()
 }
 
 var errPathClosed = errors.New("the switch is closing")
@@ -111,11 +116,13 @@ func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) e
 	}
 	// The plan is made under mu: the one published last is the newest.
 	var errs []error
+	d.broken = nil
 	for _, s := range difference(d.current, next()) {
 		if err := d.apply(s, device); err != nil {
 			errs = append(errs, err)
 		}
 	}
+	d.closeUnused()
 	return errors.Join(errs...)
 }
 
@@ -132,7 +139,13 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 	case addDomain:
 		return d.addDomain(s)
 	case addPort:
+		if s.port.peer.IsValid() {
+			d.tryTunnel(s)
+			return nil
+		}
 		return d.addPort(s, device(s.key))
+	case setMTU:
+		d.setMTU(s)
 	case setNeighbour:
 		return d.setNeighbour(s.network, s.addr, s.mac)
 	}
@@ -140,7 +153,10 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 }
 
 func (d *dataPath) addDomain(s step) error {
-	dom, err := d.sw.AddDomain(vswitch.DomainConfig{Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC})
+	dom, err := d.sw.AddDomain(vswitch.DomainConfig{
+		Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC,
+		QuietTunnels: s.domain.quiet, Snooping: s.domain.vni != 0 && !s.domain.quiet,
+	})
 	if err != nil {
 		return fmt.Errorf("network %s: %w", s.domain.name, err)
 	}
@@ -187,35 +203,66 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 		d.sw.RemovePort(p)
 		return fmt.Errorf("port %s: the forwarding table of network %s is full", s.port.name, dom.Name())
 	}
-	d.serial++
-	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p, serial: d.serial & 0xffffff}
-	for session := range d.sessions {
-		session.join(lp)
-	}
-	if err := d.idlest().take(lp); err != nil {
+	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p}
+	lp.charge = d.newCharge(dev.Queues()[0].FD(), func(w *vswitch.Worker) (int, error) { return w.Turn(p) }, func() uint64 {
+		c := p.Stats()
+		return c.InBytes + c.InFrames*frameCost
+	})
+	if err := d.idlest().take(lp.charge); err != nil {
 		d.sw.RemovePort(p)
 		return fmt.Errorf("port %s: %w", s.port.name, err)
 	}
-	d.ports[s.key] = lp
-	d.current[s.network].ports[s.key] = s.port
+	d.enter(lp)
 	return nil
+}
+
+// newCharge describes a descriptor that is to be served.
+func (d *dataPath) newCharge(fd int, turn func(*vswitch.Worker) (int, error), spent func() uint64) *charge {
+	d.serial++
+	return &charge{fd: fd, turn: turn, spent: spent, serial: d.serial & 0xffffff}
+}
+
+// charges lists everything the workers serve.
+func (d *dataPath) charges() (all []*charge) {
+	for _, lp := range d.ports {
+		if lp.charge != nil {
+			all = append(all, lp.charge)
+		}
+	}
+	return d.underlay.charges(all)
+}
+
+// enter notes a port that works; captures under way look at it from now on.
+func (d *dataPath) enter(lp *livePort) {
+	for session := range d.sessions {
+		session.join(lp)
+	}
+	d.ports[lp.key] = lp
+	d.current[lp.network].ports[lp.key] = lp.plan
 }
 
 func (d *dataPath) removePort(network string, key portKey) {
 	if lp := d.ports[key]; lp != nil {
-		lp.worker.drop(lp)
+		if lp.charge != nil {
+			lp.charge.worker.drop(lp.charge)
+		} else {
+			d.underlay.unroute(lp)
+		}
 		d.sw.RemovePort(lp.port)
 		delete(d.ports, key)
 	}
 	delete(d.current[network].ports, key)
 }
 
+// dead reports whether the port's device is gone. A tunnel has none to lose.
+func (lp *livePort) dead() bool { return lp.charge != nil && lp.charge.served.dead.Load() }
+
 // portDead reports whether the port there is now has lost its device.
 func (d *dataPath) portDead(key portKey) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lp := d.ports[key]
-	return lp != nil && lp.served.dead.Load()
+	return lp != nil && lp.dead()
 }
 
 // deadPorts lists the ports that have lost their devices.
@@ -223,7 +270,7 @@ func (d *dataPath) deadPorts() (dead []portKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for key, lp := range d.ports {
-		if lp.served.dead.Load() {
+		if lp.dead() {
 			dead = append(dead, key)
 		}
 	}

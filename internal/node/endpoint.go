@@ -38,7 +38,7 @@ func (n *Node) joinLocked(b *box, join cnm.NetworkJoin) (cnm.Endpoint, error) {
 		return cnm.Endpoint{}, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
 	}
 	e := cnm.Endpoint{
-		ID: cnm.NewID(), NetworkID: nw.ID, Network: nw.Name, SandboxID: b.sb.ID, Config: join.Config, MTU: nw.options.MTU,
+		ID: cnm.NewID(), NetworkID: nw.ID, Network: nw.Name, SandboxID: b.sb.ID, Config: join.Config, MTU: n.mtuLocked(nw),
 		DNSNames: cnm.DNSNames(b.sb.Spec, b.sb.ID, join.Config),
 	}
 	if e.IfName, err = ifName(&b.sb, nw, join.Config); err != nil {

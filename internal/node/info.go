@@ -23,7 +23,7 @@ func (n *Node) Info() Info {
 	i.Ports = len(n.path.ports)
 	var best *tap.Device
 	for _, lp := range n.path.ports {
-		if best == nil || lp.device.Rung() < best.Rung() {
+		if lp.device != nil && (best == nil || lp.device.Rung() < best.Rung()) {
 			best = lp.device
 		}
 	}

@@ -41,10 +41,10 @@ func (n *Node) Stats() []PortStats {
 	for key, lp := range n.path.ports {
 		s, ok := names[key]
 		if !ok {
-			continue // going away
+			continue // going away, or a tunnel: those are listed as peers
 		}
 		c := lp.port.Stats()
-		s.Rung, s.Worker = lp.device.Rung().String(), lp.worker.id
+		s.Rung, s.Worker = lp.device.Rung().String(), lp.charge.worker.id
 		s.RxFrames, s.RxPackets, s.RxBytes = c.InFrames, c.InPackets, c.InBytes
 		s.TxFrames, s.TxPackets, s.TxBytes = c.OutFrames, c.OutPackets, c.OutBytes
 		s.Drops, s.TxDrops = dropNames(&c.Dropped), dropNames(&c.OutDropped)
@@ -108,6 +108,9 @@ func (n *Node) FDB(ref string) ([]FDBEntry, error) {
 		first := len(out)
 		for _, e := range n.path.sw.FDB(d) {
 			name := names[keys[e.Port]]
+			if name.Port == "" {
+				name.Port = e.Port.Name() // a tunnel
+			}
 			out = append(out, FDBEntry{Network: nw.Name, MAC: e.MAC, VLAN: e.VLAN, Port: name.Port, Sandbox: name.Sandbox,
 				Static: e.Static, Age: time.Duration(e.Age) * time.Second})
 		}

@@ -75,10 +75,17 @@ func (n *Node) admit(nw *network) error {
 	n.mu.Lock()
 	n.networks[nw.ID] = nw
 	n.mu.Unlock()
-	if err := n.publish(); err != nil {
+	err = n.publish()
+	if err == nil {
+		err = n.path.brokenTunnels(nw.ID)
+	}
+	if err != nil {
 		n.expel(nw)
 		n.journal.dropNetwork(nw.ID)
 		return fmt.Errorf("network %s: %w", nw.Name, err)
+	}
+	if nw.Driver == cnm.DriverOverlay {
+		n.lookAtPaths() // the first interface has the right MTU
 	}
 	return nil
 }

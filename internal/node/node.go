@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/cnm"
@@ -61,6 +63,12 @@ type Node struct {
 	boxes    map[string]*box
 	execs    map[string]*execution
 	lastExec uint64
+	// lastBroken is what the keeper last logged about broken tunnels.
+	lastBroken string
+	// following is set while interfaces are given a new MTU.
+	following atomic.Bool
+	// pathMTU is the underlay's MTU towards every address peers have.
+	pathMTU map[netip.Addr]int
 }
 
 // A network is a network of the desired state. Guarded by Node.mu.
@@ -109,7 +117,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if p := n.cfg.Workers + 1; runtime.GOMAXPROCS(0) < p {
 		runtime.GOMAXPROCS(p)
 	}
-	n.path, err = newDataPath(n.cfg.Workers, n.own, n.portDied, n.workerBroke)
+	n.path, err = newDataPath(n.cfg.Workers, n.cfg.underlay(), n.own, n.portDied, n.workerBroke)
 	if err != nil {
 		return err
 	}
@@ -175,6 +183,8 @@ func (n *Node) keep() {
 		select {
 		case now := <-t.C:
 			n.path.tick(now)
+			n.mendTunnels()
+			n.lookAtPaths()
 			n.checkForeign()
 			n.buryPorts() // those that were busy
 		case <-n.dead:

@@ -31,6 +31,10 @@ type desired struct {
 	networks  []cnm.Network
 	endpoints []desiredEndpoint
 	guard     bool
+	// port is where peers listen that say nothing else.
+	port uint16
+	// pathMTU is the underlay's MTU towards an address, as last looked at.
+	pathMTU map[netip.Addr]int
 }
 
 // A desiredEndpoint is an endpoint whose interface exists.
@@ -45,7 +49,9 @@ type domainPlan struct {
 	name       string
 	gateways   []netip.Addr
 	gatewayMAC frame.MAC
-	isolated   bool // ports do not talk to each other
+	isolated   bool   // ports do not talk to each other
+	vni        uint32 // 0: not an overlay
+	quiet      bool   // multicast and broadcast stay on the node
 	ports      map[portKey]portPlan
 	neighbours map[netip.Addr]frame.MAC
 }
@@ -56,6 +62,7 @@ type portPlan struct {
 	addrs []netip.Addr // the only sources the guard lets through
 	mtu   int
 	guard bool
+	peer  netip.AddrPort // valid: a tunnel to this VTEP; it has a name and an MTU besides
 }
 
 // gatewayAddrs are the addresses the switch itself answers for on nw: not those
@@ -100,15 +107,20 @@ func makePlan(d desired) plan {
 		if !hasDomain(nw) {
 			continue
 		}
-		// The options were read and checked when the network was made.
-		o, _ := cnm.ParseBridgeOptions(nw.Options)
 		dom := domainPlan{
 			name:       nw.Name,
-			gateways:   gatewayAddrs(nw, o),
 			gatewayMAC: gatewayMAC(nw),
-			isolated:   !o.ICC,
 			ports:      make(map[portKey]portPlan),
 			neighbours: make(map[netip.Addr]frame.MAC),
+		}
+		// The options were read and checked when the network was made.
+		if nw.Driver == cnm.DriverOverlay {
+			o, _ := cnm.ParseOverlayOptions(nw.Options)
+			dom.gateways = gatewayAddrs(nw, cnm.BridgeOptions{})
+			dom.tunnels(nw.ID, o, d)
+		} else {
+			o, _ := cnm.ParseBridgeOptions(nw.Options)
+			dom.gateways, dom.isolated = gatewayAddrs(nw, o), !o.ICC
 		}
 		for _, g := range dom.gateways {
 			dom.neighbours[g] = dom.gatewayMAC
@@ -126,7 +138,9 @@ func makePlan(d desired) plan {
 
 // hasDomain reports whether nw is switched here: host and none are not, and a
 // config-only network is only a template.
-func hasDomain(nw *cnm.Network) bool { return nw.Driver == cnm.DriverBridge && !nw.ConfigOnly }
+func hasDomain(nw *cnm.Network) bool {
+	return (nw.Driver == cnm.DriverBridge || nw.Driver == cnm.DriverOverlay) && !nw.ConfigOnly
+}
 
 func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
 	var addrs []netip.Addr
@@ -152,8 +166,8 @@ type step struct {
 	op      stepOp
 	network string
 	domain  domainPlan // addDomain
-	key     portKey    // addPort, removePort
-	port    portPlan   // addPort
+	key     portKey    // addPort, removePort, setMTU
+	port    portPlan   // addPort, setMTU
 	addr    netip.Addr // setNeighbour, removeNeighbour
 	mac     frame.MAC  // setNeighbour
 }
@@ -167,11 +181,12 @@ const (
 	removeDomain
 	addDomain
 	addPort
+	setMTU
 	setNeighbour
 )
 
 func (op stepOp) String() string {
-	return [...]string{"remove-neighbour", "remove-port", "remove-domain", "add-domain", "add-port", "set-neighbour"}[op]
+	return [...]string{"remove-neighbour", "remove-port", "remove-domain", "add-domain", "add-port", "set-mtu", "set-neighbour"}[op]
 }
 
 // difference lists the steps that lead from old to next. What a port or a domain
@@ -202,7 +217,8 @@ func difference(old, next plan) []step {
 }
 
 func (was domainPlan) sameDomain(is domainPlan) bool {
-	return was.name == is.name && was.gatewayMAC == is.gatewayMAC && was.isolated == is.isolated && slices.Equal(was.gateways, is.gateways)
+	return was.name == is.name && was.gatewayMAC == is.gatewayMAC && was.isolated == is.isolated &&
+		was.vni == is.vni && was.quiet == is.quiet && slices.Equal(was.gateways, is.gateways)
 }
 
 // leaving lists what is in was and no longer in is.
@@ -223,8 +239,12 @@ func (was domainPlan) leaving(steps []step, id string, is domainPlan) []step {
 // coming lists what is in is and was not in was.
 func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 	for k, p := range is.ports {
-		if q, ok := was.ports[k]; !ok || !p.equal(q) {
+		q, ok := was.ports[k]
+		switch {
+		case !ok || !p.equal(q):
 			steps = append(steps, step{op: addPort, network: id, key: k, port: p})
+		case p.mtu != q.mtu:
+			steps = append(steps, step{op: setMTU, network: id, key: k, port: p})
 		}
 	}
 	for a, m := range is.neighbours {
@@ -235,8 +255,9 @@ func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 	return steps
 }
 
+// equal reports whether p is q but for the MTU, which can be changed in place.
 func (p portPlan) equal(q portPlan) bool {
-	return p.mac == q.mac && p.mtu == q.mtu && p.guard == q.guard && slices.Equal(p.addrs, q.addrs)
+	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && slices.Equal(p.addrs, q.addrs)
 }
 
 // compareSteps orders by operation, then by object, so that a difference is the

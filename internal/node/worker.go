@@ -15,6 +15,9 @@ import (
 // them all the buffers. It serves the ports given to it: it waits, and gives
 // each port that has frames up to fairTurns turns before the next.
 //
+// What a worker serves is a charge: the TAP of a port, or the socket that the
+// overlay's frames come in by. "Port" below means either.
+//
 // The goroutine never takes a lock. Its ports stand in a table that the control
 // side replaces as a whole (copy on write); a token is the port's place in it and
 // the place's generation, so an event that was reported for a port since removed
@@ -51,9 +54,22 @@ type worker struct {
 	ready [maxReady]uint64
 }
 
-// A served is a port in the care of a worker.
+// A charge is what a worker serves: a descriptor and what is done when frames
+// wait behind it. The control side's, under dataPath.mu.
+type charge struct {
+	fd         int
+	turn       func(*vswitch.Worker) (int, error) // one batch, all the way
+	spent      func() uint64                      // what it has cost so far
+	serial     uint32                             // 24 bits
+	generation uint32                             // counts its workers
+	cost       uint64                             // spent at the last balance
+	worker     *worker
+	served     *served
+}
+
+// A served is a charge in the care of a worker.
 type served struct {
-	live  *livePort
+	turn  func(*vswitch.Worker) (int, error)
 	fd    int
 	token uint64
 	dead  atomic.Bool
@@ -95,7 +111,7 @@ func (w *worker) run() error {
 // serve gives one port its share.
 func (w *worker) serve(s *served) {
 	for range fairTurns {
-		n, err := w.core.Turn(s.live.port)
+		n, err := s.turn(w.core)
 		if err != nil {
 			w.bury(s)
 			return
@@ -113,8 +129,8 @@ func (w *worker) bury(s *served) {
 	}
 }
 
-// take gives the worker a port. The caller serialises take and drop.
-func (w *worker) take(lp *livePort) error {
+// take gives the worker a charge. The caller serialises take and drop.
+func (w *worker) take(c *charge) error {
 	old := *w.ports.Load()
 	at := len(old)
 	for i, s := range old {
@@ -123,8 +139,8 @@ func (w *worker) take(lp *livePort) error {
 			break
 		}
 	}
-	lp.generation++
-	s := &served{live: lp, fd: lp.device.Queues()[0].FD(), token: uint64(lp.serial<<8|lp.generation&0xff)<<32 | uint64(at)}
+	c.generation++
+	s := &served{turn: c.turn, fd: c.fd, token: uint64(c.serial<<8|c.generation&0xff)<<32 | uint64(at)}
 	next := make([]*served, max(len(old), at+1))
 	copy(next, old)
 	next[at] = s
@@ -135,13 +151,13 @@ func (w *worker) take(lp *livePort) error {
 		w.ports.Store(&next)
 		return fmt.Errorf("worker %d: %w", w.id, err)
 	}
-	lp.worker, lp.served = w, s
+	c.worker, c.served = w, s
 	return nil
 }
 
-// drop takes a port away. When it returns, the goroutine does not hold it.
-func (w *worker) drop(lp *livePort) {
-	s := lp.served
+// drop takes a charge away. When it returns, the goroutine does not hold it.
+func (w *worker) drop(c *charge) {
+	s := c.served
 	if s.dead.CompareAndSwap(false, true) {
 		w.poller.Remove(s.fd)
 	}
@@ -152,7 +168,7 @@ func (w *worker) drop(lp *livePort) {
 		next = next[:len(next)-1]
 	}
 	w.ports.Store(&next)
-	lp.worker, lp.served = nil, nil
+	c.worker, c.served = nil, nil
 	w.settle()
 }
 

@@ -32,7 +32,7 @@ func TestMoves(t *testing.T) {
 		var ports []portLoad
 		busy := uint64(0)
 		for i, cost := range c.costs {
-			ports = append(ports, portLoad{&livePort{serial: uint32(i)}, cost})
+			ports = append(ports, portLoad{&charge{serial: uint32(i)}, cost})
 			busy += cost
 		}
 		sum := uint64(0)
@@ -64,9 +64,9 @@ func TestMovingPorts(t *testing.T) {
 			}
 			n.path.mu.Lock()
 			for _, lp := range n.path.ports {
-				from := lp.worker
-				from.drop(lp)
-				if err := n.path.workers[1-from.id].take(lp); err != nil {
+				from := lp.charge.worker
+				from.drop(lp.charge)
+				if err := n.path.workers[1-from.id].take(lp.charge); err != nil {
 					t.Error(err)
 				}
 				moved++

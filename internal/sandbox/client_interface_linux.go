@@ -69,3 +69,9 @@ func (a *Agent) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6 net
 	_, err := a.ask(ctx, request{Op: opGateway, Name: ifname, Gateway4: gw4, Gateway6: gw6})
 	return err
 }
+
+// SetMTU sets the largest IP packet, in bytes, that an interface inside sends.
+func (a *Agent) SetMTU(ctx context.Context, ifname string, mtu int) error {
+	_, err := a.ask(ctx, request{Op: opMTU, Name: ifname, MTU: mtu})
+	return err
+}

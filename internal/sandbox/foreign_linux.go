@@ -169,6 +169,13 @@ func (f *ForeignNS) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6
 	return err
 }
 
+// SetMTU is as [Agent.SetMTU].
+func (f *ForeignNS) SetMTU(ctx context.Context, ifname string, mtu int) error {
+	_, fds, err := f.call(ctx, request{Op: opMTU, Name: ifname, MTU: mtu})
+	closeFDs(fds)
+	return err
+}
+
 func (f *ForeignNS) device(ctx context.Context, q request) (*tap.Device, error) {
 	r, fds, err := f.call(ctx, q)
 	if err != nil {

@@ -88,6 +88,8 @@ func foreign(q request) (name string, files []*os.File, err error) {
 		return q.Name, nil, deleteLink(q.Name)
 	case opGateway:
 		return q.Name, nil, setDefaultRoute(q.Name, q.Gateway4, q.Gateway6)
+	case opMTU:
+		return q.Name, nil, setMTU(q.Name, q.MTU)
 	case opAdd, opReopen:
 	default:
 		return "", nil, fmt.Errorf("unknown operation %q", q.Op)

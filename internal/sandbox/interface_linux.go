@@ -89,6 +89,15 @@ func (a *agent) defaultRoute(name string, gw4, gw6 netip.Addr) error {
 	return setDefaultRoute(name, gw4, gw6)
 }
 
+func (a *agent) setMTU(name string, mtu int) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !slices.ContainsFunc(a.devices, func(d *tap.Device) bool { return d.Name() == name }) {
+		return fmt.Errorf("%w: %s", ErrNoInterface, name)
+	}
+	return setMTU(name, mtu)
+}
+
 // makeInterface makes and configures a TAP in the calling thread's network
 // namespace, wholly or not at all. sys is that namespace's /proc/sys.
 func makeInterface(sys *os.File, i *Interface, persist bool) (d *tap.Device, files []*os.File, err error) {

@@ -113,6 +113,22 @@ func setDefaultRoute(name string, gw4, gw6 netip.Addr) error {
 	return replaceDefault(h, link, gw4, gw6, true)
 }
 
+func setMTU(name string, mtu int) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	defer h.Close()
+	link, err := h.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrNoInterface, name, err)
+	}
+	if err := h.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("set MTU of %s to %d: %w", name, mtu, err)
+	}
+	return nil
+}
+
 // deleteLink deletes an interface; one that is not there is no error.
 func deleteLink(name string) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)

@@ -45,6 +45,7 @@ const (
 	opList     = "interface-list"
 	opReopen   = "interface-reopen"
 	opGateway  = "default-route"
+	opMTU      = "interface-mtu"
 )
 
 type request struct {
@@ -58,6 +59,7 @@ type request struct {
 	Signal    int            `json:",omitempty"`
 	Rows      uint16         `json:",omitempty"`
 	Cols      uint16         `json:",omitempty"`
+	MTU       int            `json:",omitempty"`
 	Gateway4  netip.Addr
 	Gateway6  netip.Addr
 }

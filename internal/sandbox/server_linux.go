@@ -168,6 +168,8 @@ func (s *server) dispatch(conn *net.UnixConn, q request, passed []*os.File) erro
 		err = a.removeInterface(q.Name)
 	case opGateway:
 		err = a.defaultRoute(q.Name, q.Gateway4, q.Gateway6)
+	case opMTU:
+		err = a.setMTU(q.Name, q.MTU)
 	case opList:
 		return s.list(conn)
 	default:

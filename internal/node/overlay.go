@@ -1,0 +1,173 @@
+package node
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"weft/internal/cnm"
+	"weft/vxlan"
+)
+
+// Theory of operation: the MTU of an overlay
+//
+// The kernel knows the underlay's MTU towards each peer (of the route's
+// interface, or less where a router said so). The keeper asks once a second. The
+// tunnel to a peer carries what fits into that; the network's MTU, which its
+// endpoints' interfaces have, is the smallest of its tunnels', unless the user
+// set one. When the underlay changes, tunnels follow at once, so that what no
+// longer fits is answered with "too big" or clamped; then the interfaces of
+// running sandboxes are set.
+
+// defaultPathMTU is taken for the underlay's towards a peer that cannot be
+// asked about: Ethernet's.
+const defaultPathMTU = 1500
+
+// tunnels adds what makes dom an overlay: its VNI and a port per peer.
+func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) {
+	dom.vni, dom.quiet = o.VNIs[0], !o.Multicast
+	for _, peer := range o.Peers {
+		if peer.Port() == 0 {
+			peer = netip.AddrPortFrom(peer.Addr(), d.port)
+		}
+		dom.ports[portKey{network, "vtep " + peer.String()}] = portPlan{
+			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()),
+		}
+	}
+}
+
+// innerMTU is the largest IP packet that fits into one datagram to a peer.
+func innerMTU(paths map[netip.Addr]int, peer netip.Addr) int {
+	mtu := paths[peer]
+	if mtu == 0 {
+		mtu = defaultPathMTU
+	}
+	return vxlan.InnerMTU(mtu, peer.Is6())
+}
+
+// mtuLocked is the MTU of a network's interfaces.
+func (n *Node) mtuLocked(nw *network) int {
+	if nw.Driver != cnm.DriverOverlay {
+		return nw.options.MTU
+	}
+	if nw.overlay.MTU != 0 {
+		return nw.overlay.MTU
+	}
+	mtu := vxlan.MaxInnerMTU
+	for _, p := range nw.overlay.Peers {
+		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
+	}
+	return mtu
+}
+
+// lookAtPaths notes what the kernel says about the underlay's MTU now, and makes
+// everything follow when it has changed.
+func (n *Node) lookAtPaths() {
+	found := n.path.pathMTUs()
+	n.mu.Lock()
+	same := maps.Equal(found, n.pathMTU)
+	n.pathMTU = found
+	n.mu.Unlock()
+	if !same {
+		if err := n.publish(); err != nil {
+			n.log.Error("publish after a change of the underlay's MTU", "error", err)
+		}
+	}
+	// Later than that for a sandbox that was busy then.
+	if len(n.stale()) > 0 && n.following.CompareAndSwap(false, true) {
+		n.own.spawn(func() {
+			defer n.following.Store(false)
+			for _, ref := range n.stale() {
+				n.followMTU(ref)
+			}
+		})
+	}
+}
+
+// mendTunnels tries once more to make the tunnels that could not be made, and logs
+// what stands in the way when that has changed. The keeper's.
+func (n *Node) mendTunnels() {
+	before := n.path.brokenTunnels("")
+	if before == nil {
+		return
+	}
+	if err := n.publish(); err != nil {
+		n.log.Error("publish to mend tunnels", "error", err)
+	}
+	now := n.path.brokenTunnels("")
+	switch {
+	case now == nil:
+		n.log.Info("tunnels work again", "before", before)
+	case n.lastBroken != now.Error():
+		n.log.Error("tunnels do not work", "error", now)
+	}
+	n.lastBroken = ""
+	if now != nil {
+		n.lastBroken = now.Error()
+	}
+}
+
+// stale lists the running sandboxes that have an interface with another MTU than
+// its overlay's.
+func (n *Node) stale() (ids []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, b := range n.boxes {
+		if len(n.staleLocked(b)) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// staleLocked maps interfaces of b to the MTU they should have.
+func (n *Node) staleLocked(b *box) map[string]int {
+	var out map[string]int
+	for _, e := range b.sb.Endpoints {
+		nw := n.networks[e.NetworkID]
+		if nw == nil || nw.Driver != cnm.DriverOverlay || b.devices[e.IfName] == nil {
+			continue
+		}
+		if mtu := n.mtuLocked(nw); mtu != e.MTU {
+			if out == nil {
+				out = make(map[string]int)
+			}
+			out[e.IfName] = mtu
+		}
+	}
+	return out
+}
+
+// followMTU gives a sandbox's interfaces their overlays' MTU.
+func (n *Node) followMTU(id string) {
+	b, err := n.lockBox(id)
+	if err != nil {
+		return // gone meanwhile
+	}
+	defer b.op.Unlock()
+	ctx, cancel := n.bounded(n.ctx)
+	defer cancel()
+	n.mu.Lock()
+	stale, p, name := n.staleLocked(b), b.pluggerLocked(), b.sb.Spec.Name
+	n.mu.Unlock()
+	if p == nil {
+		return
+	}
+	for ifName, mtu := range stale {
+		if err := p.SetMTU(ctx, ifName, mtu); err != nil {
+			n.log.Error("set the MTU of an overlay's interface", "sandbox", name, "interface", ifName, "mtu", mtu, "error", err)
+			continue
+		}
+		n.mu.Lock()
+		b.sb.Endpoints = slices.Clone(b.sb.Endpoints)
+		for i := range b.sb.Endpoints {
+			if e := &b.sb.Endpoints[i]; e.IfName == ifName {
+				e.MTU = mtu
+			}
+		}
+		n.mu.Unlock()
+	}
+	if err := n.save(b); err != nil {
+		n.log.Error("journal a sandbox's MTU", "sandbox", name, "error", err)
+	}
+}

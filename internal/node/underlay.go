@@ -1,0 +1,292 @@
+package node
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+
+	"weft/internal/cnm"
+	"weft/vswitch"
+	"weft/vxlan"
+)
+
+// Theory of operation: the underlay
+//
+// A tunnel is a port of an overlay's domain whose other side is a remote VTEP:
+// what leaves by it is encapsulated. What comes from VTEPs arrives by one
+// socket per address family, which a worker serves like a port; a table of
+// routes tells it which (VTEP, VNI) is which port, and that nothing else is
+// accepted. The order of removal is
+//
+//	table without the route, sw.RemovePort
+//
+// so that no turn that began later finds the port's slot. A socket is opened
+// with the first tunnel of its family and closed after the last: a node without
+// overlays holds no port.
+
+// tunnelHorizon is the split-horizon group of all tunnels: what came from one
+// VTEP never goes to another, for its sender has sent it there already.
+const tunnelHorizon = 1
+
+// underlayConfig says where VTEPs find this node.
+type underlayConfig struct {
+	addrs        []netip.Addr // to bind, at most one per family
+	bound        bool         // addrs were asked for: a family that has none is not served
+	port         uint16
+	noGSO, noGRO bool
+	workers      int
+}
+
+type underlay struct {
+	cfg    underlayConfig
+	v4, v6 *underlaySocket
+}
+
+type underlaySocket struct {
+	*vxlan.Socket
+	charge *charge
+	routes map[*livePort]vxlan.Route
+}
+
+// underlay derives where the node's VTEP listens: at the data path addresses,
+// else at the advertised one, else everywhere.
+func (c *Config) underlay() underlayConfig {
+	u := underlayConfig{addrs: c.DataPathAddrs, port: c.DataPathPort, noGSO: c.NoGSO, noGRO: c.NoGRO}
+	if len(u.addrs) == 0 && c.AdvertiseAddr.IsValid() {
+		u.addrs = []netip.Addr{c.AdvertiseAddr}
+	}
+	if u.bound = len(u.addrs) > 0; !u.bound {
+		u.addrs = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+	}
+	return u
+}
+
+// local returns the address to bind for datagrams to a peer.
+func (c *underlayConfig) local(peer netip.Addr) (netip.AddrPort, error) {
+	for _, a := range c.addrs {
+		if a.Is4() == peer.Is4() {
+			return netip.AddrPortFrom(a, c.port), nil
+		}
+	}
+	return netip.AddrPort{}, cnm.Errorf(cnm.Invalid, "peer %s: this node's data path has no %s address: start the daemon with one in --data-path-addr", peer, familyName(peer))
+}
+
+func familyName(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+// checkPeers refuses peers that this node cannot have.
+func (c *underlayConfig) checkPeers(peers []netip.AddrPort) error {
+	own := map[netip.Addr]bool{}
+	for _, a := range c.addrs {
+		own[a] = true
+	}
+	if !c.bound {
+		// Without rights to look there is nothing to compare with.
+		hosts, _ := net.InterfaceAddrs()
+		for _, h := range hosts {
+			if p, err := netip.ParsePrefix(h.String()); err == nil {
+				own[p.Addr()] = true
+			}
+		}
+	}
+	for _, p := range peers {
+		if _, err := c.local(p.Addr()); err != nil {
+			return err
+		}
+		if own[p.Addr()] && c.portOf(p) == c.port {
+			return cnm.Errorf(cnm.Invalid, "peer %s is this node itself: name only the others in weft.peers", netip.AddrPortFrom(p.Addr(), c.port))
+		}
+	}
+	return nil
+}
+
+func (c *underlayConfig) portOf(p netip.AddrPort) uint16 {
+	if p.Port() != 0 {
+		return p.Port()
+	}
+	return c.port
+}
+
+// family returns where the socket for a peer's family is kept.
+func (u *underlay) family(peer netip.Addr) **underlaySocket {
+	if peer.Is4() {
+		return &u.v4
+	}
+	return &u.v6
+}
+
+// sockets lists the ones that are open.
+func (u *underlay) sockets() (open []*underlaySocket) {
+	for _, s := range []*underlaySocket{u.v4, u.v6} {
+		if s != nil {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+func (u *underlay) charges(all []*charge) []*charge {
+	for _, s := range u.sockets() {
+		all = append(all, s.charge)
+	}
+	return all
+}
+
+// close closes the sockets once no worker runs.
+func (u *underlay) close() {
+	for _, s := range u.sockets() {
+		s.Close()
+	}
+	u.v4, u.v6 = nil, nil
+}
+
+// socket returns the socket for a peer, opened if it was not.
+func (d *dataPath) socket(peer netip.Addr) (*underlaySocket, error) {
+	at := d.underlay.family(peer)
+	if *at != nil {
+		return *at, nil
+	}
+	local, err := d.underlay.cfg.local(peer)
+	if err != nil {
+		return nil, err
+	}
+	c := &d.underlay.cfg
+	s, err := vxlan.Listen(vxlan.Config{Addr: local, NoGSO: c.noGSO, NoGRO: c.noGRO, Workers: c.workers})
+	if err != nil {
+		return nil, err
+	}
+	us := &underlaySocket{Socket: s, routes: make(map[*livePort]vxlan.Route)}
+	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return w.Inbound(s) }, func() uint64 {
+		st := s.Stats()
+		return st.Bytes + st.Frames*frameCost
+	})
+	if err := d.idlest().take(us.charge); err != nil {
+		s.Close()
+		return nil, err
+	}
+	*at = us
+	return us, nil
+}
+
+// tryTunnel adds a tunnel or notes why it could not. The keeper tries again.
+func (d *dataPath) tryTunnel(s step) {
+	err := d.addTunnel(s)
+	if err == nil {
+		return
+	}
+	if d.broken == nil {
+		d.broken = make(map[portKey]error)
+	}
+	d.broken[s.key] = err
+}
+
+// brokenTunnels tells why tunnels of a network, or of any when it is empty, could
+// not be made.
+func (d *dataPath) brokenTunnels(network string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, key := range slices.SortedFunc(maps.Keys(d.broken), comparePortKeys) {
+		if network == "" || key.sandbox == network {
+			return d.broken[key]
+		}
+	}
+	return nil
+}
+
+// addTunnel makes the port that leads to a remote VTEP.
+func (d *dataPath) addTunnel(s step) error {
+	dom := d.domains[s.network]
+	if dom == nil {
+		return nil
+	}
+	peer := s.port.peer
+	us, err := d.socket(peer.Addr())
+	if err != nil {
+		return fmt.Errorf("network %s: %w", dom.Name(), err)
+	}
+	vni := d.current[s.network].vni
+	var queues []vswitch.Queue
+	for _, q := range us.NewLink(peer, vni).Queues() {
+		queues = append(queues, q)
+	}
+	p, err := d.sw.AddPort(vswitch.PortConfig{Name: s.port.name, Domain: dom, MTU: s.port.mtu, Horizon: tunnelHorizon, MaxMACs: vswitch.DefaultDomainMACs}, queues...)
+	if err != nil {
+		return fmt.Errorf("tunnel %s: %w", s.port.name, err)
+	}
+	lp := &livePort{key: s.key, network: s.network, plan: s.port, port: p}
+	us.routes[lp] = vxlan.Route{Peer: peer, VNI: vni, Port: p.Index()}
+	us.announce()
+	d.enter(lp)
+	return nil
+}
+
+// announce gives the socket the table of its routes.
+func (us *underlaySocket) announce() {
+	routes := make([]vxlan.Route, 0, len(us.routes))
+	for _, r := range us.routes {
+		routes = append(routes, r)
+	}
+	us.SetTable(vxlan.NewTable(routes))
+}
+
+// unroute makes the socket refuse what comes for a tunnel.
+func (u *underlay) unroute(lp *livePort) {
+	us := *u.family(lp.plan.peer.Addr())
+	if us == nil {
+		return
+	}
+	delete(us.routes, lp)
+	us.announce()
+}
+
+// closeUnused closes the sockets that no tunnel needs any more.
+func (d *dataPath) closeUnused() {
+	for _, at := range []**underlaySocket{&d.underlay.v4, &d.underlay.v6} {
+		if us := *at; us != nil && len(us.routes) == 0 {
+			us.charge.worker.drop(us.charge)
+			us.Close()
+			*at = nil
+		}
+	}
+}
+
+// setMTU changes what leaves by a port from now on.
+func (d *dataPath) setMTU(s step) {
+	lp := d.ports[s.key]
+	if lp == nil {
+		return
+	}
+	lp.port.SetMTU(s.port.mtu)
+	lp.plan.mtu = s.port.mtu
+	d.current[s.network].ports[s.key] = lp.plan
+}
+
+// pathMTUs asks the kernel for the underlay's MTU towards every peer there is.
+func (d *dataPath) pathMTUs() map[netip.Addr]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := make(map[netip.Addr]int)
+	for _, lp := range d.ports {
+		peer := lp.plan.peer.Addr()
+		if lp.device != nil || found[peer] != 0 {
+			continue
+		}
+		if us := *d.underlay.family(peer); us != nil {
+			if mtu, err := us.PathMTU(peer); err == nil {
+				found[peer] = mtu
+			}
+		}
+	}
+	return found
+}
+
+func comparePortKeys(a, b portKey) int {
+	return cmp.Or(cmp.Compare(a.sandbox, b.sandbox), cmp.Compare(a.ifName, b.ifName))
+}
