@@ -24,6 +24,9 @@ const (
 const (
 	maxVNI   = 1<<24 - 1 // RFC 7348, 5: 24 bits. 0 is left out: Linux and Open vSwitch use it for "none"
 	maxPeers = 1024      // of one overlay: every flooded frame is sent to each of them
+	// DefaultOverlayMTU is what an underlay of DefaultMTU leaves over IPv4: 20
+	// bytes for its header, 8 for UDP's, 8 for VXLAN's, 14 for the inner Ethernet.
+	DefaultOverlayMTU = DefaultMTU - 50
 )
 
 // OverlayOptions are an overlay network's driver options, read and checked.

@@ -124,9 +124,8 @@ func makePlan(d desired) plan {
 	return p
 }
 
-// hasDomain reports whether nw is switched here: host and none are not, and a
-// config-only network is only a template.
-func hasDomain(nw *cnm.Network) bool { return nw.Driver == cnm.DriverBridge && !nw.ConfigOnly }
+// hasDomain reports whether nw is switched here.
+func hasDomain(nw *cnm.Network) bool { return nw.Switched() }
 
 func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
 	var addrs []netip.Addr
