@@ -124,7 +124,7 @@ func (o *BridgeOptions) set(key, full, value string) (err error) {
 	case optTrusted:
 		o.Trusted, err = interfacesOption(key, value)
 	case optMTU:
-		o.MTU, err = mtuOption(key, value)
+		o.MTU, err = mtuOption(key, value, DefaultMTU)
 	case optIfPrefix:
 		if !validIfName(value+"999") || endsInDigit(value) {
 			return badOption(key, value, "a prefix has 1 to 12 characters and does not end in a digit")
@@ -184,13 +184,14 @@ func interfacesOption(key, value string) ([]string, error) {
 	return names, nil
 }
 
-func mtuOption(key, value string) (int, error) {
+// mtuOption reads an MTU; unset is what 0 stands for.
+func mtuOption(key, value string, unset int) (int, error) {
 	n, err := strconv.Atoi(value)
 	if err != nil {
 		return 0, badOption(key, value, "expected a number")
 	}
 	if n == 0 {
-		return DefaultMTU, nil
+		return unset, nil
 	}
 	if n < minMTU || n > maxMTU {
 		return 0, Errorf(Invalid, "invalid MTU number: %d (expected %d to %d)", n, minMTU, maxMTU)

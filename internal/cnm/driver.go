@@ -3,9 +3,10 @@ package cnm
 // Drivers of this version. The API and Docker's listings call DriverNone
 // "null".
 const (
-	DriverBridge = "bridge"
-	DriverNone   = "none"
-	DriverHost   = "host"
+	DriverBridge  = "bridge"
+	DriverOverlay = "overlay"
+	DriverNone    = "none"
+	DriverHost    = "host"
 )
 
 // NormalDriver returns weft's name of a driver a user named: bridge when none
@@ -31,14 +32,14 @@ func APIDriver(name string) string {
 // validateDriver checks that networks of a driver can be created by users.
 func validateDriver(name string) error {
 	switch name {
-	case DriverBridge:
+	case DriverBridge, DriverOverlay:
 		return nil
 	case DriverNone, DriverHost:
 		return Errorf(Forbidden, "only one instance of %q network is allowed", APIDriver(name))
-	case "overlay", "macvlan", "ipvlan":
-		return Errorf(Unsupported, "network driver %q is not supported yet (available: bridge)", name)
+	case "macvlan", "ipvlan":
+		return Errorf(Unsupported, "network driver %q is not supported yet (available: bridge, overlay)", name)
 	}
-	return Errorf(Invalid, "could not find plugin %q: network driver plugins are not supported yet (available: bridge)", name)
+	return Errorf(Invalid, "could not find plugin %q: network driver plugins are not supported yet (available: bridge, overlay)", name)
 }
 
 // IPAM drivers of this version.

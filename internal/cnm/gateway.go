@@ -5,10 +5,21 @@ import (
 	"slices"
 )
 
+// Switched reports whether the node's switch has the network: host and none are
+// the machine's own and nothing, a config-only network is a template.
+func (n *Network) Switched() bool {
+	return (n.Driver == DriverBridge || n.Driver == DriverOverlay) && !n.ConfigOnly
+}
+
+// GivesRoutes reports whether endpoints get default routes by the network's
+// gateways: not those of an internal network, nor of an overlay, out of which
+// no way leads. The gateways' addresses are taken and answered all the same.
+func (n *Network) GivesRoutes() bool { return !n.Internal && n.Driver != DriverOverlay }
+
 // DefaultGateway chooses which endpoints give a sandbox its default routes, one
 // for each family: the highest gw-priority wins, then one with gateways for
-// both families, then the first network name. Endpoints of internal networks
-// have no gateway and so never win. The results index eps; -1 means none.
+// both families, then the first network name. Endpoints of networks that give no
+// routes have no gateway and so never win. The results index eps; -1 means none.
 func DefaultGateway(eps []Endpoint) (v4, v6 int) {
 	order := make([]int, len(eps))
 	for i := range order {

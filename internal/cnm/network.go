@@ -22,7 +22,7 @@ func ValidateNetwork(n Network) (Network, error) {
 		return n, err
 	}
 	if n.Scope != "local" {
-		return n, Errorf(Unsupported, "network scope %q is not supported yet (available: local)", n.Scope)
+		return n, Errorf(Unsupported, "network scope %q is not supported yet: it needs a swarm (available: local, also for an overlay with %s)", n.Scope, OptPeers)
 	}
 	if n.Ingress {
 		return n, Errorf(Unsupported, "ingress networks are not supported yet: they need a swarm")
@@ -41,6 +41,9 @@ func ValidateNetwork(n Network) (Network, error) {
 	}
 	if err := validateIPAM(n); err != nil {
 		return n, err
+	}
+	if n.Driver == DriverOverlay {
+		return n, validateOverlay(n)
 	}
 	return n, validateBridge(n)
 }
@@ -201,9 +204,13 @@ func validateBridge(n Network) error {
 }
 
 // CheckConflict refuses a network that cannot live beside the others of its
-// node: same name, same bridge name, or overlapping subnets.
+// node: same name, same bridge name, same VNI, or overlapping subnets. Docker keeps
+// the subnets of overlays in a space of their own; here one switch answers for both.
 func CheckConflict(n Network, others []Network) error {
 	bridgeName := func(n Network) string {
+		if n.Driver != DriverBridge {
+			return ""
+		}
 		o, _ := ParseBridgeOptions(n.Options)
 		return o.Name
 	}
@@ -211,11 +218,14 @@ func CheckConflict(n Network, others []Network) error {
 		if o.Name == n.Name {
 			return Errorf(Conflict, "network with name %s already exists", n.Name)
 		}
-		if o.ConfigOnly || n.ConfigOnly || o.Driver != DriverBridge || n.Driver != DriverBridge {
+		if !o.Switched() || !n.Switched() {
 			continue
 		}
 		if name := bridgeName(n); name != "" && name == bridgeName(o) {
 			return Errorf(Forbidden, "cannot create network %s: conflicts with network %s: both name their bridge %s", n.Name, o.Name, name)
+		}
+		if err := overlayConflict(n, o); err != nil {
+			return err
 		}
 		if err := subnetConflict(n, o); err != nil {
 			return err

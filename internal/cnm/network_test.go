@@ -98,7 +98,7 @@ func TestValidateNetwork(t *testing.T) {
 		{"v6 only", Network{EnableIPv6: true, IPAM: IPAM{Config: v6}}, "", ""},
 		{"v6 subnet without v6", Network{EnableIPv4: true, IPAM: IPAM{Config: v6}}, Invalid, "invalid subnet fd00::/64: IPv6 is not enabled on this network (--ipv6)"},
 		{"v4 subnet without v4", Network{EnableIPv6: true, IPAM: IPAM{Config: v4}}, Invalid, "IPv4 is not enabled"},
-		{"overlay", Network{Driver: "overlay", EnableIPv4: true}, Unsupported, `network driver "overlay" is not supported yet`},
+		{"overlay", Network{Driver: "overlay", EnableIPv4: true}, Unsupported, "an overlay network without peers needs a swarm"},
 		{"macvlan", Network{Driver: "macvlan", EnableIPv4: true}, Unsupported, "not supported yet"},
 		{"ipvlan", Network{Driver: "ipvlan", EnableIPv4: true}, Unsupported, "not supported yet"},
 		{"second host", Network{Driver: "host", EnableIPv4: true}, Forbidden, `only one instance of "host" network is allowed`},

@@ -30,6 +30,12 @@ func Defaults() []Range {
 	return append(rs, Range{netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 168}), 16), 20})
 }
 
+// Overlays returns Docker's pools of a swarm, for networks that several nodes
+// have: 10.0.0.0/8 in parts of 254 hosts.
+func Overlays() []Range {
+	return []Range{{netip.PrefixFrom(netip.AddrFrom4([4]byte{10}), 8), 24}}
+}
+
 // An Allocator gives out subnets and the addresses in them.
 type Allocator struct {
 	mu     sync.Mutex
@@ -79,6 +85,8 @@ type Request struct {
 	// that size. When invalid, a free one is chosen, of the family IPv6 says.
 	Subnet netip.Prefix
 	IPv6   bool
+	// From are ranges to cut a chosen subnet from instead of the allocator's own.
+	From []Range
 	// Range limits the addresses given out without being asked for.
 	Range netip.Prefix
 	// Gateway is taken first; when invalid, the lowest free address, unless

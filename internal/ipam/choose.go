@@ -26,7 +26,11 @@ func (a *Allocator) chooseLocked(r Request) (netip.Prefix, error) {
 			return netip.Prefix{}, fmt.Errorf("%w: no subnet has size /%d", ErrInvalidPool, want)
 		}
 	}
-	for _, rg := range a.ranges {
+	ranges := a.ranges
+	if r.From != nil {
+		ranges = r.From
+	}
+	for _, rg := range ranges {
 		size := rg.Size
 		if want > 0 {
 			size = want

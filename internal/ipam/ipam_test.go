@@ -55,6 +55,7 @@ func mustAllocate(t testing.TB, p *Pool) netip.Addr {
 // its table of source C: what Docker gives to the gateway and to the first
 // endpoints.
 func TestGolden(t *testing.T) {
+	ingress := []netip.Prefix{pfx("10.0.0.0/24")}
 	for _, c := range []struct {
 		name    string
 		r       Request
@@ -75,6 +76,10 @@ func TestGolden(t *testing.T) {
 		{"no gateway", Request{Subnet: pfx("10.0.0.0/24"), NoGateway: true}, "", []string{"10.0.0.1"}},
 		{"first default", Request{}, "172.17.0.1", []string{"172.17.0.2"}},
 		{"any /24", Request{Subnet: pfx("0.0.0.0/24")}, "172.17.0.1", []string{"172.17.0.2"}},
+		{"first overlay", Request{From: Overlays(), Avoid: ingress}, "10.0.1.1", []string{"10.0.1.2"}},
+		{"overlay of a /16", Request{From: Overlays(), Avoid: ingress, Subnet: pfx("0.0.0.0/16")}, "10.1.0.1", []string{"10.1.0.2"}},
+		{"overlay of a /26", Request{From: Overlays(), Avoid: ingress, Subnet: pfx("0.0.0.0/26")}, "10.0.1.1", []string{"10.0.1.2"}},
+		{"overlay on ingress by name", Request{From: Overlays(), Avoid: ingress, Subnet: pfx("10.0.0.0/24")}, "10.0.0.1", []string{"10.0.0.2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := mustRequest(t, newAllocator(t), c.r)
@@ -87,6 +92,26 @@ func TestGolden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Overlays lie in each other's way and in that of other networks, lowest first.
+func TestOverlayPools(t *testing.T) {
+	a := newAllocator(t)
+	mustRequest(t, a, Request{Subnet: pfx("10.0.2.0/23")})
+	var got []string
+	var pools []*Pool
+	for range 3 {
+		p := mustRequest(t, a, Request{From: Overlays()})
+		got, pools = append(got, p.Subnet.String()), append(pools, p)
+	}
+	pools[1].Close()
+	got = append(got, mustRequest(t, a, Request{From: Overlays()}).Subnet.String(), mustRequest(t, a, Request{}).Subnet.String())
+	if want := "[10.0.0.0/24 10.0.1.0/24 10.0.4.0/24 10.0.1.0/24 172.17.0.0/16]"; fmt.Sprint(got) != want {
+		t.Errorf("subnets %v, want %s", got, want)
+	}
+	if _, err := a.Request(Request{From: Overlays(), IPv6: true}); !errors.Is(err, ErrNoPools) {
+		t.Errorf("an IPv6 subnet of the overlays' pools: %v", err)
 	}
 }
 

@@ -14,7 +14,7 @@ func (n *Node) publish() error { return n.path.publish(n.plan, n.device) }
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()
-	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, pathMTU: maps.Clone(n.pathMTU)}
+	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.cfg.own(), pathMTU: maps.Clone(n.pathMTU)}
 	for _, nw := range n.networks {
 		d.networks = append(d.networks, nw.Network)
 	}

@@ -101,10 +101,10 @@ func (n *Node) macLocked(e *cnm.Endpoint) error {
 	return nil
 }
 
-// gateways are the addresses endpoints of nw route by; an internal network, and
-// one whose gateway is isolated, offers none.
+// gateways are the addresses endpoints of nw route by, if it gives routes; one
+// whose gateway is isolated has none.
 func gateways(nw *network) (gw4, gw6 netip.Addr) {
-	if nw.Internal {
+	if !nw.GivesRoutes() {
 		return
 	}
 	for _, p := range nw.IPAM.Config {

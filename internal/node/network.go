@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -23,7 +24,7 @@ func (n *Node) NetworkCreate(_ context.Context, want cnm.Network) (id, warning s
 		return "", "", err
 	}
 	n.emitNetwork("create", &nw.Network, "")
-	return nw.ID, "", nil
+	return nw.ID, cnm.OverlayAdvice(nw.Network), nil
 }
 
 // draft checks what a user wants and returns the network it would become, with
@@ -47,15 +48,35 @@ func (n *Node) draft(want cnm.Network) (*network, error) {
 	if err := cnm.CheckConflict(ready, others); err != nil {
 		return nil, err
 	}
-	return n.newNetwork(ready), nil
+	nw := n.newNetwork(ready)
+	return nw, n.reachable(nw)
+}
+
+// reachable refuses an overlay with a peer of a family that this node has no data
+// path address of. Which it has is not known before the data path's own choice.
+func (n *Node) reachable(nw *network) error {
+	own := n.cfg.DataPathAddrs
+	for _, p := range nw.overlay.Peers {
+		if len(own) > 0 && !slices.ContainsFunc(own, func(a netip.Addr) bool { return a.Is4() == p.Addr().Is4() }) {
+			return cnm.Errorf(cnm.Invalid, "peer %s of network %s cannot be reached from this node's data path address %s: start the daemon with --data-path-addr of that family too",
+				p.Addr(), nw.Name, own[0])
+		}
+	}
+	return nil
 }
 
 func (n *Node) newNetwork(nw cnm.Network) *network {
 	if nw.ID == "" {
 		nw.ID, nw.Created = cnm.NewID(), n.now()
 	}
-	o, _ := cnm.ParseBridgeOptions(nw.Options)
-	return &network{Network: nw, options: o}
+	if nw.Driver != cnm.DriverOverlay || nw.ConfigOnly {
+		o, _ := cnm.ParseBridgeOptions(nw.Options)
+		return &network{Network: nw, options: o}
+	}
+	options, _ := cnm.ParseBridgeOptions(nil)
+	overlay, _ := cnm.ParseOverlayOptions(nw.Options)
+	options.MTU = cmp.Or(overlay.MTU, cnm.DefaultOverlayMTU)
+	return &network{Network: nw, options: options, overlay: overlay}
 }
 
 // admit reserves nw's addresses and makes it part of the desired state, on disk
@@ -227,7 +248,8 @@ func (n *Node) Network(ref string) (NetworkView, error) {
 }
 
 func (n *Node) viewLocked(nw *network) NetworkView {
-	return NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw)}
+	return NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw),
+		Peers: nw.overlay.Remotes(n.cfg.DataPathPort, n.cfg.DataPathAddrs)}
 }
 
 // predefine makes the networks every node has, at its first start.

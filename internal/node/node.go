@@ -74,9 +74,10 @@ type Node struct {
 // A network is a network of the desired state. Guarded by Node.mu.
 type network struct {
 	cnm.Network
-	options cnm.BridgeOptions
-	pools   []*ipam.Pool // in the order of IPAM.Config
-	going   bool         // being removed: nobody may join
+	options cnm.BridgeOptions  // of an overlay: the defaults, with its interfaces' MTU
+	overlay cnm.OverlayOptions // of an overlay
+	pools   []*ipam.Pool       // in the order of IPAM.Config
+	going   bool               // being removed: nobody may join
 }
 
 // Open starts a node on the state in c.DataDir: workers run, networks are back,
@@ -151,6 +152,24 @@ func (c *Config) complete() error {
 	}
 	if c.Workers <= 0 {
 		c.Workers = max(2, runtime.NumCPU())
+	}
+	if c.DataPathPort == 0 {
+		c.DataPathPort = DefaultDataPathPort
+	}
+	return c.checkDataPath()
+}
+
+// checkDataPath refuses addresses that overlays cannot be carried over.
+func (c *Config) checkDataPath() error {
+	for i, a := range c.DataPathAddrs {
+		if !a.IsValid() || a.IsMulticast() || a.Is4In6() {
+			return fmt.Errorf("node: data path address %s: expected an address of this machine", a)
+		}
+		for _, b := range c.DataPathAddrs[:i] {
+			if a.Is4() == b.Is4() {
+				return fmt.Errorf("node: data path addresses %s and %s are of one family: expected at most one of each", b, a)
+			}
+		}
 	}
 	return nil
 }

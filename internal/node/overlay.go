@@ -26,10 +26,7 @@ const defaultPathMTU = 1500
 // tunnels adds what makes dom an overlay: its VNI and a port per peer.
 func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) {
 	dom.vni, dom.quiet = o.VNIs[0], !o.Multicast
-	for _, peer := range o.Peers {
-		if peer.Port() == 0 {
-			peer = netip.AddrPortFrom(peer.Addr(), d.port)
-		}
+	for _, peer := range o.Remotes(d.port, d.own) {
 		dom.ports[portKey{network, "vtep " + peer.String()}] = portPlan{
 			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()),
 		}
@@ -54,7 +51,7 @@ func (n *Node) mtuLocked(nw *network) int {
 		return nw.overlay.MTU
 	}
 	mtu := vxlan.MaxInnerMTU
-	for _, p := range nw.overlay.Peers {
+	for _, p := range nw.overlay.Remotes(n.cfg.DataPathPort, n.path.underlay.cfg.own()) {
 		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
 	}
 	return mtu

@@ -31,8 +31,10 @@ type desired struct {
 	networks  []cnm.Network
 	endpoints []desiredEndpoint
 	guard     bool
-	// port is where peers listen that say nothing else.
+	// port is where peers listen that say nothing else, own are this node's
+	// addresses among them.
 	port uint16
+	own  []netip.Addr
 	// pathMTU is the underlay's MTU towards an address, as last looked at.
 	pathMTU map[netip.Addr]int
 }
@@ -136,11 +138,8 @@ func makePlan(d desired) plan {
 	return p
 }
 
-// hasDomain reports whether nw is switched here: host and none are not, and a
-// config-only network is only a template.
-func hasDomain(nw *cnm.Network) bool {
-	return (nw.Driver == cnm.DriverBridge || nw.Driver == cnm.DriverOverlay) && !nw.ConfigOnly
-}
+// hasDomain reports whether nw is switched here.
+func hasDomain(nw *cnm.Network) bool { return nw.Switched() }
 
 func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
 	var addrs []netip.Addr

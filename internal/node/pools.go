@@ -36,14 +36,25 @@ func (n *Node) reserveLocked(nw *network, avoid []netip.Prefix) error {
 	if nw.IPAM.Driver != cnm.IPAMNull {
 		nw.IPAM.Config = completePools(&nw.Network)
 	}
+	var from []ipam.Range
+	overlay := nw.Driver == cnm.DriverOverlay
+	if overlay {
+		// Not held against this host's routes: each node has others, and all must
+		// choose alike.
+		from, avoid = ipam.Overlays(), []netip.Prefix{cnm.OverlayIngress()}
+	}
 	for i := range nw.IPAM.Config {
 		p := &nw.IPAM.Config[i]
 		if !p.Subnet.IsValid() || p.AnySubnet() {
 			p.Auto = true
 		}
+		if overlay && p.IPRange.IsValid() && !p.Gateway.IsValid() {
+			// The range is this node's, the gateway everybody's.
+			p.Gateway = p.Subnet.Addr().Next()
+		}
 		v6 := p.Subnet.IsValid() && p.Subnet.Addr().Is6() || !p.Subnet.IsValid() && i == autoIPv6(nw)
 		pool, err := n.ipam.Request(ipam.Request{
-			Owner: nw.Name + " (" + nw.ID + ")", Driver: nw.IPAM.Driver, Subnet: p.Subnet, IPv6: v6, Range: p.IPRange,
+			Owner: nw.Name + " (" + nw.ID + ")", Driver: nw.IPAM.Driver, Subnet: p.Subnet, IPv6: v6, From: from, Range: p.IPRange,
 			Gateway: p.Gateway, NoGateway: noGateway(nw, v6), Aux: p.Aux, Serial: serial(nw.IPAM.Options), Avoid: avoid,
 		})
 		if err != nil {

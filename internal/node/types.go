@@ -28,7 +28,20 @@ type Config struct {
 	MaxEvents int
 	// NoGuard switches anti-spoofing off for every endpoint.
 	NoGuard bool
+	// DataPathAddrs are the addresses overlays are carried over, at most one per
+	// family; AdvertiseAddr is the one other nodes know this one by.
+	DataPathAddrs []netip.Addr
+	AdvertiseAddr netip.Addr
+	// DataPathPort is where this node listens for overlays, and where it sends to
+	// peers without a port of their own; default: 4789.
+	DataPathPort uint16
+	// NoGSO and NoGRO switch UDP segmentation offload off for sending and
+	// receiving.
+	NoGSO, NoGRO bool
 }
+
+// DefaultDataPathPort is VXLAN's (RFC 7348, 5).
+const DefaultDataPathPort = 4789
 
 // An AddressPool is a prefix that is cut into subnets of Size bits.
 type AddressPool struct {
@@ -41,6 +54,8 @@ type NetworkView struct {
 	cnm.Network
 	Endpoints []EndpointView // of running sandboxes, by interface order of arrival
 	Subnets   []SubnetStatus
+	Peers     []netip.AddrPort // of an overlay: the remote VTEPs, in the order given
+	MTU       int              // of an overlay's interfaces; 0: not known
 }
 
 // An EndpointView is an endpoint with its sandbox's name.
@@ -183,6 +198,36 @@ type PortStats struct {
 	TxPackets uint64            //
 	Drops     map[string]uint64 // frames from the sandbox, by reason, non-zero ones only
 	TxDrops   map[string]uint64 // frames that were to go to it
+}
+
+// PeerStats are the counters of one overlay towards one remote VTEP. Rx came from
+// it, Tx went to it; a superframe counts as one frame.
+type PeerStats struct {
+	Network   string
+	VNI       uint32
+	Peer      netip.AddrPort
+	MTU       int // of the path, for frames without their Ethernet header
+	RxFrames  uint64
+	RxPackets uint64 // wire frames the frames stand for
+	RxBytes   uint64
+	TxFrames  uint64
+	TxPackets uint64
+	TxBytes   uint64
+	Drops     map[string]uint64 // by reason, both ways, non-zero ones only
+	Learned   int               // MAC addresses behind it
+}
+
+// An Underlay is one UDP socket that carries overlays.
+type Underlay struct {
+	Addr        netip.AddrPort // bound to
+	SendRung    string         // "gso", "sendmmsg", "sendto"
+	ReceiveRung string         // "gro", "recvmmsg", "recvfrom"
+	RxDatagrams uint64
+	TxDatagrams uint64
+	GROMessages uint64            // received messages that held several datagrams
+	GSOMessages uint64            // sent ones
+	KernelDrops uint64            // datagrams its receive buffer had no room for
+	Drops       map[string]uint64 // that belong to no peer, by reason, non-zero ones only
 }
 
 // TraceOptions is a question to the switch: what would you do with this frame?

@@ -81,37 +81,29 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// checkPeers refuses peers that this node cannot have.
-func (c *underlayConfig) checkPeers(peers []netip.AddrPort) error {
-	own := map[netip.Addr]bool{}
-	for _, a := range c.addrs {
-		own[a] = true
+// own lists the addresses under which peers may mean this node itself.
+func (c *underlayConfig) own() []netip.Addr {
+	if c.bound {
+		return c.addrs
 	}
-	if !c.bound {
-		// Without rights to look there is nothing to compare with.
-		hosts, _ := net.InterfaceAddrs()
-		for _, h := range hosts {
-			if p, err := netip.ParsePrefix(h.String()); err == nil {
-				own[p.Addr()] = true
-			}
+	var own []netip.Addr
+	hosts, _ := net.InterfaceAddrs() // a host that tells nothing has peers only
+	for _, h := range hosts {
+		if p, err := netip.ParsePrefix(h.String()); err == nil {
+			own = append(own, p.Addr())
 		}
 	}
+	return own
+}
+
+// checkPeers refuses peers that this node's sockets cannot reach.
+func (c *underlayConfig) checkPeers(peers []netip.AddrPort) error {
 	for _, p := range peers {
 		if _, err := c.local(p.Addr()); err != nil {
 			return err
 		}
-		if own[p.Addr()] && c.portOf(p) == c.port {
-			return cnm.Errorf(cnm.Invalid, "peer %s is this node itself: name only the others in weft.peers", netip.AddrPortFrom(p.Addr(), c.port))
-		}
 	}
 	return nil
-}
-
-func (c *underlayConfig) portOf(p netip.AddrPort) uint16 {
-	if p.Port() != 0 {
-		return p.Port()
-	}
-	return c.port
 }
 
 // family returns where the socket for a peer's family is kept.
