@@ -82,6 +82,9 @@ func (p *Port) Name() string { return p.cfg.Name }
 // A removed port's slot is given to a later one.
 func (p *Port) Index() uint32 { return p.slot }
 
+// Learned returns the number of addresses learned on the port.
+func (p *Port) Learned() int { return int(p.macs.Load()) }
+
 // Queue returns the queue that worker number i writes to.
 func (p *Port) queue(i int) Queue {
 	if len(p.queues) == 1 {

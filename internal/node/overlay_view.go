@@ -3,6 +3,9 @@ package node
 import (
 	"cmp"
 	"slices"
+
+	"weft/internal/frame"
+	"weft/vswitch"
 )
 
 // Peers lists the tunnels to remote VTEPs, by network and address, and the
@@ -10,7 +13,7 @@ import (
 func (n *Node) Peers() ([]PeerStats, []Underlay) {
 	n.path.mu.Lock()
 	defer n.path.mu.Unlock()
-	var peers []PeerStats
+	peers := []PeerStats{}
 	for _, lp := range n.path.ports {
 		if lp.charge != nil {
 			continue
@@ -21,15 +24,24 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 			Network: dom.name, VNI: dom.vni, Peer: lp.plan.peer, MTU: lp.plan.mtu, Learned: lp.port.Learned(),
 			RxFrames: c.InFrames, RxPackets: c.InPackets, RxBytes: c.InBytes,
 			TxFrames: c.OutFrames, TxPackets: c.OutPackets, TxBytes: c.OutBytes,
-			Drops: dropNames(&c.Dropped), TxDrops: dropNames(&c.OutDropped),
+			Drops: bothWays(&c),
 		})
 	}
 	slices.SortFunc(peers, func(a, b PeerStats) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), a.Peer.Compare(b.Peer))
 	})
-	var sockets []Underlay
+	sockets := []Underlay{}
 	for _, us := range n.path.underlay.sockets() {
 		sockets = append(sockets, us.view())
 	}
 	return peers, sockets
+}
+
+// bothWays adds up what was dropped on the way from a peer and to it.
+func bothWays(s *vswitch.Stats) map[string]uint64 {
+	var sum [frame.Reasons]uint64
+	for r := range sum {
+		sum[r] = s.Dropped[r] + s.OutDropped[r]
+	}
+	return dropNames(&sum)
 }
