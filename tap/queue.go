@@ -68,7 +68,8 @@ func (q *Queue) ReadBatch(b *frame.Batch) (int, error) {
 // returns the index of the frame that was not written, the ones before it are
 // out: [ErrRefused] is about this frame, which may be skipped or, if it is a
 // superframe, split according to Caps; [ErrBlocked] is about now; anything else
-// is final. The ten bytes before each frame are overwritten.
+// is final. The ten bytes before each frame are used and put back: they may be the
+// tail of a frame that lies tightly before it.
 func (q *Queue) WriteBatch(fs []*frame.Frame) (int, error) {
 	fd := int(q.fd.Load())
 	if fd < 0 {
@@ -80,12 +81,7 @@ func (q *Queue) WriteBatch(fs []*frame.Frame) (int, error) {
 		if kind&^caps != 0 {
 			return i, ErrRefused
 		}
-		mem := f.Bytes()
-		if q.vnet {
-			mem = f.Head(frame.OffloadLen)
-			f.Offload.Encode(mem)
-		}
-		if err := writeFrame(fd, mem); err != nil {
+		if err := q.writeOne(fd, f); err != nil {
 			return i, q.writeFailed(kind, err)
 		}
 		if kind&^frame.CapCsum != 0 {
@@ -93,6 +89,19 @@ func (q *Queue) WriteBatch(fs []*frame.Frame) (int, error) {
 		}
 	}
 	return len(fs), nil
+}
+
+// writeOne writes a frame, behind its virtio header if the queue has one.
+func (q *Queue) writeOne(fd int, f *frame.Frame) error {
+	if !q.vnet {
+		return writeFrame(fd, f.Bytes())
+	}
+	mem := f.Head(frame.OffloadLen)
+	room := [frame.OffloadLen]byte(mem)
+	f.Offload.Encode(mem)
+	err := writeFrame(fd, mem)
+	copy(mem, room[:])
+	return err
 }
 
 // kindOf returns the capabilities a frame with this offload needs. A type that

@@ -83,6 +83,29 @@ func TestWriteBatchBlocked(t *testing.T) {
 	t.Error("the pipe never filled")
 }
 
+// A frame that lies tightly behind another has the other's tail for headroom: it
+// is whole again after each write, taken or not.
+func TestWriteBatchPutsHeadroomBack(t *testing.T) {
+	d := openIn(t, newSpace(t), Options{Highest: TSO}, "")
+	data := broadcast().Bytes()
+	mem := append(make([]byte, frame.OffloadLen), data...)
+	for i := range frame.OffloadLen {
+		mem[i] = byte(0xa0 + i)
+	}
+	mem = append(mem, data...)
+	want := string(mem)
+	b := frame.NewBatch()
+	list := []*frame.Frame{b.Lend(mem, frame.OffloadLen, len(data)), b.Lend(mem, frame.OffloadLen+len(data), len(data)),
+		b.Lend(mem, frame.OffloadLen+len(data), 13)}
+	list[0].Offload.Flags = frame.DataValid
+	if n, err := d.Queues()[0].WriteBatch(list); n != 2 || err != ErrRefused {
+		t.Fatalf("%d written, %v; the runt was to be refused alone", n, err)
+	}
+	if string(mem) != want {
+		t.Errorf("memory after the writes:\n%x, before:\n%x", mem, want)
+	}
+}
+
 // A kernel that refuses superframes it granted is believed after some time; one
 // bad frame on a device that takes good ones changes nothing.
 func TestRunTimeFallback(t *testing.T) {

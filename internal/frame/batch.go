@@ -94,3 +94,22 @@ func (b *Batch) Append(data []byte) *Frame {
 	copy(slot[Headroom:], data)
 	return b.Commit(len(data))
 }
+
+// Lend makes mem[off:off+n] the batch's next frame where it lies, without copying
+// it, and returns it with cleared metadata, or nil when the batch holds
+// [MaxBatch] frames. What is in front of off is the frame's headroom, though it
+// may belong to another frame as well: who writes there puts back what was not
+// the frame's own. There is no tailroom.
+//
+// borrowed: the memory is the lender's, who leaves it alone until the batch is
+// Reset.
+func (b *Batch) Lend(mem []byte, off, n int) *Frame {
+	if b.n == MaxBatch {
+		return nil
+	}
+	f := &b.frames[b.n]
+	end := off + n
+	*f = Frame{mem: mem[:end:end], off: uint32(off), end: uint32(end)}
+	b.n++
+	return f
+}

@@ -130,6 +130,51 @@ func TestBatchBounds(t *testing.T) {
 	}
 }
 
+// Lent frames lie where they lay, share the batch with copied ones, and cannot
+// grow into what lies behind them.
+func TestLend(t *testing.T) {
+	mem := []byte("--------frame-one--------frame-two")
+	b := NewBatch()
+	b.Append([]byte("copied"))
+	one, two := b.Lend(mem, 8, 9), b.Lend(mem, 25, 9)
+	if string(one.Bytes()) != "frame-one" || string(two.Bytes()) != "frame-two" || &one.Bytes()[0] != &mem[8] {
+		t.Fatalf("lent %q and %q", one.Bytes(), two.Bytes())
+	}
+	if got := string(two.Head(10)); got != "ne--------frame-two" {
+		t.Errorf("with ten bytes of headroom: %q", got)
+	}
+	if one.Grow(1) {
+		t.Error("a lent frame grew into the next one")
+	}
+	if b.Len() != 3 || b.At(1) != one || b.At(2) != two {
+		t.Errorf("batch of %d", b.Len())
+	}
+	for b.Len() < MaxBatch {
+		b.Lend(mem, 0, len(mem))
+	}
+	if f := b.Lend(mem, 0, 1); f != nil {
+		t.Errorf("frame %d was lent to a batch of %d", b.Len(), MaxBatch)
+	}
+	b.Reset()
+	one = b.Lend(mem, 8, 9)
+	one.Drop(Runt)
+	b.Reset()
+	if again := b.Lend(mem, 8, 9); again.Verdict != Pending || again.Reason != NotDropped {
+		t.Errorf("metadata of the last batch: %+v", again)
+	}
+}
+
+func TestReasonNames(t *testing.T) {
+	seen := map[string]Reason{}
+	for r := range Reason(Reasons) {
+		name := r.String()
+		if other, twice := seen[name]; name == "" || twice {
+			t.Errorf("reason %d is called %q, as is %d", r, name, other)
+		}
+		seen[name] = r
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(unhex(f, eth4+ip4+udp8), uint8(1), uint8(5), uint16(100), uint16(34), uint16(6))
 	f.Add(unhex(f, eth6+ip6+udp8), uint8(0), uint8(0), uint16(0), uint16(0), uint16(0))

@@ -28,6 +28,10 @@ const (
 	// read
 	Runt      // shorter than an Ethernet header
 	Oversized // longer than MaxFrame, or than a record of a capture may be
+	// decap
+	BadVXLAN    // the datagram's VXLAN header names no network (RFC 7348, 5)
+	UnknownVTEP // the datagram comes from an address that no peer has
+	UnknownVNI  // the peer shares no network of that VNI with this node
 	// view
 	BadOffload // the virtio header lies about the frame
 	BadHeader  // a network or transport header contradicts the frame's length
@@ -72,6 +76,7 @@ func (r Reason) String() string { return reasonNames[r] }
 var reasonNames = [Reasons]string{
 	NotDropped: "not-dropped",
 	Runt:       "runt", Oversized: "oversized",
+	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
