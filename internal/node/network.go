@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -49,20 +48,7 @@ func (n *Node) draft(want cnm.Network) (*network, error) {
 		return nil, err
 	}
 	nw := n.newNetwork(ready)
-	return nw, n.reachable(nw)
-}
-
-// reachable refuses an overlay with a peer of a family that this node has no data
-// path address of. Which it has is not known before the data path's own choice.
-func (n *Node) reachable(nw *network) error {
-	own := n.cfg.DataPathAddrs
-	for _, p := range nw.overlay.Peers {
-		if len(own) > 0 && !slices.ContainsFunc(own, func(a netip.Addr) bool { return a.Is4() == p.Addr().Is4() }) {
-			return cnm.Errorf(cnm.Invalid, "peer %s of network %s cannot be reached from this node's data path address %s: start the daemon with --data-path-addr of that family too",
-				p.Addr(), nw.Name, own[0])
-		}
-	}
-	return nil
+	return nw, n.path.underlay.cfg.checkPeers(nw.overlay.Peers)
 }
 
 func (n *Node) newNetwork(nw cnm.Network) *network {
@@ -248,8 +234,11 @@ func (n *Node) Network(ref string) (NetworkView, error) {
 }
 
 func (n *Node) viewLocked(nw *network) NetworkView {
-	return NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw),
-		Peers: nw.overlay.Remotes(n.cfg.DataPathPort, n.cfg.DataPathAddrs)}
+	v := NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw)}
+	if nw.Driver == cnm.DriverOverlay {
+		v.Peers, v.MTU = n.remotes(nw), n.mtuLocked(nw)
+	}
+	return v
 }
 
 // predefine makes the networks every node has, at its first start.

@@ -23,6 +23,10 @@ import (
 // asked about: Ethernet's.
 const defaultPathMTU = 1500
 
+// maxPathMTU is the largest IP packet there is: what more an interface claims,
+// such as the loopback's 65,536, carries nothing larger.
+const maxPathMTU = 65535
+
 // tunnels adds what makes dom an overlay: its VNI and a port per peer.
 func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) {
 	dom.vni, dom.quiet = o.VNIs[0], !o.Multicast
@@ -50,11 +54,16 @@ func (n *Node) mtuLocked(nw *network) int {
 	if nw.overlay.MTU != 0 {
 		return nw.overlay.MTU
 	}
-	mtu := vxlan.MaxInnerMTU
-	for _, p := range nw.overlay.Remotes(n.cfg.DataPathPort, n.path.underlay.cfg.own()) {
+	mtu := vxlan.InnerMTU(maxPathMTU, false)
+	for _, p := range n.remotes(nw) {
 		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
 	}
 	return mtu
+}
+
+// remotes lists the VTEPs of an overlay but this node's own.
+func (n *Node) remotes(nw *network) []netip.AddrPort {
+	return nw.overlay.Remotes(n.cfg.DataPathPort, n.path.underlay.cfg.own())
 }
 
 // lookAtPaths notes what the kernel says about the underlay's MTU now, and makes

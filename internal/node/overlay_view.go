@@ -45,3 +45,12 @@ func bothWays(s *vswitch.Stats) map[string]uint64 {
 	}
 	return dropNames(&sum)
 }
+
+func (us *underlaySocket) view() Underlay {
+	s := us.Stats()
+	return Underlay{
+		Addr: us.Addr(), SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
+		RxDatagrams: s.Datagrams, TxDatagrams: s.SentDatagrams, GROMessages: s.Merged, GSOMessages: s.SentMerged,
+		KernelDrops: s.KernelDrops, Drops: dropNames(&s.Drops),
+	}
+}

@@ -91,7 +91,7 @@ func TestOverlayAddresses(t *testing.T) {
 			if a.IPv4.Addr().String() != c.first || b.IPv4.Addr().String() != c.second || a.IPv6.String() != "fd00:9::2/64" {
 				t.Errorf("addresses %s and %s, %s", a.IPv4, b.IPv4, a.IPv6)
 			}
-			if a.MAC != deriveMAC(a.IPv4.Addr()) || a.MTU != 1450 || a.Gateway4.IsValid() || a.Gateway6.IsValid() || a.IfName != "eth0" {
+			if a.MAC != deriveMAC(a.IPv4.Addr()) || a.MTU != 65485 || a.Gateway4.IsValid() || a.Gateway6.IsValid() || a.IfName != "eth0" {
 				t.Errorf("endpoint %+v", a)
 			}
 			gateway := netip.MustParseAddr(c.gateway)

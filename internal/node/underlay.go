@@ -155,7 +155,7 @@ func (d *dataPath) socket(peer netip.Addr) (*underlaySocket, error) {
 		return nil, err
 	}
 	us := &underlaySocket{Socket: s, routes: make(map[*livePort]vxlan.Route)}
-	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return w.Inbound(s) }, func() uint64 {
+	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, s) }, func() uint64 {
 		st := s.Stats()
 		return st.Bytes + st.Frames*frameCost
 	})
@@ -190,6 +190,17 @@ func (d *dataPath) brokenTunnels(network string) error {
 		}
 	}
 	return nil
+}
+
+// receiveAll takes what one receive brings all the way: no poller tells of what is
+// left of it.
+func receiveAll(w *vswitch.Worker, s *vxlan.Socket) (total int, err error) {
+	for {
+		n, err := w.Inbound(s)
+		if total += n; err != nil || !s.Pending() {
+			return total, err
+		}
+	}
 }
 
 // addTunnel makes the port that leads to a remote VTEP.
