@@ -8,9 +8,6 @@ import (
 	"weft/tap"
 )
 
-// publish makes the switch equal to the desired state.
-func (n *Node) publish() error { return n.path.publish(n.plan, n.device) }
-
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()

@@ -119,7 +119,7 @@ func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoin
 	if err := n.plug(ctx, b, p, e.NetworkID, describe(e)); err != nil {
 		return err
 	}
-	if err := n.publish(); err != nil {
+	if err := n.publish(b.sb.ID); err != nil {
 		return err
 	}
 	return n.reroute(ctx, b, before)
@@ -141,7 +141,7 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 	n.mu.Unlock()
 	var errs []error
 	if dev != nil {
-		if err := n.publish(); err != nil && !errors.Is(err, errPathClosed) {
+		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			errs = append(errs, err)
 		}
 		dev.Close()

@@ -33,18 +33,16 @@ type livePort struct {
 }
 
 type dataPath struct {
-	mu      sync.Mutex
-	sw      *vswitch.Switch
-	current plan
-	domains map[string]*vswitch.Domain
-	ports   map[portKey]*livePort
-	workers []*worker
-	serial  uint32
-	closed  bool
-	// underlay holds the sockets of overlay networks, broken why a tunnel could
-	// not be made: the fault of the underlay, not of who happened to publish.
-	underlay underlay
-	broken   map[portKey]error
+	mu       sync.Mutex
+	sw       *vswitch.Switch
+	current  plan
+	domains  map[string]*vswitch.Domain
+	ports    map[portKey]*livePort
+	workers  []*worker
+	serial   uint32
+	closed   bool
+	underlay underlay // the sockets of overlay networks
+	faults   map[faultKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
 }
@@ -107,23 +105,25 @@ func (d *dataPath) close() {
 var errPathClosed = errors.New("the switch is closing")
 
 // publish makes the switch equal to next. device finds the device of a port to
-// be added. Every step is tried; the errors of those that failed are joined.
-func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) error {
+// be added. Every step is tried; what failed is returned, and tried again by the
+// next publish. The error is errPathClosed, or nil.
+func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) ([]fault, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return errPathClosed
+		return nil, errPathClosed
 	}
 	// The plan is made under mu: the one published last is the newest.
-	var errs []error
-	d.broken = nil
+	failed := make(map[faultKey]error)
 	for _, s := range difference(d.current, next()) {
 		if err := d.apply(s, device); err != nil {
-			errs = append(errs, err)
+			failed[faultKey{s.network, s.key}] = err
 		}
 	}
 	d.closeUnused()
-	return errors.Join(errs...)
+	before := d.faults
+	d.faults = failed
+	return compareFaults(before, failed), nil
 }
 
 func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
@@ -140,8 +140,7 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 		return d.addDomain(s)
 	case addPort:
 		if s.port.peer.IsValid() {
-			d.tryTunnel(s)
-			return nil
+			return d.addTunnel(s)
 		}
 		return d.addPort(s, device(s.key))
 	case setMTU:

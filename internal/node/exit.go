@@ -84,7 +84,7 @@ func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 	name := b.sb.Spec.Name
 	n.mu.Unlock()
 	if len(devices) > 0 {
-		if err := n.publish(); err != nil && !errors.Is(err, errPathClosed) {
+		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			n.log.Error("publish after an exit", "sandbox", name, "error", err)
 		}
 	}

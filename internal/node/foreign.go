@@ -46,7 +46,7 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 			return err
 		}
 	}
-	if err := n.publish(); err != nil {
+	if err := n.publish(b.sb.ID); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -82,11 +82,7 @@ func (n *Node) admit(nw *network) error {
 	n.mu.Lock()
 	n.networks[nw.ID] = nw
 	n.mu.Unlock()
-	err = n.publish()
-	if err == nil {
-		err = n.path.brokenTunnels(nw.ID)
-	}
-	if err != nil {
+	if err := n.publish(nw.ID); err != nil {
 		n.expel(nw)
 		n.journal.dropNetwork(nw.ID)
 		return fmt.Errorf("network %s: %w", nw.Name, err)
@@ -103,9 +99,7 @@ func (n *Node) expel(nw *network) {
 	delete(n.networks, nw.ID)
 	n.unreserveLocked(nw)
 	n.mu.Unlock()
-	if err := n.publish(); err != nil {
-		n.log.Error("publish after removing a network", "network", nw.Name, "error", err)
-	}
+	n.publish("")
 }
 
 // networkList returns all networks, by name.
@@ -269,5 +263,5 @@ func (n *Node) restoreNetworks(records []networkRecord) error {
 		n.networks[nw.ID] = nw
 	}
 	n.mu.Unlock()
-	return n.publish()
+	return n.publish("")
 }

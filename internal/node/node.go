@@ -63,8 +63,6 @@ type Node struct {
 	boxes    map[string]*box
 	execs    map[string]*execution
 	lastExec uint64
-	// lastBroken is what the keeper last logged about broken tunnels.
-	lastBroken string
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
 	// pathMTU is the underlay's MTU towards every address peers have.
@@ -202,7 +200,7 @@ func (n *Node) keep() {
 		select {
 		case now := <-t.C:
 			n.path.tick(now)
-			n.mendTunnels()
+			n.mend()
 			n.lookAtPaths()
 			n.checkForeign()
 			n.buryPorts() // those that were busy

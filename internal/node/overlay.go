@@ -63,7 +63,8 @@ func (n *Node) mtuLocked(nw *network) int {
 
 // remotes lists the VTEPs of an overlay but this node's own.
 func (n *Node) remotes(nw *network) []netip.AddrPort {
-	return nw.overlay.Remotes(n.cfg.DataPathPort, n.path.underlay.cfg.own())
+	own := n.cfg.underlay()
+	return nw.overlay.Remotes(n.cfg.DataPathPort, own.own())
 }
 
 // lookAtPaths notes what the kernel says about the underlay's MTU now, and makes
@@ -75,9 +76,7 @@ func (n *Node) lookAtPaths() {
 	n.pathMTU = found
 	n.mu.Unlock()
 	if !same {
-		if err := n.publish(); err != nil {
-			n.log.Error("publish after a change of the underlay's MTU", "error", err)
-		}
+		n.publish("")
 	}
 	// Later than that for a sandbox that was busy then.
 	if len(n.stale()) > 0 && n.following.CompareAndSwap(false, true) {
@@ -87,29 +86,6 @@ func (n *Node) lookAtPaths() {
 				n.followMTU(ref)
 			}
 		})
-	}
-}
-
-// mendTunnels tries once more to make the tunnels that could not be made, and logs
-// what stands in the way when that has changed. The keeper's.
-func (n *Node) mendTunnels() {
-	before := n.path.brokenTunnels("")
-	if before == nil {
-		return
-	}
-	if err := n.publish(); err != nil {
-		n.log.Error("publish to mend tunnels", "error", err)
-	}
-	now := n.path.brokenTunnels("")
-	switch {
-	case now == nil:
-		n.log.Info("tunnels work again", "before", before)
-	case n.lastBroken != now.Error():
-		n.log.Error("tunnels do not work", "error", now)
-	}
-	n.lastBroken = ""
-	if now != nil {
-		n.lastBroken = now.Error()
 	}
 }
 

@@ -64,10 +64,9 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 		})
 	}
 	wg.Wait()
-	if err := n.publish(); err != nil {
-		// The rest works; who refuses to start helps nobody.
-		n.log.Error("restore the switch", "error", err)
-	}
+	// What cannot be is logged: the rest works, and who refuses to start helps
+	// nobody.
+	n.publish("")
 	n.watchRestored(boxes)
 	return ctx.Err()
 }

@@ -127,7 +127,7 @@ func (n *Node) bringUp(ctx context.Context, b *box) error {
 		}
 	}
 	if len(sb.Endpoints) > 0 {
-		if err := n.publish(); err != nil {
+		if err := n.publish(b.sb.ID); err != nil {
 			return err
 		}
 	}

@@ -1,12 +1,9 @@
 package node
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 
 	"weft/internal/cnm"
 	"weft/vswitch"
@@ -167,31 +164,6 @@ func (d *dataPath) socket(peer netip.Addr) (*underlaySocket, error) {
 	return us, nil
 }
 
-// tryTunnel adds a tunnel or notes why it could not. The keeper tries again.
-func (d *dataPath) tryTunnel(s step) {
-	err := d.addTunnel(s)
-	if err == nil {
-		return
-	}
-	if d.broken == nil {
-		d.broken = make(map[portKey]error)
-	}
-	d.broken[s.key] = err
-}
-
-// brokenTunnels tells why tunnels of a network, or of any when it is empty, could
-// not be made.
-func (d *dataPath) brokenTunnels(network string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, key := range slices.SortedFunc(maps.Keys(d.broken), comparePortKeys) {
-		if network == "" || key.sandbox == network {
-			return d.broken[key]
-		}
-	}
-	return nil
-}
-
 // receiveAll takes what one receive brings all the way: no poller tells of what is
 // left of it.
 func receiveAll(w *vswitch.Worker, s *vxlan.Socket) (total int, err error) {
@@ -288,8 +260,4 @@ func (d *dataPath) pathMTUs() map[netip.Addr]int {
 		}
 	}
 	return found
-}
-
-func comparePortKeys(a, b portKey) int {
-	return cmp.Or(cmp.Compare(a.sandbox, b.sandbox), cmp.Compare(a.ifName, b.ifName))
 }
