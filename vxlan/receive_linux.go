@@ -1,0 +1,252 @@
+package vxlan
+
+import (
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"weft/internal/frame"
+)
+
+// Theory of operation: receiving
+//
+// One recvmmsg(2) fills up to maxMessages slots of an arena that is touched only
+// as far as messages reach. A message is one datagram, or, with GRO, up to 64 of
+// one flow end to end, all of one size but the last. ReadBatch cuts it and lends
+// each frame to the batch where it lies: nothing is copied. A batch holds 64
+// frames, a receive may bring more: a cursor (at, off) keeps the place, and the
+// kernel is asked again only when everything has been handed out.
+//
+// So frames lie tightly one behind the other, 8 bytes of VXLAN header between
+// them. They are the reader's until the next ReadBatch.
+//
+// After a receive that brought merged messages the next asks for few: what was
+// received is to be used while it is in the processor's cache.
+//
+// The datagrams of a message have one sender, looked up once; the network is
+// looked up when it changes.
+
+const (
+	maxMessages    = 64
+	mergedMessages = 8
+	// A slot holds the largest datagram or merged message behind some headroom
+	// for the first frame. Slots are not a power of two apart: the same places
+	// of all of them would compete for the same lines of the cache.
+	slotRoom  = frame.Headroom
+	slotBytes = 1<<16 + 2048
+)
+
+// A receiver is what one goroutine receives with.
+type receiver struct {
+	socket *Socket
+	rung   ReceiveRung
+	note   string
+	call   func(fd int, msgs []unix.Mmsghdr) (int, unix.Errno)
+
+	n, at, off int // messages received, the one being cut, the place in it
+	want       int // messages to ask for
+	open       bool
+	length     int // of the message being cut
+	size       int // of its datagrams
+	overflow   uint32
+
+	// What was looked up last: the sender and its peer, nil if it is none; the
+	// network and its switch port, if known.
+	table *Table
+	fresh bool // nothing was looked up in table yet
+	from  source
+	peer  *vtep
+	vni   uint32
+	port  uint32
+	known bool
+
+	counters receiveCounters
+	arena    []byte
+	msgs     [maxMessages]unix.Mmsghdr
+	iovs     [maxMessages]unix.Iovec
+	names    [maxMessages]unix.RawSockaddrInet6
+	controls [maxMessages]control
+}
+
+// init lays out the arena. The rung is known already.
+func (rx *receiver) init(s *Socket) {
+	rx.socket, rx.want = s, maxMessages
+	rx.call = recvmmsg
+	if rx.rung == ReceiveSingle {
+		rx.call = recvEach
+	}
+	rx.arena = make([]byte, maxMessages*slotBytes)
+	for i := range rx.msgs {
+		slot := rx.slot(i)[slotRoom:]
+		rx.iovs[i].Base = &slot[0]
+		rx.iovs[i].SetLen(len(slot))
+		h := &rx.msgs[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&rx.names[i]))
+		h.Iov = &rx.iovs[i]
+		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&rx.controls[i]))
+		rx.rearm(i)
+	}
+}
+
+func (rx *receiver) slot(i int) []byte { return rx.arena[i*slotBytes : (i+1)*slotBytes] }
+
+// rearm makes a message that the kernel has filled in ready to be filled again.
+func (rx *receiver) rearm(i int) {
+	h := &rx.msgs[i].Hdr
+	h.Namelen = uint32(unsafe.Sizeof(rx.names[i]))
+	h.SetControllen(int(unsafe.Sizeof(rx.controls[i])))
+}
+
+// ReadBatch appends the frames that came in to b, each with In and VNI set, and
+// returns their number: what the last receive left over, else what one receive
+// brings. It never blocks: 0 and no error means that nothing was there, or
+// nothing that anybody wants. The error is os.ErrClosed after Close.
+//
+// borrowed: the frames lie in the socket's memory and are valid until the next
+// call.
+func (s *Socket) ReadBatch(b *frame.Batch) (int, error) {
+	fd := int(s.fd.Load())
+	if fd < 0 {
+		return 0, os.ErrClosed
+	}
+	rx := &s.rx
+	if rx.at == rx.n && !rx.receive(fd) {
+		return 0, nil
+	}
+	return rx.deliver(b, s.table.Load()), nil
+}
+
+// Pending reports whether ReadBatch has frames without asking the kernel, which a
+// poller cannot know: read on while it is true. It belongs to the reader.
+func (s *Socket) Pending() bool { return s.rx.at < s.rx.n }
+
+// receive asks the kernel and reports whether anything came. An error is none of
+// the reader's business: the socket has told it once and goes on.
+func (rx *receiver) receive(fd int) bool {
+	for i := range rx.n {
+		rx.rearm(i)
+	}
+	rx.n, rx.at, rx.off, rx.open = 0, 0, 0, false
+	n, errno := rx.call(fd, rx.msgs[:rx.want])
+	if errno != 0 || n == 0 {
+		return false
+	}
+	rx.n, rx.want = n, maxMessages
+	add(&rx.counters.messages, n)
+	return true
+}
+
+// deliver cuts messages into frames until the batch is full or none is left.
+func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
+	if t != rx.table {
+		rx.table, rx.fresh, rx.open = t, true, false
+	}
+	frames, datagrams, bytes := 0, 0, 0
+	for ; rx.at < rx.n; rx.at, rx.off, rx.open = rx.at+1, 0, false {
+		if !rx.open {
+			rx.begin()
+		}
+		mem := rx.slot(rx.at)[: slotRoom+rx.length : slotRoom+rx.length]
+		for rx.off < rx.length {
+			if b.Len() == frame.MaxBatch {
+				rx.count(frames, datagrams, bytes)
+				return frames
+			}
+			start := slotRoom + rx.off
+			n := min(rx.size, rx.length-rx.off)
+			rx.off += n
+			bytes += n
+			datagrams++
+			vni, r := rx.admit(mem[start : start+n])
+			if r != frame.NotDropped {
+				rx.counters.drops[r].Add(1)
+				continue
+			}
+			f := b.Lend(mem, start+HeaderLen, n-HeaderLen)
+			f.In, f.VNI = rx.port, vni
+			frames++
+		}
+	}
+	rx.count(frames, datagrams, bytes)
+	return frames
+}
+
+// begin opens the message at the cursor: its size, its sender, and what the
+// kernel told with it. It may be opened again, when the table has changed.
+func (rx *receiver) begin() {
+	m := &rx.msgs[rx.at]
+	first := rx.off == 0
+	rx.open, rx.length, rx.size = true, int(m.Len), int(m.Len)
+	told := readControl(rx.controls[rx.at].bytes(int(m.Hdr.Controllen)))
+	if told.segment > 0 && told.segment < rx.length {
+		rx.size, rx.want = told.segment, mergedMessages
+	}
+	if told.overflew {
+		rx.counters.overflow.Add(uint64(told.overflow - rx.overflow))
+		rx.overflow = told.overflow
+	}
+	if from := senderOf(&rx.names[rx.at]); rx.fresh || from != rx.from {
+		rx.from, rx.peer, rx.known, rx.fresh = from, rx.table.find(from), false, false
+	}
+	if !first {
+		return
+	}
+	if rx.size < rx.length {
+		rx.counters.merged.Add(1)
+	}
+	// What holds not one byte of a datagram ends here: an empty one, and one the
+	// kernel had to cut, whose segment size is lost.
+	switch {
+	case rx.length == 0:
+		rx.lose(frame.Runt)
+	case m.Hdr.Flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		rx.lose(frame.Oversized)
+	}
+}
+
+// lose drops the whole message as one datagram.
+func (rx *receiver) lose(r frame.Reason) {
+	if rx.peer == nil {
+		r = frame.UnknownVTEP
+	}
+	rx.counters.datagrams.Add(1)
+	rx.counters.bytes.Add(uint64(rx.length))
+	rx.counters.drops[r].Add(1)
+	rx.length = 0
+}
+
+// admit is the decap step: it says which network a datagram belongs to, and
+// leaves that network's switch port in rx.port, or says why it is dropped. What
+// strangers send is not looked into.
+func (rx *receiver) admit(datagram []byte) (vni uint32, r frame.Reason) {
+	if rx.peer == nil {
+		return 0, frame.UnknownVTEP
+	}
+	if vni, r = ParseHeader(datagram); r != frame.NotDropped {
+		return 0, r
+	}
+	if !rx.known || vni != rx.vni {
+		port, ok := rx.peer.ports[vni]
+		if !ok {
+			return 0, frame.UnknownVNI
+		}
+		rx.vni, rx.port, rx.known = vni, port, true
+	}
+	return vni, frame.NotDropped
+}
+
+func (rx *receiver) count(frames, datagrams, bytes int) {
+	add(&rx.counters.frames, frames)
+	add(&rx.counters.datagrams, datagrams)
+	add(&rx.counters.bytes, bytes)
+}
+
+// add adds to a counter that this goroutine alone writes.
+func add(c *atomic.Uint64, n int) {
+	if n != 0 {
+		c.Store(c.Load() + uint64(n))
+	}
+}

@@ -1,0 +1,170 @@
+package vxlan
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Theory of operation: the socket
+//
+// A Socket is one listening descriptor, which receives everything, and a pool of
+// further ones, which only send: their ports are the entropy that spreads flows
+// over paths and queues. A filter that takes nothing keeps the pool's receive
+// buffers empty, whoever sends to them.
+//
+// It is open from Listen until Close, which is final and may be called twice.
+// The ladders stand where Listen's probes put them; sending steps down at run
+// time when the kernel refuses (see send_linux.go) and never up again.
+//
+// What one worker sends with (sender) is shared by all links, and only ever
+// touched by that worker; what is received with (receiver) belongs to the one
+// goroutine that reads. The table is the only thing both sides and the control
+// plane touch, as a snapshot.
+
+// A Socket receives from and sends to the VTEPs of one underlay address.
+type Socket struct {
+	cfg     Config
+	addr    netip.AddrPort
+	fd      atomic.Int32 // listening; -1 after Close
+	fds     []int        // to send from: the listening one, then the pool
+	ports   []uint16     // the pool's
+	table   atomic.Pointer[Table]
+	rung    atomic.Uint32 // SendRung
+	note    atomic.Pointer[string]
+	rx      receiver
+	senders []*sender // by worker
+	closing sync.Once
+}
+
+// Listen opens the socket of an underlay address. Nothing is accepted until
+// SetTable.
+func Listen(c Config) (*Socket, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Socket{cfg: c}
+	s.fd.Store(-1)
+	if err := s.open(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.rx.init(s)
+	for range c.Workers {
+		s.senders = append(s.senders, newSender(s))
+	}
+	return s, nil
+}
+
+// open opens the descriptors, the listening one first.
+func (s *Socket) open() error {
+	fd, err := udpSocket(s.cfg.Addr.Addr())
+	if err != nil {
+		return fmt.Errorf("vxlan: open a UDP socket for %s: %w", s.cfg.Addr.Addr(), err)
+	}
+	s.fds = append(s.fds, fd)
+	s.fd.Store(int32(fd))
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.cfg.ReceiveBuffer)
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
+	// Not fatal: without it the kernel's drops stay untold.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	s.probeReceive(fd)
+	s.probeSend(fd)
+	if s.addr, err = bind(fd, s.cfg.Addr); err != nil {
+		return explainBind(s.cfg.Addr, err)
+	}
+	for range s.cfg.Pool {
+		fd, port, err := poolSocket(s.cfg.Addr.Addr(), s.cfg.SendBuffer)
+		if err != nil {
+			return fmt.Errorf("vxlan: open a socket to send from %s: %w", s.cfg.Addr.Addr(), err)
+		}
+		s.fds = append(s.fds, fd)
+		s.ports = append(s.ports, port)
+	}
+	return nil
+}
+
+// Addr returns the address and port the socket receives on.
+func (s *Socket) Addr() netip.AddrPort { return s.addr }
+
+// SourcePorts returns the pool's ports, which datagrams leave from beside Addr's.
+// The slice is not to be changed.
+func (s *Socket) SourcePorts() []uint16 { return s.ports }
+
+// FD returns the descriptor to be polled for reading, -1 after Close. See
+// [Socket.Pending] for what a poller does not know.
+//
+// borrowed: it belongs to the socket.
+func (s *Socket) FD() int { return int(s.fd.Load()) }
+
+// SetTable replaces the table of accepted sources; nil accepts none.
+func (s *Socket) SetTable(t *Table) { s.table.Store(t) }
+
+// Stats returns what the socket has done so far.
+func (s *Socket) Stats() SocketStats {
+	st := SocketStats{
+		SendRung: SendRung(s.rung.Load()), ReceiveRung: s.rx.rung, ReceiveNote: s.rx.note,
+	}
+	if note := s.note.Load(); note != nil {
+		st.SendNote = *note
+	}
+	s.rx.counters.addTo(&st)
+	for _, tx := range s.senders {
+		tx.counters.addTo(&st)
+		if errno := unix.Errno(tx.counters.fault.Load()); errno != 0 {
+			st.SendFault = errno.Error()
+		}
+	}
+	if fd := int(s.fd.Load()); fd >= 0 {
+		st.SendBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+		st.ReceiveBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	}
+	return st
+}
+
+// Close closes all descriptors. Whoever polls the listening one is woken; reads
+// and writes return os.ErrClosed from then on.
+func (s *Socket) Close() error {
+	s.closing.Do(func() {
+		s.fd.Store(-1)
+		for _, fd := range s.fds {
+			// The answer is ENOTCONN; who polls hears of it all the same.
+			_ = unix.Shutdown(fd, unix.SHUT_RDWR)
+			unix.Close(fd)
+		}
+	})
+	return nil
+}
+
+// stepDown takes sending to a lower rung for good.
+func (s *Socket) stepDown(to SendRung, why string) {
+	for {
+		now := s.rung.Load()
+		if SendRung(now) >= to {
+			return
+		}
+		if s.rung.CompareAndSwap(now, uint32(to)) {
+			s.note.Store(&why)
+			return
+		}
+	}
+}
+
+// explainBind says who else may have the address and what to do.
+func explainBind(a netip.AddrPort, err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		hint = ": another weft daemon, or a VXLAN interface of the kernel (ip -d link show type vxlan), has this port; end it, or choose another port with --data-path-port"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		hint = ": no interface of this host has that address; give one that ip address shows with --data-path-addr"
+	case errors.Is(err, unix.EACCES):
+		hint = ": ports below 1024 need a right this process lacks; choose another port with --data-path-port"
+	}
+	return fmt.Errorf("vxlan: listen on UDP %s: %w%s", a, err, hint)
+}
