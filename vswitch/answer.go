@@ -17,17 +17,10 @@ func (w *Worker) answer(in *Port, f *frame.Frame, hook *captureHook) bool {
 	if f.View.VLAN != 0 {
 		return false
 	}
-	d := in.domain
-	switch f.View.EtherType {
-	case frame.EtherARP:
+	if neighbourly(f) {
 		return w.answerNeighbour(in, f, hook)
-	case frame.EtherIPv6:
-		if f.View.Proto == frame.ProtoICMPv6 && f.View.L4 != 0 {
-			if t := f.Bytes()[f.View.L4]; t == icmp6NS || t == icmp6NA {
-				return w.answerNeighbour(in, f, hook)
-			}
-		}
 	}
+	d := in.domain
 	if !d.gateway.on || f.DstMAC() != d.gateway.mac || !d.gateway.pinged(f) {
 		return false
 	}
@@ -37,19 +30,43 @@ func (w *Worker) answer(in *Port, f *frame.Frame, hook *captureHook) bool {
 	return true
 }
 
-// answerNeighbour answers a request from the table and teaches the table what
-// unguarded ports say of themselves; guarded ones were entered statically.
+// neighbourly reports whether a frame speaks ARP or neighbour discovery.
+func neighbourly(f *frame.Frame) bool {
+	switch f.View.EtherType {
+	case frame.EtherARP:
+		return true
+	case frame.EtherIPv6:
+		if f.View.Proto == frame.ProtoICMPv6 && f.View.L4 != 0 {
+			t := f.Bytes()[f.View.L4]
+			return t == icmp6NS || t == icmp6NA
+		}
+	}
+	return false
+}
+
+// learnNeighbour teaches the table what frames from unguarded ports say of
+// their senders; guarded ones were entered statically.
+func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
+	if in.guard.on || f.View.VLAN != 0 || !neighbourly(f) {
+		return frame.NotDropped
+	}
+	d := in.domain
+	addr, mac, ok := arp.Sender(f)
+	if ok && d.gateway.owns(addr) {
+		return frame.BadARP
+	}
+	if ok && !w.quiet && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
+		d.neighbours.Learn(addr, mac, w.now)
+	}
+	return frame.NotDropped
+}
+
+// answerNeighbour answers a request from the table.
 func (w *Worker) answerNeighbour(in *Port, f *frame.Frame, hook *captureHook) bool {
 	d := in.domain
-	if !in.guard.on {
-		addr, mac, ok := arp.Sender(f)
-		if ok && d.gateway.owns(addr) {
-			f.Drop(frame.BadARP)
-			return true
-		}
-		if ok && !w.quiet && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
-			d.neighbours.Learn(addr, mac, w.now)
-		}
+	if r := w.learnNeighbour(in, f); r != frame.NotDropped {
+		f.Drop(r)
+		return true
 	}
 	w.save(f, hook)
 	switch d.neighbours.Answer(f) {

@@ -79,10 +79,10 @@ func (w *Worker) save(f *frame.Frame, hook *captureHook) {
 	}
 }
 
-// show puts the frames of a batch before those who capture what comes in: as
-// they came, with the verdict they got, before anything of them leaves.
-func (w *Worker) show(in *Port, b *frame.Batch, hook *captureHook, came int64) {
-	for i := range b.Len() {
+// show puts frames from to to-1 of a batch before those who capture what comes
+// in: as they came, with the verdict they got, before anything of them leaves.
+func (w *Worker) show(in *Port, b *frame.Batch, from, to int, hook *captureHook, came int64) {
+	for i := from; i < to; i++ {
 		hook.put(came, in, capture.In, w.original(b.At(i)))
 	}
 	w.saved.reset()

@@ -26,8 +26,12 @@ type cable struct {
 	hates  []byte // and with some error at this frame
 	// hatesGSO is its error for superframes.
 	hatesGSO error
-	closed   bool
-	quiet    bool // keep nothing: benchmarks
+	// refuses is asked about each frame in the order they are offered.
+	refuses func(i int) bool
+	offered int
+	closed  bool
+	quiet   bool  // keep nothing: benchmarks
+	calls   []int // frames offered to each WriteBatch
 }
 
 type sent struct {
@@ -64,7 +68,12 @@ func (c *cable) WriteBatch(fs []*frame.Frame) (int, error) {
 	if c.quiet {
 		return len(fs), nil
 	}
+	c.calls = append(c.calls, len(fs))
 	for i, f := range fs {
+		c.offered++
+		if c.refuses != nil && c.refuses(c.offered-1) {
+			return i, errors.New("not this one")
+		}
 		if c.hates != nil && bytes.Equal(f.Bytes(), c.hates) {
 			return i, errors.New("not this one")
 		}

@@ -37,10 +37,10 @@ func (w *Worker) outbound(in *Port, b *frame.Batch) {
 		f.Verdict = frame.Forwarded
 	}
 	if hook != nil {
-		w.show(in, b, hook, came)
+		w.show(in, b, 0, b.Len(), hook, came)
 	}
 	w.flush()
-	w.settle(in, b)
+	w.settle(in, b, 0, b.Len())
 }
 
 // guardStep refuses what the endpoint may not send, and what no bridge forwards.

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"math"
 	"net/netip"
 	"sync/atomic"
 
@@ -48,8 +49,8 @@ type PortConfig struct {
 	// Horizon is a split-horizon group: frames never go from a port to another
 	// of the same group. 0 is no group.
 	Horizon uint8
-	// MTU is the largest IP packet, in bytes, that leaves through the port; 0
-	// does not check.
+	// MTU is the largest IP packet, in bytes, that leaves through the port at
+	// first (see [Port.SetMTU]); 0 does not check.
 	MTU int
 	// VLANs, when not nil, are the only 802.1Q identifiers the port carries; 0
 	// stands for untagged frames.
@@ -69,6 +70,7 @@ type Port struct {
 	guard  guard
 	vlans  *[64]uint64
 	macs   atomic.Int32
+	mtu    atomic.Int32
 	gone   atomic.Bool
 	// counters has one entry per worker; see stats.go.
 	counters []counters
@@ -84,6 +86,17 @@ func (p *Port) Index() uint32 { return p.slot }
 
 // Learned returns the number of addresses learned on the port.
 func (p *Port) Learned() int { return int(p.macs.Load()) }
+
+// MTU returns the largest IP packet, in bytes, that leaves through the port now; 0
+// does not check.
+func (p *Port) MTU() int { return int(p.mtu.Load()) }
+
+// SetMTU changes it, from the next batch on.
+func (p *Port) SetMTU(n int) { p.mtu.Store(int32(min(max(n, 0), math.MaxInt32))) }
+
+// tunnel reports whether the port is a way through an underlay, of which there
+// are several side by side.
+func (p *Port) tunnel() bool { return p.cfg.Horizon != 0 }
 
 // Queue returns the queue that worker number i writes to.
 func (p *Port) queue(i int) Queue {

@@ -52,6 +52,21 @@ func (p *Port) Stats() Stats {
 	return s
 }
 
+// SwitchStats are the counters of what belongs to no port.
+type SwitchStats struct {
+	// Orphans are the frames from the overlay that were dropped, as port-down,
+	// because the port they came through had been removed.
+	Orphans uint64
+}
+
+// Stats sums the switch's own counters over all workers.
+func (s *Switch) Stats() (t SwitchStats) {
+	for _, w := range *s.workers.Load() {
+		t.Orphans += w.orphans.Load()
+	}
+	return t
+}
+
 // DroppedTotal is the number of frames in that were dropped for any reason.
 func (s *Stats) DroppedTotal() (n uint64) {
 	for _, d := range s.Dropped {
@@ -70,12 +85,12 @@ func (t *tally) read(f *frame.Frame) {
 	t.bytes += uint64(f.Len())
 }
 
-// settle ends the batch: frames that no port took after all are dropped, and the
-// verdicts are counted for the port they came from.
-func (w *Worker) settle(in *Port, b *frame.Batch) {
+// settle ends frames from to to-1 of the batch, which came from one port: those
+// that no port took after all are dropped, and the verdicts are counted there.
+func (w *Worker) settle(in *Port, b *frame.Batch, from, to int) {
 	c := &in.counters[w.index]
 	t := &w.tally
-	for i := range b.Len() {
+	for i := from; i < to; i++ {
 		f := b.At(i)
 		t.packets += packets(f)
 		if f.Verdict == frame.Forwarded && f.Copies == 0 {
@@ -92,7 +107,7 @@ func (w *Worker) settle(in *Port, b *frame.Batch) {
 			c.inDropped[f.Reason].Add(1)
 		}
 	}
-	c.inFrames.Add(uint64(b.Len()))
+	c.inFrames.Add(uint64(to - from))
 	c.inPackets.Add(t.packets)
 	c.inBytes.Add(t.bytes)
 	add(&c.forwarded, t.forwarded)
@@ -105,14 +120,6 @@ func add(c *atomic.Uint64, n uint64) {
 	if n != 0 {
 		c.Add(n)
 	}
-}
-
-// count adds what left to the egress port's counters.
-func (e *egress) count() {
-	c := &e.port.counters[e.w.index]
-	add(&c.outFrames, e.frames)
-	add(&c.outPackets, e.packets)
-	add(&c.outBytes, e.bytes)
 }
 
 // packets returns the number of wire frames f stands for.

@@ -86,6 +86,7 @@ func (s *Switch) AddPort(c PortConfig, queues ...Queue) (*Port, error) {
 		cfg: c, sw: s, domain: c.Domain, queues: queues,
 		guard: newGuard(&c), vlans: vlanSet(c.VLANs), counters: make([]counters, s.cfg.Workers),
 	}
+	p.SetMTU(c.MTU)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	table := slices.Clone(*s.ports.Load())

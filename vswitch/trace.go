@@ -63,18 +63,39 @@ func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
 		t.note("learn", "dropped: %s, %s", t.Reason, why)
 		return
 	}
-	t.note("learn", "%s", why)
-	if w.answer(in, f, nil) {
-		if f.Verdict == frame.Dropped {
-			t.Reason = f.Reason
-			t.note("answer", "dropped: %s", f.Reason)
+	if in.tunnel() { // inbound: nothing is answered
+		if t.Reason = w.learnNeighbour(in, f); t.Reason != frame.NotDropped {
+			t.note("learn", "dropped: %s", t.Reason)
 			return
 		}
-		t.Verdict = frame.Consumed
-		t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
-		return
+		t.note("learn", "%s", why)
+	} else {
+		t.note("learn", "%s", why)
+		if t.answered(w, in, f) {
+			return
+		}
 	}
-	t.note("answer", "not for the switch to answer")
+	t.forward(w, in, f)
+}
+
+// answered takes the answer step and reports whether the frame has ended.
+func (t *Trace) answered(w *Worker, in *Port, f *frame.Frame) bool {
+	if !w.answer(in, f, nil) {
+		t.note("answer", "not for the switch to answer")
+		return false
+	}
+	if f.Verdict == frame.Dropped {
+		t.Reason = f.Reason
+		t.note("answer", "dropped: %s", f.Reason)
+		return true
+	}
+	t.Verdict = frame.Consumed
+	t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
+	return true
+}
+
+// forward takes the last step before the write.
+func (t *Trace) forward(w *Worker, in *Port, f *frame.Frame) {
 	dst := f.DstMAC()
 	if t.Reason = w.forward(in, f); t.Reason != frame.NotDropped {
 		t.note("forward", "%s: dropped: %s", dst, t.Reason)
@@ -152,8 +173,8 @@ func describeFrame(f *frame.Frame) string {
 
 func describeWrite(p *Port, f *frame.Frame) string {
 	switch {
-	case tooBig(p.cfg.MTU, f):
-		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", p.cfg.Name, frame.TooBig, p.cfg.MTU)
+	case tooBig(p.MTU(), f):
+		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", p.cfg.Name, frame.TooBig, p.MTU())
 	case p.queues[0].Caps().Takes(&f.Offload):
 		return p.cfg.Name + ": written as it is"
 	case f.Offload.GSO != frame.GSONone:

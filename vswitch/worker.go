@@ -17,6 +17,9 @@ type Worker struct {
 	index int
 	turn  atomic.Uint64 // odd during a turn; see Switch.quiesce
 
+	// orphans are the frames from the overlay whose port had gone.
+	orphans atomic.Uint64
+
 	batch    *frame.Batch
 	splitter *offload.Splitter
 	merger   *offload.Merger
@@ -26,7 +29,7 @@ type Worker struct {
 	now    uint32  // seconds
 	tx     []*txList
 	active []uint32 // slots whose list is not empty
-	wire   []*frame.Frame
+	wire   wireList
 	tally  tally
 	saved  savedFrames
 	// quiet keeps the tables from being taught: a trace.

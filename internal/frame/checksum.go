@@ -9,6 +9,45 @@ import (
 // sum unfolded: pass it on as initial, or to [Fold]. Only the last piece of a
 // sum may have an odd length.
 func Sum(b []byte, initial uint64) uint64 {
+	for len(b) >= minVector && hasVector() {
+		n := min(len(b), maxVector) &^ (vectorSize - 1)
+		initial = join(initial, sumVector(b[:n]))
+		b = b[n:]
+	}
+	return sumWords(b, initial)
+}
+
+// CopySum copies src to dst, which must be at least as long and not overlap it,
+// and returns Sum(src, initial): one pass over the bytes instead of two.
+func CopySum(dst, src []byte, initial uint64) uint64 {
+	dst = dst[:len(src)]
+	for len(src) >= minVector && hasVector() {
+		n := min(len(src), maxVector) &^ (vectorSize - 1)
+		initial = join(initial, copySumVector(dst[:n], src[:n]))
+		dst, src = dst[n:], src[n:]
+	}
+	copy(dst, src)
+	return sumWords(src, initial)
+}
+
+// The assembler twins of sumWords work on multiples of vectorSize bytes, pay from
+// minVector on, and count in lanes of 32 bits, which maxVector cannot overflow.
+// They return the sum of the 16-bit words in little-endian order.
+const (
+	vectorSize = 32
+	minVector  = 128
+	maxVector  = 512 << 10
+)
+
+// join adds a sum of little-endian words to a big-endian one: their sums are
+// each other's, bytes swapped (RFC 1071, 2B).
+func join(initial, little uint64) uint64 {
+	sum, carry := bits.Add64(initial, uint64(bits.ReverseBytes16(Fold(little))), 0)
+	return sum + carry
+}
+
+// sumWords is Sum in Go.
+func sumWords(b []byte, initial uint64) uint64 {
 	// One's complement addition is byte-order independent up to a final swap
 	// (RFC 1071, 2B); eight bytes at a time with the carry kept is the same sum
 	// as two at a time.

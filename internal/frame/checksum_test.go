@@ -2,6 +2,8 @@ package frame
 
 import (
 	"bytes"
+	"math"
+	"math/rand/v2"
 	"strconv"
 	"testing"
 )
@@ -40,27 +42,74 @@ func TestChecksumVectors(t *testing.T) {
 	}
 }
 
+// checkSum holds every form of the sum against RFC 1071's own.
+func checkSum(t *testing.T, b []byte, initial uint16) {
+	t.Helper()
+	want := slowSum(append([]byte{byte(initial >> 8), byte(initial)}, b...))
+	dst := make([]byte, len(b)+1)
+	dst[len(b)] = 0x5c
+	for form, sum := range map[string]uint64{
+		"Sum": Sum(b, uint64(initial)), "sumWords": sumWords(b, uint64(initial)), "CopySum": CopySum(dst, b, uint64(initial)),
+	} {
+		// 0 and 0xffff are the same number in one's complement.
+		if got := Fold(sum); got != want && got%0xffff != want%0xffff {
+			t.Fatalf("%s of %d bytes %x = %#04x, want %#04x", form, len(b), b[:min(len(b), 80)], got, want)
+		}
+	}
+	if !bytes.Equal(dst[:len(b)], b) || dst[len(b)] != 0x5c {
+		t.Fatalf("%d bytes copied wrongly", len(b))
+	}
+}
+
+// TestSumLengths goes through every length around the vectors', at every
+// alignment, and through the ones that could overflow a lane.
+func TestSumLengths(t *testing.T) {
+	noise := make([]byte, 3*maxVector)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	ones := bytes.Repeat([]byte{0xff}, len(noise))
+	for n := range 700 {
+		checkSum(t, noise[n%33:][:n], uint16(n*77))
+		checkSum(t, ones[:n], 0xffff)
+		checkSum(t, make([]byte, n), uint16(n))
+	}
+	for _, n := range []int{65535, maxVector - 1, maxVector, maxVector + 31, len(noise)} {
+		checkSum(t, noise[:n], 1)
+		checkSum(t, ones[:n], 0xfffe)
+		checkSum(t, bytes.Repeat([]byte{0x80, 0x00}, n/2), 0)
+		checkSum(t, bytes.Repeat([]byte{0x7f, 0xff}, n/2), 0)
+	}
+	if got, want := Sum(ones[:1000], math.MaxUint64), sumWords(ones[:1000], math.MaxUint64); Fold(got) != Fold(want) {
+		t.Errorf("on a full sum: %#x, want %#x", got, want)
+	}
+}
+
 func FuzzSum(f *testing.F) {
 	f.Add([]byte{1, 2, 3}, uint16(7))
 	f.Add(bytes.Repeat([]byte{0xff}, 1500), uint16(0xffff))
-	f.Fuzz(func(t *testing.T, b []byte, initial uint16) {
-		want := slowSum(append([]byte{byte(initial >> 8), byte(initial)}, b...))
-		got := Fold(Sum(b, uint64(initial)))
-		// 0 and 0xffff are the same number in one's complement.
-		if got != want && got%0xffff != want%0xffff {
-			t.Fatalf("sum of %x = %#04x, want %#04x", b, got, want)
-		}
-	})
+	f.Fuzz(func(t *testing.T, b []byte, initial uint16) { checkSum(t, b, initial) })
 }
 
 func BenchmarkSum(b *testing.B) {
-	for _, n := range []int{64, 1500, 65000} {
+	for _, n := range []int{20, 64, 96, 128, 1448, 1500, 65000} {
 		buf := bytes.Repeat([]byte{0xa5}, n)
-		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			b.SetBytes(int64(n))
-			for b.Loop() {
-				Fold(Sum(buf, 0))
-			}
-		})
+		dst := make([]byte, n)
+		for _, form := range []struct {
+			name string
+			sum  func()
+		}{
+			{"Sum", func() { Fold(Sum(buf, 0)) }},
+			{"CopySum", func() { Fold(CopySum(dst, buf, 0)) }},
+			{"Go", func() { Fold(sumWords(buf, 0)) }},
+		} {
+			b.Run(form.name+" "+strconv.Itoa(n), func(b *testing.B) {
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					form.sum()
+				}
+			})
+		}
 	}
 }

@@ -76,10 +76,10 @@ func (c *cut) pseudoSum(f *frame.Frame, end int) uint64 {
 	return uint64(binary.BigEndian.Uint16(f.Bytes()[at:])) + uint64(^uint16(end-c.l4))
 }
 
-// patch turns the copied headers of segment i, which carries n payload bytes,
-// into its own.
-func (c *cut) patch(b []byte, i int, last bool, n int) {
-	p, t := b[c.l3:], b[c.l4:]
+// patch turns the copied headers of segment i into its own and puts part, its
+// payload, behind them.
+func (c *cut) patch(b []byte, i int, last bool, part []byte) {
+	p, t, header := b[c.l3:], b[c.l4:], len(c.header)
 	if c.v6 {
 		binary.BigEndian.PutUint16(p[4:], uint16(len(p)-40))
 	} else {
@@ -103,8 +103,10 @@ func (c *cut) patch(b []byte, i int, last bool, n int) {
 		t[13] = flags
 	}
 	if !c.sum {
+		copy(b[header:], part)
 		return
 	}
 	field[0], field[1] = 0, 0
-	put(field, frame.Checksum(t, c.pseudo+uint64(len(t))), c.udp)
+	sum := frame.Sum(b[c.l4:header], c.pseudo+uint64(len(t)))
+	put(field, ^frame.Fold(frame.CopySum(b[header:], part, sum)), c.udp)
 }

@@ -8,7 +8,7 @@
 //
 // Both only read the frames they are given: a flooded frame is bound for other
 // ports too. What they make lies in their own arena, with [frame.Headroom] in
-// front, and is valid until their next call.
+// front, and is valid until [Splitter.Reset] and the next [Merger.Merge].
 //
 // Not supported: UFO (never offered), superframes of tunnelled packets, IPv4
 // fragments (refused by the one, left alone by the other).

@@ -99,6 +99,7 @@ func splitKernel(t *testing.T) {
 	for name, s := range supers() {
 		t.Run(name, func(t *testing.T) {
 			f := s.frame(t)
+			sp.Reset()
 			got, r := sp.Split(f)
 			if r != frame.NotDropped {
 				t.Fatal(r)

@@ -41,6 +41,7 @@ func unmerge(t testing.TB, out []*frame.Frame) map[string][][]byte {
 	sp, flows := offload.NewSplitter(), map[string][][]byte{}
 	for _, f := range out {
 		mustParse(t, f)
+		sp.Reset()
 		ws, r := sp.Split(f)
 		if r != frame.NotDropped {
 			t.Fatalf("split: %v", r)
@@ -364,6 +365,7 @@ func FuzzMerge(f *testing.F) {
 		}
 		s := &spec{v6: v6, udp: udp, super: int(size), payload: payload, seq: seq, id: id, ttl: 64, psh: id&1 == 1, tcpOpts: int(id % 11 * 4)}
 		super := s.frame(t)
+		sp.Reset()
 		ws, r := sp.Split(super)
 		if r != frame.NotDropped {
 			t.Fatal(r)

@@ -2,7 +2,9 @@ package offload_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"weft/internal/frame"
@@ -41,6 +43,7 @@ func TestSplitModel(t *testing.T) {
 			f := s.frame(t)
 			f.In, f.VNI = 3, 4097
 			before := bytes.Clone(f.Bytes())
+			sp.Reset()
 			got, r := sp.Split(f)
 			if r != frame.NotDropped {
 				t.Fatal(r)
@@ -62,6 +65,7 @@ func TestSplitRandom(t *testing.T) {
 			psh: r.IntN(2) == 0, fin: r.IntN(4) == 0, cwr: r.IntN(4) == 0, tcpOpts: 4 * r.IntN(10),
 			payload: noise(r.Uint64(), 1+r.IntN(20000)), super: 50 + r.IntN(9000)}
 		f := s.frame(t)
+		sp.Reset()
 		got, reason := sp.Split(f)
 		if reason != frame.NotDropped {
 			t.Fatalf("%+v: %v", s, reason)
@@ -77,6 +81,7 @@ func TestFinish(t *testing.T) {
 			s.super, s.partial = 0, true
 			f := s.frame(t)
 			before := bytes.Clone(f.Bytes())
+			sp.Reset()
 			got, r := sp.Split(f)
 			if r != frame.NotDropped {
 				t.Fatal(r)
@@ -87,8 +92,8 @@ func TestFinish(t *testing.T) {
 			}
 			s.partial = false
 			whole := s.frame(t)
-			w, r := sp.Finish(whole)
-			if w != whole || r != frame.NotDropped {
+			ws, r := sp.Split(whole)
+			if r != frame.NotDropped || len(ws) != 1 || &ws[0].Bytes()[0] != &whole.Bytes()[0] {
 				t.Fatal("a complete frame was copied")
 			}
 		})
@@ -111,9 +116,9 @@ func TestFinishInATunnel(t *testing.T) {
 	if r := f.Parse(); r != frame.NotDropped {
 		t.Fatal(r)
 	}
-	w, r := offload.NewSplitter().Finish(f)
-	if r != frame.NotDropped || w.Bytes()[udp+6] != 0xff || w.Bytes()[udp+7] != 0xff {
-		t.Errorf("%v, checksum % x, want ff ff", r, w.Bytes()[udp+6:udp+8])
+	ws, r := offload.NewSplitter().Split(f)
+	if r != frame.NotDropped || ws[0].Bytes()[udp+6] != 0xff || ws[0].Bytes()[udp+7] != 0xff {
+		t.Errorf("%v, checksum % x, want ff ff", r, ws[0].Bytes()[udp+6:udp+8])
 	}
 }
 
@@ -141,9 +146,59 @@ func TestSplitRefuses(t *testing.T) {
 	}
 }
 
+// TestSplitAppends: what was made stays until Reset, in any mixture, and a full
+// arena says so instead of overwriting it.
+func TestSplitAppends(t *testing.T) {
+	sp := offload.NewSplitter()
+	sources := []*spec{supers()["tcp4 64k"], supers()["udp6"], supers()["tcp6 cwr"], supers()["udp4 vlan"]}
+	sources[1].super, sources[1].partial = 0, true
+	for _, round := range []string{"empty", "reset"} {
+		type piece struct {
+			f    *frame.Frame
+			got  []frame.Frame
+			want [][]byte
+		}
+		var all []piece
+		for full := false; !full; {
+			s := sources[len(all)%len(sources)]
+			f := s.frame(t)
+			got, r := sp.Split(f)
+			if full = got == nil; !full {
+				all = append(all, piece{f, got, s.model(t)})
+			}
+			if r != frame.NotDropped {
+				t.Fatal(r)
+			}
+		}
+		if len(all) < 20 {
+			t.Fatalf("%s: full after %d", round, len(all))
+		}
+		for _, p := range all {
+			checkSplit(t, p.f, p.got, p.want)
+		}
+		sp.Reset()
+	}
+}
+
+// TestSplitNeverFits: what an empty arena does not hold is refused for good, so
+// that nobody tries again for ever.
+func TestSplitNeverFits(t *testing.T) {
+	plain := (&spec{v6: true, ttl: 64, payload: noise(1, 64000)}).bytes(t)
+	options := append([]byte{frame.ProtoTCP, 14, 1, 116}, make([]byte, 116)...)
+	b := slices.Concat(plain[:54], options, plain[54:])
+	b[20] = 60 // destination options
+	binary.BigEndian.PutUint16(b[18:], uint16(len(b)-54))
+	f := frame.NewBatch().Append(b)
+	f.Offload = frame.Offload{Flags: frame.NeedsCsum, GSO: frame.GSOTCP6, Size: 32, CsumStart: 174, CsumOffset: 16}
+	mustParse(t, f)
+	if got, r := offload.NewSplitter().Split(f); got != nil || r != frame.Unsegment {
+		t.Errorf("%d frames, %v", len(got), r)
+	}
+}
+
 func TestSplitNoAllocations(t *testing.T) {
 	f, sp := supers()["tcp4 64k"].frame(t), offload.NewSplitter()
-	if n := testing.AllocsPerRun(50, func() { sp.Split(f) }); n != 0 {
+	if n := testing.AllocsPerRun(50, func() { sp.Reset(); sp.Split(f) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -156,6 +211,7 @@ func BenchmarkSplit64K(b *testing.B) {
 			b.ReportAllocs()
 			frames := 0
 			for b.Loop() {
+				sp.Reset()
 				ws, _ := sp.Split(f)
 				frames += len(ws)
 			}
@@ -184,6 +240,7 @@ func FuzzSplit(f *testing.F) {
 		if fr.Parse() != frame.NotDropped {
 			return
 		}
+		sp.Reset()
 		ws, r := sp.Split(fr)
 		if !bytes.Equal(fr.Bytes(), data) {
 			t.Fatal("the frame was changed")

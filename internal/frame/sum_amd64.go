@@ -1,0 +1,15 @@
+package frame
+
+import "golang.org/x/sys/cpu"
+
+func hasVector() bool { return cpu.X86.HasAVX2 }
+
+// sumVector returns the sum of the little-endian 16-bit words of b.
+//
+//go:noescape
+func sumVector(b []byte) uint64
+
+// copySumVector copies src to dst as well.
+//
+//go:noescape
+func copySumVector(dst, src []byte) uint64
