@@ -137,11 +137,10 @@ func TestOrder(t *testing.T) {
 // A received frame may be written out again from where it lies, and the frames
 // around it stay what they were.
 func TestForwardInPlace(t *testing.T) {
-	a, b, q := pair(t, "127.0.0.1", "127.0.0.2")
+	_, b, q := pair(t, "127.0.0.1", "127.0.0.2")
 	c := listen(t, "127.0.0.3")
 	c.SetTable(NewTable([]Route{{b.Addr(), testVNI + 1, 7}}))
 	on := b.NewLink(c.Addr(), testVNI+1).Queues()[0]
-	_ = a
 	data := udp(40, 900, 1)
 	writeAll(t, q, list(t, data...))
 	if !wait(t, b.FD(), 1e9) {
