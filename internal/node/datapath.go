@@ -154,7 +154,7 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 func (d *dataPath) addDomain(s step) error {
 	dom, err := d.sw.AddDomain(vswitch.DomainConfig{
 		Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC,
-		// LATER QuietTunnels: s.domain.quiet, Snooping: s.domain.vni != 0 && !s.domain.quiet,
+		QuietTunnels: s.domain.quiet,
 	})
 	if err != nil {
 		return fmt.Errorf("network %s: %w", s.domain.name, err)
