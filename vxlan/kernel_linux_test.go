@@ -176,6 +176,54 @@ func TestKernel(t *testing.T) {
 	}
 }
 
+// TestKernelOffload shows what a kernel's VTEP leaves undone when its datagrams
+// come over a veth pair: checksums, and the segmentation of TCP. The frames
+// arrive like that, and frame.Unfinished tells.
+func TestKernelOffload(t *testing.T) {
+	nettest.Namespaced(t, func(t *testing.T) {
+		there := newSpace(t)
+		underlay(t, there, 1500)
+		there.do(t, func() error { return kernelVTEP(false, true, 1500) })
+		s := listen(t, "10.9.0.1", func(cfg *Config) { cfg.Addr = netip.AddrPortFrom(cfg.Addr.Addr(), Port) })
+		peer := addrPort("10.9.0.2:4789")
+		s.SetTable(NewTable([]Route{{peer, testVNI, 7}}))
+		q := s.NewLink(peer, testVNI).Queues()[0]
+		writeAll(t, q, list(t, arpRequest()))
+		connected := make(chan error, 1)
+		there.do(t, func() error {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			go func() {
+				defer unix.Close(fd)
+				err := unix.Connect(fd, &unix.SockaddrInet4{Port: 99, Addr: hostA.IP.As4()})
+				if err == nil {
+					_, err = unix.Write(fd, make([]byte, 12000))
+				}
+				connected <- err
+			}()
+			return nil
+		})
+		tcp := func(b []byte) bool { return b[12] == 8 && b[13] == 0 && b[23] == frame.ProtoTCP }
+		syn := list(t, expect(t, s, 1, tcp)[0])[0]
+		if syn.Unfinished(1450); syn.Offload.Flags != frame.NeedsCsum {
+			t.Errorf("SYN: %+v", syn.Offload)
+		}
+		seg := nettest.Segment{SrcPort: 99, DstPort: binary.BigEndian.Uint16(syn.Bytes()[34:]), Flags: nettest.SYN | nettest.ACK,
+			Ack: binary.BigEndian.Uint32(syn.Bytes()[38:]) + 1, Window: 60000, Options: []byte{2, 4, 1410 >> 8, 1410 & 255}}
+		writeAll(t, q, list(t, nettest.TCP(hostA, hostB, seg)))
+		if err := <-connected; err != nil {
+			t.Fatal(err)
+		}
+		large := expect(t, s, 1, func(b []byte) bool { return tcp(b) && len(b) > 1464 })[0]
+		f := list(t, large)[0]
+		if f.Unfinished(1450); f.Offload.GSO != frame.GSOTCP4 || f.Offload.Size != 1410 {
+			t.Errorf("segment of %d bytes: %+v", f.Len(), f.Offload)
+		}
+	})
+}
+
 // expect reads until n frames that match have come, in this order.
 func expect(t *testing.T, s *Socket, n int, match func([]byte) bool) (out [][]byte) {
 	t.Helper()
