@@ -9,7 +9,7 @@ import (
 
 // A Step is one step of a traced frame's way, in the words of the path.
 type Step struct {
-	Name   string // view, guard, learn, answer, forward, write
+	Name   string // view, guard, learn, answer, snoop, forward, write
 	Result string // what it found, for people
 }
 
@@ -75,6 +75,11 @@ func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
 		return
 	}
 	t.note("answer", "not for the switch to answer")
+	if w.snoop(in, f) {
+		t.Verdict, t.Reason = f.Verdict, f.Reason
+		t.note("snoop", "%s", describeSnoop(f, len(w.active)))
+		return
+	}
 	dst := f.DstMAC()
 	if t.Reason = w.forward(in, f); t.Reason != frame.NotDropped {
 		t.note("forward", "%s: dropped: %s", dst, t.Reason)
@@ -96,7 +101,7 @@ func (t *Trace) note(step, format string, args ...any) {
 func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 	src, d := f.SrcMAC(), in.domain
 	if d.gateway.on && src == d.gateway.mac {
-		return src.String() + " is the gateway's", frame.SpoofedMAC
+		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)
 	}
 	val := d.fdb.lookup(fdbKey(f.View.VLAN, src))
 	was := lookup(w.ports, val)
