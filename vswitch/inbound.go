@@ -55,6 +55,9 @@ func (w *Worker) inbound(b *frame.Batch) {
 			f.Drop(r)
 			continue
 		}
+		if w.snoop(in, f) {
+			continue
+		}
 		if r := w.forward(in, f); r != frame.NotDropped {
 			f.Drop(r)
 			continue
