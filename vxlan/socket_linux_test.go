@@ -67,15 +67,21 @@ func TestClose(t *testing.T) {
 	if n := len(s.NewLink(addrPort("127.0.0.2:0"), 1).Queues()); n != 3 {
 		t.Errorf("%d queues for 3 workers", n)
 	}
-	woken := make(chan bool)
+	woken := make(chan struct{})
 	fd := s.FD()
-	go func() { woken <- wait(t, fd, 5*time.Second) }()
-	time.Sleep(20 * time.Millisecond)
+	go func() {
+		wait(t, fd, 10*time.Second)
+		close(woken)
+	}()
+	time.Sleep(100 * time.Millisecond)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if !<-woken {
+	select {
+	case <-woken:
+	case <-time.After(5 * time.Second):
 		t.Error("who waited was not woken")
+		<-woken
 	}
 	if n, err := s.ReadBatch(frame.NewBatch()); n != 0 || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("ReadBatch = %d, %v", n, err)
