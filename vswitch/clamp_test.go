@@ -181,7 +181,7 @@ func TestTooBig(t *testing.T) {
 	super := tcpSuper(1, 3, 1400)
 	superSent := func(edit func([]byte)) sent { return sent{edited(super.data, edit), super.off} }
 	uso, usoOff := nettest.UDPSuper(stationA, stationB, 5, 6, make([]byte, 4000), 1400)
-	later6 := behind6(big6, 44, 58, 0, 0, 8, 0, 0, 0, 9)
+	later6 := behind6(udp6Big(t), 44, 17, 0, 0, 8, 0, 0, 0, 9)
 	first6 := behind6(udp6Big(t), 44, 17, 0, 0, 1, 0, 0, 0, 9)
 	tests := []struct {
 		name string

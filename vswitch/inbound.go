@@ -43,6 +43,7 @@ func (w *Worker) inbound(b *frame.Batch) {
 			f.Drop(r)
 			continue
 		}
+		f.Unfinished(in.MTU())
 		if r := in.guardStep(f); r != frame.NotDropped {
 			f.Drop(r)
 			continue
