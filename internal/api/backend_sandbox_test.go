@@ -250,20 +250,21 @@ func (m *memory) SandboxLogs(_ context.Context, ref string, o node.LogOptions) (
 	if err != nil {
 		return nil, err
 	}
-	return &logReader{s: b.proc.attach(true), o: o, follow: o.Follow, t: b.Created}, nil
+	return &logReader{s: b.proc.attach(true), o: o, end: b.proc.attach(false).at, t: b.Created}, nil
 }
 
-// A logReader makes one line of each piece of output.
+// A logReader makes one line of each piece of output, without Follow of those
+// there were when it was made.
 type logReader struct {
-	s      *memStream
-	o      node.LogOptions
-	follow bool
-	t      time.Time
+	s   *memStream
+	o   node.LogOptions
+	end int
+	t   time.Time
 }
 
 func (l *logReader) Next() (node.LogLine, error) {
 	for {
-		if !l.follow && !l.s.pending() {
+		if !l.o.Follow && l.s.at == l.end {
 			return node.LogLine{}, io.EOF
 		}
 		fd, data, err := l.s.Next()
