@@ -79,7 +79,8 @@ type Request struct {
 	// that size. When invalid, a free one is chosen, of the family IPv6 says.
 	Subnet netip.Prefix
 	IPv6   bool
-	// Range limits the addresses given out without being asked for.
+	// Range limits the addresses given out without being asked for. Its first
+	// one is not given to endpoints when it ends in .0.
 	Range netip.Prefix
 	// Gateway is taken first; when invalid, the lowest free address, unless
 	// NoGateway.
@@ -131,6 +132,7 @@ func (a *Allocator) Request(r Request) (*Pool, error) {
 		p.releaseLocked()
 		return nil, err
 	}
+	p.skipZero()
 	a.spaces[sp.subnet] = sp
 	return p, nil
 }
