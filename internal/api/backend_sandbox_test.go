@@ -63,7 +63,7 @@ func (m *memory) SandboxCreate(_ context.Context, s cnm.SandboxSpec) (string, []
 }
 
 func attrs(s cnm.SandboxSpec, more map[string]string) map[string]string {
-	a := map[string]string{"name": s.Name, "image": image(s)}
+	a := map[string]string{"name": s.Name, "image": s.Image()}
 	for k, v := range more {
 		a[k] = v
 	}

@@ -20,9 +20,6 @@ const (
 	LabelNetworks = "weft.networks" // names in join order, separated by commas
 )
 
-// NoImage is the image of sandboxes on the wire.
-const NoImage = "scratch"
-
 // defaultPath is Docker's PATH for processes that bring none.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

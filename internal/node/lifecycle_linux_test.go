@@ -52,6 +52,9 @@ func TestLifecycle(t *testing.T) {
 		if e.Action != action {
 			t.Fatalf("event %s %s, want %s", e.Type, e.Action, action)
 		}
+		if e.Type == "container" && e.Attributes["image"] != cnm.NoImage {
+			t.Errorf("%s: image %q, lists and inspection say %s", action, e.Attributes["image"], cnm.NoImage)
+		}
 		if action == "die" && (e.Attributes["exitCode"] != "0" || e.Attributes["a"] != "b" || e.Attributes["name"] != "rose") {
 			t.Errorf("die: %v", e.Attributes)
 		}
