@@ -328,6 +328,11 @@ func (m *memory) ExecStart(_ context.Context, id string) (node.Stream, error) {
 	if !ok {
 		return nil, cnm.Errorf(cnm.NotFound, "No such exec instance: %s", id)
 	}
+	if p.cmd[0] == "nosuch" {
+		p.code = 127
+		close(p.done)
+		return nil, cnm.Errorf(cnm.Invalid, `exec: "nosuch": executable file not found in $PATH`)
+	}
 	s := p.attach(false)
 	p.start(func(int) {})
 	return s, nil

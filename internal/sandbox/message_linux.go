@@ -80,6 +80,7 @@ var kinds = [...]struct {
 }{
 	{"not-found", ErrNotFound},
 	{"permission", ErrPermission},
+	{"work-dir", ErrWorkDir},
 	{"not-running", ErrNotRunning},
 	{"running", ErrRunning},
 	{"forbidden", ErrForbidden},
