@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"sort"
@@ -40,6 +41,11 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id, more, err := s.backend.SandboxCreate(r.Context(), spec)
+	if errors.Is(err, cnm.NotFound) {
+		// 404 means a missing image here: Docker's CLI would go and pull it, and
+		// show how that failed.
+		return cnm.Errorf(cnm.Invalid, "%w", err)
+	}
 	if err != nil {
 		return err
 	}
