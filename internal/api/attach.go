@@ -55,7 +55,8 @@ func (s *Server) containerAttach(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// attachLogs sends what the log holds and hangs up.
+// attachLogs sends what the log holds and hangs up. The log's end is that of the
+// request: it is fixed by opening the reader, which comes before the answer.
 func (s *Server) attachLogs(w http.ResponseWriter, r *http.Request, b cnm.Sandbox, o pumpOptions) error {
 	logs, err := s.backend.SandboxLogs(r.Context(), b.ID, node.LogOptions{Tail: -1, Stdout: o.stdout, Stderr: o.stderr})
 	if err != nil {

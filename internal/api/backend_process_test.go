@@ -168,12 +168,6 @@ var _ node.Stream = (*memStream)(nil)
 
 func (s *memStream) Stdin() io.WriteCloser { return s.p.inW }
 
-func (s *memStream) pending() bool {
-	s.p.mu.Lock()
-	defer s.p.mu.Unlock()
-	return s.at < len(s.p.out)
-}
-
 func (s *memStream) Next() (int, []byte, error) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()

@@ -63,7 +63,7 @@ func (m *memory) SandboxCreate(_ context.Context, s cnm.SandboxSpec) (string, []
 }
 
 func attrs(s cnm.SandboxSpec, more map[string]string) map[string]string {
-	a := map[string]string{"name": s.Name, "image": image(s)}
+	a := map[string]string{"name": s.Name, "image": s.Image()}
 	for k, v := range more {
 		a[k] = v
 	}
@@ -250,20 +250,21 @@ func (m *memory) SandboxLogs(_ context.Context, ref string, o node.LogOptions) (
 	if err != nil {
 		return nil, err
 	}
-	return &logReader{s: b.proc.attach(true), o: o, follow: o.Follow, t: b.Created}, nil
+	return &logReader{s: b.proc.attach(true), o: o, end: b.proc.attach(false).at, t: b.Created}, nil
 }
 
-// A logReader makes one line of each piece of output.
+// A logReader makes one line of each piece of output, without Follow of those
+// there were when it was made.
 type logReader struct {
-	s      *memStream
-	o      node.LogOptions
-	follow bool
-	t      time.Time
+	s   *memStream
+	o   node.LogOptions
+	end int
+	t   time.Time
 }
 
 func (l *logReader) Next() (node.LogLine, error) {
 	for {
-		if !l.follow && !l.s.pending() {
+		if !l.o.Follow && l.s.at == l.end {
 			return node.LogLine{}, io.EOF
 		}
 		fd, data, err := l.s.Next()
@@ -326,6 +327,11 @@ func (m *memory) ExecStart(_ context.Context, id string) (node.Stream, error) {
 	m.mu.Unlock()
 	if !ok {
 		return nil, cnm.Errorf(cnm.NotFound, "No such exec instance: %s", id)
+	}
+	if p.cmd[0] == "nosuch" {
+		p.code = 127
+		close(p.done)
+		return nil, cnm.Errorf(cnm.Invalid, `exec: "nosuch": executable file not found in $PATH`)
 	}
 	s := p.attach(false)
 	p.start(func(int) {})

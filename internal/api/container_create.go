@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"sort"
@@ -19,9 +20,6 @@ const (
 	LabelRootfs   = "weft.rootfs"   // directory on the daemon's host that becomes /
 	LabelNetworks = "weft.networks" // names in join order, separated by commas
 )
-
-// NoImage is the image of sandboxes on the wire.
-const NoImage = "scratch"
 
 // defaultPath is Docker's PATH for processes that bring none.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,6 +41,11 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	id, more, err := s.backend.SandboxCreate(r.Context(), spec)
+	if errors.Is(err, cnm.NotFound) {
+		// 404 means a missing image here: Docker's CLI would go and pull it, and
+		// show how that failed.
+		return cnm.Errorf(cnm.Invalid, "%w", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -10,18 +10,6 @@ import (
 	"weft/internal/cnm"
 )
 
-// image is what a sandbox's image is called on the wire: there is none, but
-// clients print the column.
-func image(s cnm.SandboxSpec) string {
-	switch {
-	case s.Foreign != nil:
-		return "foreign"
-	case s.Rootfs != "":
-		return s.Rootfs
-	}
-	return NoImage
-}
-
 // foreign names the namespace of a sandbox that weft did not make.
 func foreign(s cnm.SandboxSpec) string {
 	if s.Foreign.NetNS != "" {
@@ -49,7 +37,7 @@ func inspect(b cnm.Sandbox) container.InspectResponse {
 		Created:  b.Created.UTC().Format(time.RFC3339Nano),
 		Args:     []string{},
 		State:    state(b),
-		Image:    image(s),
+		Image:    s.Image(),
 		LogPath:  b.LogPath,
 		Name:     "/" + s.Name,
 		Driver:   "none",
@@ -106,7 +94,7 @@ func config(s cnm.SandboxSpec) *container.Config {
 		StdinOnce:  s.OpenStdin,
 		Env:        s.Env,
 		Cmd:        s.Cmd,
-		Image:      image(s),
+		Image:      s.Image(),
 		WorkingDir: s.Dir,
 		Labels:     notNil(s.Labels),
 		StopSignal: s.StopSignal,

@@ -90,7 +90,7 @@ func (l *listing) wanted(b cnm.Sandbox) bool {
 	}
 	return l.match("id", b.ID) && l.match("name", b.Spec.Name, "/"+b.Spec.Name) && l.labels("label", b.Spec.Labels) &&
 		l.exact("status", string(b.State)) && l.exact("health", "none") && l.exact("is-task", "false") &&
-		l.exact("ancestor", image(b.Spec)) && l.exact("network", networkRefs(b)...)
+		l.exact("ancestor", b.Spec.Image()) && l.exact("network", networkRefs(b)...)
 }
 
 // networkRefs returns the names and IDs of the networks a sandbox is on.
@@ -110,7 +110,7 @@ func summary(b cnm.Sandbox, now time.Time) container.Summary {
 	c := container.Summary{
 		ID:              b.ID,
 		Names:           []string{"/" + b.Spec.Name},
-		Image:           image(b.Spec),
+		Image:           b.Spec.Image(),
 		Command:         command(b.Spec),
 		Created:         b.Created.Unix(),
 		Ports:           []container.PortSummary{},

@@ -13,7 +13,7 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 		asked bool
 		what  string
 	}{
-		{c.Image != "" && c.Image != NoImage, "image " + clip(c.Image) + `: weft has no images; use "scratch", and a label ` + LabelRootfs + "=DIR for another file tree"},
+		{c.Image != "" && c.Image != cnm.NoImage, "image " + clip(c.Image) + `: weft has no images; use "scratch", and a label ` + LabelRootfs + "=DIR for another file tree"},
 		{c.User != "", "user " + clip(c.User) + ": processes run as the daemon's user"},
 		{len(h.Binds) > 0 || len(h.Mounts) > 0 || len(c.Volumes) > 0 || len(h.VolumesFrom) > 0 || len(h.Tmpfs) > 0,
 			"mounts: a sandbox sees the whole file tree, or the one of label " + LabelRootfs},

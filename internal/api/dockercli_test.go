@@ -225,6 +225,8 @@ func TestDockerExecAndAttach(t *testing.T) {
 		if got, err := c.Output(); err != nil || string(got) != "in" {
 			t.Errorf("exec -i: %q, %v", got, err)
 		}
+		d.fails(127, `exec: "nosuch": executable file not found in $PATH`, "exec", "a", "nosuch")
+		d.fails(1, "executable file not found", "exec", "-d", "a", "nosuch")
 		d.want("", "exec", "-d", "a", "echo", "unseen")
 		d.fails(1, "does not support user", "exec", "-u", "bob", "a", "cat")
 		c = d.command("attach", "a")

@@ -83,6 +83,7 @@ func runOnNode(d *docker) {
 		d.t.Errorf("run -i: %d bytes, %v", len(got), err)
 	}
 	d.fails(127, "executable file not found", "run", "--rm", "scratch", "/no/such/program")
+	d.fails(125, "network nosuch not found", "run", "--rm", "--network", "nosuch", "scratch", "true")
 	d.want("h1", "run", "--rm", "--hostname", "h1", "scratch", "cat", "/proc/sys/kernel/hostname")
 	d.want("", "ps", "-aq")
 }

@@ -49,6 +49,9 @@ func (s *Server) execStart(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	st, err := s.backend.ExecStart(s.base, e.ID)
+	if err != nil && !req.Detach && s.endedSince(e) {
+		return s.sayFailure(w, r, e, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -72,6 +75,30 @@ func (s *Server) execStart(w http.ResponseWriter, r *http.Request) error {
 		o.keys, _ = parseKeys("")
 	}
 	s.pump(c, st, o)
+	return nil
+}
+
+// endedSince reports whether a start that failed was the process's end: it has an
+// exit code now.
+func (s *Server) endedSince(before node.ExecInfo) bool {
+	e, err := s.backend.ExecInspect(before.ID)
+	return err == nil && before.ExitCode == nil && e.ExitCode != nil
+}
+
+// sayFailure tells why a process did not start where its output would have been,
+// as dockerd does: of a refused upgrade, Docker's clients show the status alone.
+func (s *Server) sayFailure(w http.ResponseWriter, r *http.Request, e node.ExecInfo, cause error) error {
+	c, err := s.hijack(w, r, e.Spec.TTY)
+	if err != nil {
+		return err
+	}
+	defer s.release(c)
+	defer c.hangUp()
+	fd := 2
+	if !e.Spec.Stderr {
+		fd = 1
+	}
+	_ = (&muxWriter{w: c, raw: e.Spec.TTY}).write(fd, []byte(cause.Error()+"\r\n"))
 	return nil
 }
 

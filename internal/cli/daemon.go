@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,10 +86,14 @@ func (a *app) daemon(ctx context.Context, f *daemonFlags) error {
 	if cfg.Log, err = a.logger(f); err != nil {
 		return err
 	}
+	// What is made for a daemon that is refused goes again.
+	forget := removeLater(cfg.DataDir, cfg.RunDir)
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		forget()
 		return fmt.Errorf("data directory: %w", err)
 	}
 	if err := privateDir(cfg.RunDir); err != nil {
+		forget()
 		return fmt.Errorf("runtime directory: %w", err)
 	}
 	if strings.HasPrefix(host, "tcp://") {
@@ -101,16 +106,40 @@ func (a *app) daemon(ctx context.Context, f *daemonFlags) error {
 	// early wait until this one is ready.
 	l, err := api.Listen(host)
 	if err != nil {
+		forget()
 		return err
 	}
 	defer l.Close()
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
+		_ = l.Close()
+		forget()
 		return err
 	}
 	served := a.serve(n, l, host, cfg.Log, stop)
 	cfg.Log.Info("daemon stops; networks and sandboxes go on")
 	return errors.Join(served, n.Close())
+}
+
+// removeLater notes which of the directories, and of those above them, are not
+// there yet. What it returns removes these, as far as they are empty: anything in
+// them is somebody's.
+func removeLater(dirs ...string) func() {
+	var missing []string
+	for _, dir := range dirs {
+		for ; !slices.Contains(missing, dir); dir = filepath.Dir(dir) {
+			if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			missing = append(missing, dir)
+		}
+	}
+	slices.SortFunc(missing, func(a, b string) int { return len(b) - len(a) }) // the inner first
+	return func() {
+		for _, dir := range missing {
+			_ = os.Remove(dir)
+		}
+	}
 }
 
 // serve answers on l until a signal comes or serving fails.

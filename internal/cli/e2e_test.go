@@ -314,6 +314,13 @@ func tryExitCodes(t *testing.T, e *trial) {
 	e.must(t, "rm", "kept")
 	e.fails(t, 127, "executable file not found", "run", "-d", "--rm", "/no/such/program")
 	e.fails(t, 127, "executable file not found", "exec", "-d", "codes", "/no/such/program")
+	e.fails(t, 127, "executable file not found", "exec", "codes", "/no/such/program")
+	const noDir = "working directory /nonexist does not exist"
+	e.fails(t, 126, noDir, "exec", "-w", "/nonexist", "codes", "true")
+	e.fails(t, 126, noDir, "exec", "-d", "-w", "/nonexist", "codes", "true")
+	e.fails(t, 126, noDir, "run", "--rm", "-w", "/nonexist", "true")
+	e.fails(t, 126, noDir, "run", "--name", "kept", "-w", "/nonexist", "true")
+	e.must(t, "rm", "kept")
 	if got := e.must(t, "ps", "-aq"); len(strings.Fields(got)) != 1 {
 		t.Errorf("--rm left something behind: %q", got)
 	}

@@ -89,15 +89,15 @@ func (a *app) exec(ctx context.Context, f *execFlags, sandbox string, cmd []stri
 	}
 	if f.detach {
 		_, err := c.ExecStart(ctx, made.ID, client.ExecStartOptions{Detach: true, TTY: f.tty, ConsoleSize: size})
-		return whyNotStarted(ctx, c, made.ID, cmd[0], err)
+		return whyNotStarted(ctx, c, made.ID, err)
 	}
-	return a.execForeground(ctx, c, f, made.ID, cmd[0], size)
+	return a.execForeground(ctx, c, f, made.ID, size)
 }
 
-func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, id, name string, size client.ConsoleSize) error {
+func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, id string, size client.ConsoleSize) error {
 	att, err := c.ExecAttach(ctx, id, client.ExecAttachOptions{TTY: f.tty, ConsoleSize: size})
 	if err != nil {
-		return whyNotStarted(ctx, c, id, name, err)
+		return err
 	}
 	defer att.Close()
 	err = a.stream(session{
@@ -126,20 +126,15 @@ func (a *app) execForeground(ctx context.Context, c *api.Client, f *execFlags, i
 	return nil
 }
 
-// whyNotStarted finds out why an exec did not start: the client library only
-// tells the status of a refused upgrade, the daemon keeps Docker's exit code.
-func whyNotStarted(ctx context.Context, c *api.Client, id, name string, err error) error {
+// whyNotStarted gives an exec that did not start the exit code that the daemon
+// keeps of it, which is Docker's.
+func whyNotStarted(ctx context.Context, c *api.Client, id string, err error) error {
 	if err == nil {
 		return nil
 	}
 	r, inspectErr := c.ExecInspect(ctx, id, client.ExecInspectOptions{})
-	switch {
-	case inspectErr != nil:
-		return err
-	case r.ExitCode == exitNotFound:
-		return &exitError{code: exitNotFound, err: fmt.Errorf("exec: %q: executable file not found in $PATH", name)}
-	case r.ExitCode == exitCannotRun:
-		return &exitError{code: exitCannotRun, err: fmt.Errorf("exec: %q: permission denied, or not a program", name)}
+	if inspectErr == nil && (r.ExitCode == exitNotFound || r.ExitCode == exitCannotRun) {
+		return &exitError{code: r.ExitCode, err: err}
 	}
 	return err
 }

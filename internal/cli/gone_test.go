@@ -45,6 +45,7 @@ func TestStartCodes(t *testing.T) {
 	}{
 		{"nope", `unable to start container process: exec: "nope": executable file not found in $PATH: program not found`, 127},
 		{"/etc/passwd", `Error response from daemon: unable to start container process: exec: "/etc/passwd": permission denied: program not executable`, 126},
+		{"true", `unable to start container process: chdir: sandbox rose: start: working directory /x does not exist in the sandbox`, 126},
 		{"true", "interface-add: forbidden by this host: stat /dev/net/tun: no such file or directory", 125},
 		{"true", "sysctl net.nope: open /proc/sys/net/nope: no such file or directory", 125},
 		{"true", "failed to start rose: permission denied", 125},

@@ -64,9 +64,9 @@ func (f *networkFlags) bind(c *cobra.Command) {
 	f.aux.need = true
 	fl := c.Flags()
 	fl.StringVarP(&f.driver, "driver", "d", "bridge", "What makes the network: bridge or overlay")
-	fl.StringArrayVar(&f.subnets, "subnet", nil, "Subnet in CIDR form, such as 10.1.0.0/24; repeatable")
-	fl.StringArrayVar(&f.ranges, "ip-range", nil, "Part of the subnet that addresses are given from")
-	fl.StringArrayVar(&f.gateways, "gateway", nil, "Gateway of the subnet (default its first address)")
+	fl.StringSliceVar(&f.subnets, "subnet", nil, "Subnet in CIDR form, such as 10.1.0.0/24; repeatable, also with commas")
+	fl.StringSliceVar(&f.ranges, "ip-range", nil, "Part of the subnet that addresses are given from")
+	fl.StringSliceVar(&f.gateways, "gateway", nil, "Gateway of the subnet (default its first address)")
 	fl.Var(&f.aux, "aux-address", "Address that is kept free, as NAME=IP")
 	fl.StringVar(&f.ipamDriver, "ipam-driver", "default", "What gives addresses: default or null")
 	fl.Var(&f.ipamOptions, "ipam-opt", "Option of the IPAM driver, as KEY=VALUE")

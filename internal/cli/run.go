@@ -207,6 +207,9 @@ func startCode(recorded int) int {
 // saidCode is the code of a sandbox that was removed with its record (--rm), by
 // the sentence that the daemon says of the command for Docker's own clients.
 func saidCode(cmd string, err error) int {
+	if strings.Contains(err.Error(), "unable to start container process: chdir: ") {
+		return exitCannotRun
+	}
 	_, said, ok := strings.Cut(err.Error(), fmt.Sprintf("unable to start container process: exec: %q: ", cmd))
 	switch {
 	case ok && strings.HasPrefix(said, "executable file not found in $PATH"):

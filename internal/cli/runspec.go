@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"weft/internal/api"
+	"weft/internal/cnm"
 )
 
 // defaultPath is the PATH of a command in a root file system of its own, as
@@ -41,7 +42,7 @@ func (f *runFlags) createOptions(cmd, caller []string) (client.ContainerCreateOp
 	attach := !f.detach
 	o.Name = f.name
 	o.Config = &container.Config{
-		Image: api.NoImage, Cmd: cmd, Env: env, WorkingDir: dir, Labels: labels,
+		Image: cnm.NoImage, Cmd: cmd, Env: env, WorkingDir: dir, Labels: labels,
 		Hostname: f.hostname, Domainname: f.domainname,
 		Tty: f.tty, OpenStdin: f.interactive, StdinOnce: f.interactive && attach,
 		AttachStdin: f.interactive && attach, AttachStdout: attach, AttachStderr: attach,

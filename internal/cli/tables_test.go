@@ -27,8 +27,16 @@ func createNetwork(line string) (*networkFlags, error) {
 }
 
 func TestNetworkPools(t *testing.T) {
-	f, err := createNetwork("--subnet 10.0.0.0/24 --subnet fd00::/64 --gateway fd00::1 --gateway 10.0.0.254 --ip-range 10.0.0.128/25 " +
-		"--aux-address a=10.0.0.5 --aux-address b=fd00::5 --ipv6 net")
+	for _, line := range []string{
+		"--subnet 10.0.0.0/24 --subnet fd00::/64 --gateway fd00::1 --gateway 10.0.0.254 --ip-range 10.0.0.128/25",
+		"--subnet 10.0.0.0/24,fd00::/64 --gateway fd00::1,10.0.0.254 --ip-range 10.0.0.128/25,fd00::/80",
+	} {
+		testNetworkPools(t, line)
+	}
+}
+
+func testNetworkPools(t *testing.T, line string) {
+	f, err := createNetwork(line + " --aux-address a=10.0.0.5 --aux-address b=fd00::5 --ipv6 net")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +47,7 @@ func TestNetworkPools(t *testing.T) {
 	if p[0].Gateway != addr("10.0.0.254") || p[0].IPRange.String() != "10.0.0.128/25" || p[0].AuxAddress["a"] != addr("10.0.0.5") {
 		t.Errorf("first pool %+v", p[0])
 	}
-	if p[1].Gateway != addr("fd00::1") || p[1].IPRange.IsValid() || p[1].AuxAddress["b"] != addr("fd00::5") {
+	if p[1].Gateway != addr("fd00::1") || p[1].IPRange.IsValid() != strings.Contains(line, "/80") || p[1].AuxAddress["b"] != addr("fd00::5") {
 		t.Errorf("second pool %+v", p[1])
 	}
 }
@@ -55,6 +63,7 @@ func TestNetworkRefusals(t *testing.T) {
 		{"two ranges", "--subnet 10.0.0.0/24 --subnet 10.0.1.0/24 --ip-range 10.0.0.0/25 --ip-range 10.0.0.128/25", "multiple ranges"},
 		{"aux outside", "--subnet 10.0.0.0/24 --aux-address a=10.0.1.1", "no matching subnet for aux-address"},
 		{"aux form", "--subnet 10.0.0.0/24 --aux-address a", "not KEY=VALUE"},
+		{"aux list", "--subnet 10.0.0.0/24 --aux-address a=10.0.0.5,b=10.0.0.6", "not an IP address"}, // as in Docker, one each
 		{"overlap", "--subnet 10.0.0.0/24 --subnet 10.0.0.128/25", "overlapping"},
 		{"no subnet", "--subnet ten", "not a subnet"},
 		{"no gateway", "--subnet 10.0.0.0/24 --gateway one", "not an IP address"},

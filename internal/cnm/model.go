@@ -109,6 +109,20 @@ type SandboxSpec struct {
 	Foreign *Foreign
 }
 
+// NoImage stands for an image where Docker shows one: the caller's own tree.
+const NoImage = "scratch"
+
+// Image is the name that lists, inspection and events show for an image.
+func (s *SandboxSpec) Image() string {
+	switch {
+	case s.Foreign != nil:
+		return "foreign"
+	case s.Rootfs != "":
+		return s.Rootfs
+	}
+	return NoImage
+}
+
 // A NetworkJoin names a network and the endpoint wanted on it.
 type NetworkJoin struct {
 	Network string

@@ -48,9 +48,11 @@ func ValidateNetwork(n Network) (Network, error) {
 	return n, validateBridge(n)
 }
 
-// normal returns a copy with defaults filled in; the maps are the copy's own.
+// normal returns a copy with defaults filled in; the maps are the copy's own. A
+// template has the null driver whatever was asked for, as in Docker, whose CLI
+// always names one.
 func (n Network) normal() Network {
-	if n.Driver == "" && n.ConfigOnly {
+	if n.ConfigOnly {
 		n.Driver = "null"
 	}
 	n.Driver = NormalDriver(n.Driver)

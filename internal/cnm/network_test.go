@@ -134,6 +134,13 @@ func TestValidateNetwork(t *testing.T) {
 			}
 		})
 	}
+	// Docker's CLI sends "bridge" unless told otherwise.
+	for _, driver := range []string{"", "bridge", "overlay", "null"} {
+		got, err := ValidateNetwork(Network{Name: "cfg", Driver: driver, ConfigOnly: true, EnableIPv4: true})
+		if err != nil || APIDriver(got.Driver) != "null" {
+			t.Errorf("template with driver %q: %q, %v; want null", driver, got.Driver, err)
+		}
+	}
 	for _, n := range Predefined() {
 		if _, err := ParseBridgeOptions(n.Options); err != nil || !IsPredefined(n.Name) {
 			t.Errorf("predefined %s: %v", n.Name, err)

@@ -7,6 +7,14 @@ import (
 	"slices"
 )
 
+// The auxiliary addresses that are a router's: default routes of a bridge network's
+// endpoints go there, while the gateway stays the switch's own (moby
+// libnetwork/drivers/bridge).
+const (
+	AuxGateway4 = "DefaultGatewayIPv4"
+	AuxGateway6 = "DefaultGatewayIPv6"
+)
+
 // ParsePool reads one IPAM configuration as the API and the command line carry
 // it; empty strings were not given. The result still has to pass
 // [ValidateNetwork].

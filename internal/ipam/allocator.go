@@ -87,7 +87,8 @@ type Request struct {
 	IPv6   bool
 	// From are ranges to cut a chosen subnet from instead of the allocator's own.
 	From []Range
-	// Range limits the addresses given out without being asked for.
+	// Range limits the addresses given out without being asked for. Its first
+	// one is not given to endpoints when it ends in .0.
 	Range netip.Prefix
 	// Gateway is taken first; when invalid, the lowest free address, unless
 	// NoGateway.
@@ -139,6 +140,7 @@ func (a *Allocator) Request(r Request) (*Pool, error) {
 		p.releaseLocked()
 		return nil, err
 	}
+	p.skipZero()
 	a.spaces[sp.subnet] = sp
 	return p, nil
 }

@@ -50,6 +50,15 @@ func (p *Pool) fixLocked(r Request) error {
 	return nil
 }
 
+// skipZero keeps Allocate from the first address of a range when its last octet
+// is 0: it is a host's address in the subnet, but many stacks take it for a
+// network's (docs/decisions/0005). A range of this one address has no other.
+func (p *Pool) skipZero() {
+	if p.Range.IsValid() && p.first.Is4() && p.first.As4()[3] == 0 && p.first != p.last {
+		p.first = p.first.Next()
+	}
+}
+
 // Allocate takes the lowest free address of the range or, without one, of the
 // subnet; with Serial the next free one after the last given. From the null driver
 // it returns an invalid address and no error.

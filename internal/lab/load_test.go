@@ -155,6 +155,14 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
+// What two checks find is said once.
+func TestParseSaysOnce(t *testing.T) {
+	_, err := Parse("lab.yaml", []byte("networks:\n  n: {subnet: 10.0.0.0/8}\n  m: {subnet: 10.1.0.0/16}\n"))
+	if err == nil || strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), "overlaps") {
+		t.Errorf("error %v, expected one line", err)
+	}
+}
+
 func TestParseBounds(t *testing.T) {
 	if _, err := Parse("lab.yaml", make([]byte, maxFile+1)); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("error %v", err)

@@ -20,13 +20,17 @@ type reader struct {
 	errs []*Error
 }
 
-// fail notes a mistake at a line. where names the object, as in "ports.a".
+// fail notes a mistake at a line, once: more than one check may come upon it. where
+// names the object, as in "ports.a".
 func (r *reader) fail(line int, where, format string, args ...any) {
 	msg := fmt.Sprintf(format, args...)
 	if where != "" {
 		msg = where + ": " + msg
 	}
-	r.errs = append(r.errs, &Error{r.path, line, msg})
+	e := &Error{r.path, line, msg}
+	if !slices.ContainsFunc(r.errs, func(o *Error) bool { return *o == *e }) {
+		r.errs = append(r.errs, e)
+	}
 }
 
 // err returns the first mistakes, in the order of the file.

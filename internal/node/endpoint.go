@@ -101,8 +101,9 @@ func (n *Node) macLocked(e *cnm.Endpoint) error {
 	return nil
 }
 
-// gateways are the addresses endpoints of nw route by, if it gives routes; one
-// whose gateway is isolated has none.
+// gateways are the addresses endpoints of nw route by: the switch's own, or the
+// auxiliary addresses that Docker's bridge driver takes for somebody else's router.
+// A network that gives no routes, and one whose gateway is isolated, offers none.
 func gateways(nw *network) (gw4, gw6 netip.Addr) {
 	if !nw.GivesRoutes() {
 		return
@@ -110,12 +111,20 @@ func gateways(nw *network) (gw4, gw6 netip.Addr) {
 	for _, p := range nw.IPAM.Config {
 		switch {
 		case p.Gateway.Is4() && nw.options.Mode4 != cnm.ModeIsolated:
-			gw4 = p.Gateway
+			gw4 = routerOr(p, cnm.AuxGateway4)
 		case p.Gateway.Is6() && nw.options.Mode6 != cnm.ModeIsolated:
-			gw6 = p.Gateway
+			gw6 = routerOr(p, cnm.AuxGateway6)
 		}
 	}
 	return gw4, gw6
+}
+
+// routerOr is the auxiliary address named aux, or p's own gateway.
+func routerOr(p cnm.Pool, aux string) netip.Addr {
+	if a := p.Aux[aux]; a.IsValid() {
+		return a
+	}
+	return p.Gateway
 }
 
 // releaseAllLocked gives back everything b's endpoints hold.

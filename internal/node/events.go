@@ -206,20 +206,9 @@ func (n *Node) emitSandbox(action string, sb *cnm.Sandbox, pairs ...string) {
 		attr[k] = v
 	}
 	attr["name"] = sb.Spec.Name
-	attr["image"] = imageName(&sb.Spec)
+	attr["image"] = sb.Spec.Image()
 	for i := 0; i+1 < len(pairs); i += 2 {
 		attr[pairs[i]] = pairs[i+1]
 	}
 	n.events.publish(cnm.Event{Time: n.now(), Type: "container", Action: action, ActorID: sb.ID, Attributes: attr})
-}
-
-// imageName stands where Docker shows an image: the root directory.
-func imageName(spec *cnm.SandboxSpec) string {
-	switch {
-	case spec.Foreign != nil:
-		return "foreign"
-	case spec.Rootfs != "":
-		return spec.Rootfs
-	}
-	return "host"
 }

@@ -52,6 +52,9 @@ func TestLifecycle(t *testing.T) {
 		if e.Action != action {
 			t.Fatalf("event %s %s, want %s", e.Type, e.Action, action)
 		}
+		if e.Type == "container" && e.Attributes["image"] != cnm.NoImage {
+			t.Errorf("%s: image %q, lists and inspection say %s", action, e.Attributes["image"], cnm.NoImage)
+		}
 		if action == "die" && (e.Attributes["exitCode"] != "0" || e.Attributes["a"] != "b" || e.Attributes["name"] != "rose") {
 			t.Errorf("die: %v", e.Attributes)
 		}
@@ -74,21 +77,26 @@ func TestExitCodes(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		cmd   []string
+		dir   string
 		code  int
 		start string // part of the error of the start
 	}{
-		{"ok", program("echo"), 0, ""},
-		{"seven", program("fail"), 7, ""},
-		{"not found", []string{"no-such-program"}, 127, "executable file not found in $PATH"},
-		{"not executable", []string{"/etc/passwd"}, 126, "permission denied"},
+		{"ok", program("echo"), "", 0, ""},
+		{"seven", program("fail"), "", 7, ""},
+		{"not found", []string{"no-such-program"}, "", 127, "executable file not found in $PATH"},
+		{"not executable", []string{"/etc/passwd"}, "", 126, "permission denied"},
+		{"no directory", program("echo"), "/nonexist", 126, "working directory /nonexist does not exist in the sandbox"},
+		{"no directory, no program", []string{"no-such-program"}, "/nonexist", 126, "working directory /nonexist does not exist"},
+		{"a file for a directory", program("echo"), "/etc/passwd", 126, "working directory /etc/passwd is not a directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: c.cmd, Env: []string{"PATH=/usr/bin:/bin"}})
+			id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: c.cmd, Dir: c.dir, Env: []string{"PATH=/usr/bin:/bin"}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			err = n.SandboxStart(t.Context(), id)
-			if c.start == "" && err != nil || c.start != "" && (err == nil || !strings.Contains(err.Error(), c.start)) {
+			if c.start == "" && err != nil || c.start != "" && (err == nil || !strings.Contains(err.Error(), c.start)) ||
+				c.dir != "" && strings.Contains(err.Error(), "$PATH") {
 				t.Fatalf("start: %v, want %q", err, c.start)
 			}
 			if c.start == "" {

@@ -20,6 +20,9 @@ import (
 // the file it reads, and when not, finishes the old one and opens the new. A
 // follower at the end of everything looks again every logPoll until the run that
 // was under way has ended and its last line was read.
+//
+// One that does not follow reads what was there when it was asked for, as Docker's
+// does: both files are opened then, and NAME is read to the length it had.
 
 const (
 	logPoll = 50 * time.Millisecond
@@ -40,6 +43,11 @@ func (n *Node) SandboxLogs(ctx context.Context, ref string, o LogOptions) (LogRe
 	if o.Follow && running {
 		r.ended = next.ch
 	}
+	if r.ended == nil {
+		if err := r.fixEnd(); err != nil {
+			return nil, err
+		}
+	}
 	r.openOld()
 	if o.Tail >= 0 {
 		if err := r.keepTail(o.Tail); err != nil {
@@ -55,6 +63,9 @@ type logReader struct {
 	path   string
 	o      LogOptions
 	file   *os.File // nil before the first and between two
+	fixed  bool     // the log ends with last
+	last   *os.File // NAME while fixed and not yet read; nil when there was none
+	end    int64    // length of last, bytes
 	in     *bufio.Reader
 	part   []byte // beginning of a line whose end has not come
 	old    bool   // reading NAME.1
@@ -70,19 +81,73 @@ type logReader struct {
 // errNoEntry says that there is nothing more to read now.
 var errNoEntry = errors.New("no entry")
 
-// openOld begins with the rotated file, if there is one.
-func (r *logReader) openOld() {
-	if f, err := os.Open(r.path + ".1"); err == nil {
-		r.use(f)
-		r.old = true
+// fixEnd makes the present end of the log the reader's.
+func (r *logReader) fixEnd() error {
+	r.fixed = true
+	f, err := os.Open(r.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return err
+	}
+	r.last, r.end = f, st.Size()
+	return nil
 }
 
-func (r *logReader) use(f *os.File) {
+// openOld begins with the rotated file, if there is one.
+func (r *logReader) openOld() {
+	f, err := os.Open(r.path + ".1")
+	if err != nil {
+		return
+	}
+	if r.last != nil && sameFile(f, r.last) { // rotated since fixEnd: it is the last, not one before it
+		f.Close()
+		return
+	}
+	r.use(f, f)
+	r.old = true
+}
+
+// use goes on with f, of which in is what is to be read.
+func (r *logReader) use(f *os.File, in io.Reader) {
 	if r.file != nil {
 		r.file.Close()
 	}
-	r.file, r.in, r.part = f, bufio.NewReaderSize(f, 32<<10), nil
+	r.file, r.in, r.part = f, bufio.NewReaderSize(in, 32<<10), nil
+}
+
+// openNext goes on with NAME, and reports false when there is none.
+func (r *logReader) openNext() (bool, error) {
+	if r.fixed {
+		f := r.last
+		if f == nil {
+			return false, nil
+		}
+		r.last = nil
+		r.use(f, io.LimitReader(f, r.end))
+		return true, nil
+	}
+	f, err := os.Open(r.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	r.use(f, f)
+	return true, nil
+}
+
+func sameFile(a, b *os.File) bool {
+	s, err := a.Stat()
+	t, err2 := b.Stat()
+	return err == nil && err2 == nil && os.SameFile(s, t)
 }
 
 // keepTail reads what is there and keeps the last count lines.
@@ -159,11 +224,13 @@ func (r *logReader) Close() error {
 	r.once.Do(func() { close(r.closed) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.file == nil {
-		return nil
+	var err error
+	for _, f := range []*os.File{r.file, r.last} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
 	}
-	err := r.file.Close()
-	r.file, r.in = nil, nil
+	r.file, r.in, r.last = nil, nil, nil
 	return err
 }
 
@@ -198,14 +265,11 @@ func (r *logReader) wanted(l *LogLine) bool {
 func (r *logReader) line() ([]byte, error) {
 	for {
 		if r.file == nil {
-			f, err := os.Open(r.path)
-			if errors.Is(err, os.ErrNotExist) {
+			if ok, err := r.openNext(); err != nil {
+				return nil, err
+			} else if !ok {
 				return nil, errNoEntry
 			}
-			if err != nil {
-				return nil, err
-			}
-			r.use(f)
 		}
 		chunk, err := r.in.ReadSlice('\n')
 		r.part = append(r.part, chunk...)
@@ -230,6 +294,9 @@ func (r *logReader) line() ([]byte, error) {
 // go on with.
 func (r *logReader) turn() bool {
 	if !r.old {
+		if r.fixed {
+			return false
+		}
 		now, err := os.Stat(r.path)
 		if err != nil {
 			return false

@@ -138,3 +138,72 @@ func TestConfigFrom(t *testing.T) {
 		t.Errorf("a sandbox on a template: %s", id)
 	}
 }
+
+// Source E-14, host A: the switch is .100, and the sandboxes' way out is the
+// underlay's router.
+func TestAuxiliaryGateway(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	p := cnm.Pool{Subnet: netip.MustParsePrefix("10.67.3.0/24"), IPRange: netip.MustParsePrefix("10.67.3.0/28"), Gateway: netip.MustParseAddr("10.67.3.100"),
+		Aux: map[string]netip.Addr{cnm.AuxGateway4: netip.MustParseAddr("10.67.3.1")}}
+	p6 := cnm.Pool{Subnet: netip.MustParsePrefix("fd67:3::/64"), Aux: map[string]netip.Addr{cnm.AuxGateway6: netip.MustParseAddr("fd67:3::99")}}
+	id := mustNetwork(t, n, cnm.Network{Name: "brnet", EnableIPv4: true, EnableIPv6: true, IPAM: cnm.IPAM{Config: []cnm.Pool{p, p6}}})
+	mustNetwork(t, n, cnm.Network{Name: "inner", Internal: true, IPAM: cnm.IPAM{Config: []cnm.Pool{{Subnet: netip.MustParsePrefix("10.67.4.0/24"),
+		Aux: map[string]netip.Addr{cnm.AuxGateway4: netip.MustParseAddr("10.67.4.9")}}}}})
+	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("brnet", "inner")})
+	e := sb.Endpoints
+	if got := e[0].IPv4.Addr().String() + " " + e[0].Gateway4.String() + " " + e[0].Gateway6.String(); got != "10.67.3.2 10.67.3.1 fd67:3::99" {
+		t.Errorf("address and default routes: %s", got)
+	}
+	if e[1].Gateway4.IsValid() {
+		t.Errorf("an internal network offers the gateway %s", e[1].Gateway4)
+	}
+	if out, code := execute(t, n, "rose", "print", "/proc/net/route"); code != 0 || !strings.Contains(out, "eth0\t00000000\t0103430A\t") {
+		t.Errorf("routes inside:\n%s", out)
+	}
+	if out, code := execute(t, n, "rose", "ping", "10.67.3.100"); code != 0 {
+		t.Errorf("the switch's own address is silent: %s", out)
+	}
+	if nw, _ := n.Network(id); nw.IPAM.Config[0].Gateway.String() != "10.67.3.100" {
+		t.Errorf("gateway %s", nw.IPAM.Config[0].Gateway)
+	}
+}
+
+// Given pools stay in their order; what is added for a family goes where Docker
+// has it: IPv4 first, IPv6 last.
+func TestPoolOrder(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	v6, any6, v4 := netip.MustParsePrefix("fd67:5::/64"), netip.MustParsePrefix("::/64"), netip.MustParsePrefix("10.67.5.0/24")
+	for _, c := range []struct {
+		name  string
+		pools []cnm.Pool
+		want  string // families
+	}{
+		{"none given", nil, "46"},
+		{"any IPv6", []cnm.Pool{{Subnet: any6}}, "46"},
+		{"IPv6", []cnm.Pool{{Subnet: v6}}, "46"},
+		{"IPv4", []cnm.Pool{{Subnet: v4}}, "46"},
+		{"IPv6 and no subnet", []cnm.Pool{{Subnet: v6}, {}}, "46"},
+		{"both given", []cnm.Pool{{Subnet: v6}, {Subnet: v4}}, "64"},
+	} {
+		id, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: "x", EnableIPv4: true, EnableIPv6: true, IPAM: cnm.IPAM{Config: c.pools}})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		nw, _ := n.Network(id)
+		got := ""
+		for _, p := range nw.IPAM.Config {
+			if p.Subnet.Addr().Is4() {
+				got += "4"
+			} else {
+				got += "6"
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: families %s, want %s", c.name, got, c.want)
+		}
+		if err := n.NetworkRemove(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+}

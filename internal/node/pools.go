@@ -75,9 +75,10 @@ func (n *Node) unreserveLocked(nw *network) {
 	nw.pools = nil
 }
 
-// completePools returns the pools a network asks for with one more for each
-// family that is enabled and has none. A pool without a subnet stands for one of
-// a missing family, IPv4 first.
+// completePools returns the pools a network asks for, in their order, with one more
+// for each family that is enabled and has none: IPv4 before them, IPv6 behind, as
+// Docker lists them. A pool without a subnet stands for one of a missing family,
+// IPv4 first.
 func completePools(nw *cnm.Network) []cnm.Pool {
 	pools := slices.Clone(nw.IPAM.Config)
 	loose := slices.DeleteFunc(slices.Clone(pools), func(p cnm.Pool) bool { return p.Subnet.IsValid() })
@@ -86,14 +87,17 @@ func completePools(nw *cnm.Network) []cnm.Pool {
 		return slices.ContainsFunc(pools, func(p cnm.Pool) bool { return p.Subnet.Addr().Is4() == v4 })
 	}
 	need4, need6 := nw.EnableIPv4 && !has(true), nw.EnableIPv6 && !has(false)
-	for _, need := range []bool{need4, need6} {
-		switch {
-		case !need:
-		case len(loose) > 0:
-			pools, loose = append(pools, loose[0]), loose[1:]
-		default:
-			pools = append(pools, cnm.Pool{})
+	next := func() (p cnm.Pool) {
+		if len(loose) > 0 {
+			p, loose = loose[0], loose[1:]
 		}
+		return p
+	}
+	if need4 {
+		pools = slices.Insert(pools, 0, next())
+	}
+	if need6 {
+		pools = append(pools, next())
 	}
 	return pools
 }

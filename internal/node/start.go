@@ -220,12 +220,13 @@ func (n *Node) startFailed(ctx context.Context, b *box, cause error) {
 }
 
 // startCode is Docker's exit code for a start that failed: 127 when there is no
-// such program, 126 when it cannot be executed, 128 otherwise.
+// such program, 126 when it cannot be executed or its directory not be entered, 128
+// otherwise.
 func startCode(err error) int {
 	switch {
 	case errors.Is(err, sandbox.ErrNotFound):
 		return 127
-	case errors.Is(err, sandbox.ErrPermission):
+	case errors.Is(err, sandbox.ErrPermission), errors.Is(err, sandbox.ErrWorkDir):
 		return 126
 	}
 	return 128
@@ -243,6 +244,8 @@ func startError(sb *cnm.Sandbox, err error) error {
 		return cnm.Errorf(cnm.Invalid, "unable to start container process: exec: %q: executable file not found in $PATH: %w", cmd, err)
 	case errors.Is(err, sandbox.ErrPermission):
 		return cnm.Errorf(cnm.Invalid, "unable to start container process: exec: %q: permission denied: %w", cmd, err)
+	case errors.Is(err, sandbox.ErrWorkDir):
+		return cnm.Errorf(cnm.Invalid, "unable to start container process: chdir: %w", err)
 	case errors.Is(err, sandbox.ErrForbidden), errors.Is(err, sandbox.ErrUnsupported):
 		return cnm.Errorf(cnm.Unsupported, "%w", err)
 	case errors.Is(err, sandbox.ErrGone):

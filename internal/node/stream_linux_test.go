@@ -135,20 +135,62 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// A reader follows the log over its rotation.
-func TestLogRotation(t *testing.T) {
+// writeLog appends lines to a log as the agent does.
+func writeLog(t *testing.T, name string, lines ...string) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, l := range lines {
+		fmt.Fprintf(f, `{"log":%q,"stream":"stdout","time":"2024-05-01T12:00:00Z"}`+"\n", l)
+	}
+}
+
+// A reader that does not follow ends where the log ended when it was asked for.
+func TestLogEndIsFixed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.json")
-	write := func(name string, lines ...string) {
-		t.Helper()
-		f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	n := &Node{own: newOwner(), boxes: map[string]*box{"id": newBox(cnm.Sandbox{ID: "id", Spec: cnm.SandboxSpec{Name: "rose"}, LogPath: path})}}
+	for _, c := range []struct {
+		name   string
+		before func()
+		tail   int
+		want   string
+	}{
+		{"no log yet", func() {}, -1, ""},
+		{"one file", func() { writeLog(t, path, "1", "2") }, -1, "12"},
+		{"two files", func() { writeLog(t, path+".1", "0"); writeLog(t, path, "1") }, -1, "01"},
+		{"tail", func() { writeLog(t, path+".1", "0"); writeLog(t, path, "1") }, 1, "1"},
+	} {
+		c.before()
+		r, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Tail: c.tail, Stdout: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		for _, l := range lines {
-			fmt.Fprintf(f, `{"log":%q,"stream":"stdout","time":"2024-05-01T12:00:00Z"}`+"\n", l)
+		writeLog(t, path, "late")
+		os.Rename(path, path+".1")
+		writeLog(t, path, "later")
+		got := ""
+		l, err := r.Next()
+		for ; err == nil; l, err = r.Next() {
+			got += string(l.Text)
 		}
+		if err != io.EOF || got != c.want {
+			t.Errorf("%s: %q, %v, want %q", c.name, got, err, c.want)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		os.Remove(path)
+		os.Remove(path + ".1")
 	}
+}
+
+// A reader follows the log over its rotation.
+func TestLogRotation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.json")
+	write := func(name string, lines ...string) { t.Helper(); writeLog(t, name, lines...) }
 	write(path+".1", "1", "2")
 	write(path, "3")
 	ended := make(chan struct{})

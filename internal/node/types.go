@@ -133,7 +133,8 @@ type LogLine struct {
 }
 
 // A LogReader yields log lines, io.EOF at the end. With Follow, Next waits for
-// more until the sandbox has ended or Close is called.
+// more until the sandbox has ended or Close is called; without, the end is where
+// the log ended when the reader was made.
 type LogReader interface {
 	Next() (LogLine, error)
 	Close() error

@@ -67,6 +67,7 @@ var bothTests = []struct {
 	{"default route", testDefaultRoute},
 	{"daemon killed", testDaemonKilled},
 	{"root directory", testRootfs},
+	{"root directory that cannot be written", testRootfsUnwritable},
 	{"rights", testRights},
 	{"sysctls", testSysctls},
 	{"host network", testHostNetwork},

@@ -82,6 +82,7 @@ var kinds = [...]struct {
 }{
 	{"not-found", ErrNotFound},
 	{"permission", ErrPermission},
+	{"work-dir", ErrWorkDir},
 	{"not-running", ErrNotRunning},
 	{"running", ErrRunning},
 	{"forbidden", ErrForbidden},

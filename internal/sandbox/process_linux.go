@@ -145,11 +145,13 @@ func checkDir(dir string) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: working directory %s does not exist in the sandbox", ErrNotFound, dir)
+		return fmt.Errorf("%w %s does not exist in the sandbox", ErrWorkDir, dir)
 	case err != nil:
-		return fmt.Errorf("%w: working directory: %w", ErrPermission, err)
+		return fmt.Errorf("%w: %w", ErrWorkDir, err)
 	case !info.IsDir():
-		return fmt.Errorf("%w: working directory %s is not a directory", ErrPermission, dir)
+		return fmt.Errorf("%w %s is not a directory", ErrWorkDir, dir)
+	case unix.Faccessat(unix.AT_FDCWD, dir, unix.X_OK, unix.AT_EACCESS) != nil:
+		return fmt.Errorf("%w %s may not be entered", ErrWorkDir, dir)
 	}
 	return nil
 }

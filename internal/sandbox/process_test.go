@@ -146,7 +146,9 @@ func testStartErrors(t *testing.T) {
 		{"not in PATH, part of which may not be searched", Process{Args: []string{"nosuch"}, Env: []string{"PATH=/root/bin:" + dir}}, ErrNotFound, "not found in $PATH"},
 		{"no program", Process{Args: []string{"./garbage"}, Dir: dir}, ErrPermission, "exec format error"},
 		{"no interpreter", Process{Args: []string{dir + "/lost"}}, ErrNotFound, "interpreter"},
-		{"no working directory", Process{Args: []string{"sh"}, Dir: "/no/such"}, ErrNotFound, "working directory /no/such"},
+		{"no working directory", Process{Args: []string{"sh"}, Dir: "/no/such"}, ErrWorkDir, "working directory /no/such does not exist"},
+		{"a file for a working directory", Process{Args: []string{"no-such-program"}, Dir: "/etc/passwd"}, ErrWorkDir, "working directory /etc/passwd is not a directory"},
+		{"a working directory in a file", Process{Args: []string{"sh"}, Dir: "/etc/passwd/x"}, ErrWorkDir, "working directory: stat /etc/passwd/x: not a directory"},
 		{"no command", Process{}, ErrNotFound, "no command"},
 	} {
 		err := a.Start(ctx, tt.process)

@@ -94,8 +94,8 @@ func (a *agent) enterRoot(procFD, sysFD int) error {
 		return err
 	}
 	for path, fd := range map[string]int{"/proc": procFD, "/sys": sysFD} {
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			return fmt.Errorf("root directory %s: %w", a.config.Rootfs, err)
+		if err := a.mountPoint(path); err != nil {
+			return err
 		}
 		if err := attach(fd, path); err != nil {
 			return err
@@ -131,10 +131,20 @@ func changeRoot(dir string) error {
 	return unix.Chdir("/")
 }
 
+// mountPoint makes a directory to mount on in the new root, where there is none.
+// It stays when the sandbox goes: the tree is the user's.
+func (a *agent) mountPoint(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return fmt.Errorf("root directory %s has no directory %s and none can be made in it: %w; make dev, etc, proc and sys there, or make it writable",
+			a.config.Rootfs, path[1:], err)
+	}
+	return nil
+}
+
 // fillDev builds /dev in the new root.
 func (a *agent) fillDev(nodes map[string]int) error {
-	if err := os.MkdirAll("/dev", 0o755); err != nil {
-		return fmt.Errorf("root directory %s: %w", a.config.Rootfs, err)
+	if err := a.mountPoint("/dev"); err != nil {
+		return err
 	}
 	if err := mountNew("tmpfs", "/dev", devAttr, map[string]string{"mode": "0755", "size": "64k"}); err != nil {
 		return err

@@ -114,6 +114,28 @@ func testRootfs(t *testing.T) {
 	}
 }
 
+// A tree that lacks a directory to mount on and takes none is refused by name.
+func testRootfsUnwritable(t *testing.T) {
+	shut := filepath.Join(t.TempDir(), "shut")
+	if err := os.Mkdir(shut, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(shut, "proc"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dirs := map[string]string{shut: "no directory proc"}
+	if os.Getuid() != 0 {
+		dirs["/usr/share"] = "permission denied" // root's
+	}
+	for dir, text := range dirs {
+		_, err := Launch(testContext(t), Config{ID: "x", Dir: filepath.Join(t.TempDir(), "x"), Rootfs: dir})
+		if err == nil || !strings.Contains(err.Error(), "root directory "+dir+" has no directory ") || !strings.Contains(err.Error(), text) ||
+			!strings.Contains(err.Error(), "make dev, etc, proc and sys there") {
+			t.Errorf("%s: %v, %q was expected", dir, err, text)
+		}
+	}
+}
+
 func testSysctls(t *testing.T) {
 	ctx := testContext(t)
 	const show = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/conf/default/rp_filter"

@@ -32,6 +32,9 @@ var (
 	ErrNotFound = errors.New("program not found")
 	// ErrPermission: the program cannot be executed (exit code 126).
 	ErrPermission = errors.New("program not executable")
+	// ErrWorkDir: the process's working directory cannot be entered (exit code
+	// 126). The text names it.
+	ErrWorkDir = errors.New("working directory")
 	// ErrGone: the agent, or the foreign namespace, is no longer there.
 	ErrGone = errors.New("namespace is gone")
 	// ErrNotRunning: the main process has not been started or has ended.
