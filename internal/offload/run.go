@@ -1,6 +1,10 @@
 package offload
 
-import "weft/internal/frame"
+import (
+	"encoding/binary"
+
+	"weft/internal/frame"
+)
 
 // A run is a row of segments of one flow that one superframe can stand for, or,
 // once closed, only the mark that its flow was seen.
@@ -38,18 +42,23 @@ func (r *run) takes(s *segment) bool {
 	}
 	if h.v6 {
 		// Version, traffic class, flow label; next header, hop limit.
-		if !same(h.b, s.b, h.l3, 0, 4) || !same(h.b, s.b, h.l3, 6, 8) {
+		if !same32(h.b, s.b, h.l3) || !same16(h.b, s.b, h.l3+6) {
 			return false
 		}
-	} else if !same(h.b, s.b, h.l3, 0, 2) || !same(h.b, s.b, h.l3, 6, 10) || !r.nextID(s) {
+	} else if !same16(h.b, s.b, h.l3) || !same32(h.b, s.b, h.l3+6) || !r.nextID(s) {
 		return false
 	}
 	return h.udp || r.nextTCP(s)
 }
 
-// same compares a[base+from:base+to] with b's. The lengths are known to suffice.
-func same(a, b []byte, base, from, to int) bool {
-	return string(a[base+from:base+to]) == string(b[base+from:base+to])
+// same32 and same16 compare the bytes of a at an offset with b's. The lengths are
+// known to suffice.
+func same32(a, b []byte, at int) bool {
+	return binary.NativeEndian.Uint32(a[at:]) == binary.NativeEndian.Uint32(b[at:])
+}
+
+func same16(a, b []byte, at int) bool {
+	return binary.NativeEndian.Uint16(a[at:]) == binary.NativeEndian.Uint16(b[at:])
 }
 
 // nextID applies RFC 6864: with DF set the identification says nothing, else it
@@ -64,8 +73,8 @@ func (r *run) nextID(s *segment) bool {
 func (r *run) nextTCP(s *segment) bool {
 	a, b, l4 := r.head.b, s.b, r.head.l4
 	return s.seq == r.head.seq+uint32(r.total) && (s.flags^r.head.flags)&^tcpPSH == 0 &&
-		same(a, b, l4, 8, 13) && // acknowledgment, data offset
-		same(a, b, l4, 14, 16) && // window
+		same32(a, b, l4+8) && a[l4+12] == b[l4+12] && // acknowledgment, data offset
+		same16(a, b, l4+14) && // window
 		string(a[l4+18:r.head.hdr]) == string(b[l4+18:r.head.hdr]) // urgent pointer, options
 }
 
