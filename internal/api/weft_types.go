@@ -103,6 +103,7 @@ type Underlay struct {
 	GROMessages uint64 // received with several datagrams in one
 	GSOMessages uint64 // sent so
 	KernelDrops uint64 // datagrams its receive buffer had no room for
+	Fault       string
 	Drops       map[string]uint64
 }
 

@@ -15,7 +15,7 @@ func Doctor(runDir string) []Check {
 }
 
 // Doctor is the function of the same name for this node.
-func (n *Node) Doctor() []Check { return Doctor(n.cfg.RunDir) }
+func (n *Node) Doctor() []Check { return append(Doctor(n.cfg.RunDir), n.tunnelChecks()...) }
 
 func good(name, format string, args ...any) Check {
 	return Check{Name: name, Status: OK, Found: fmt.Sprintf(format, args...)}

@@ -23,7 +23,7 @@ func hostChecks() []Check {
 	report := tap.Probe()
 	checks := []Check{checkKernel(report), checkUserNamespaces(), checkAppArmor(), checkTun(report)}
 	checks = append(checks, checkSandbox()...)
-	return append(checks, checkSubIDs(), checkReceiveBuffer(), checkNsenter())
+	return append(checks, checkSubIDs(), checkReceiveBuffer(), checkUnderlay(), checkNsenter())
 }
 
 func checkKernel(r tap.Report) Check {

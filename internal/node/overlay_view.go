@@ -51,6 +51,6 @@ func (us *underlaySocket) view() Underlay {
 	return Underlay{
 		Addr: us.Addr(), SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
 		RxDatagrams: s.Datagrams, TxDatagrams: s.SentDatagrams, GROMessages: s.Merged, GSOMessages: s.SentMerged,
-		KernelDrops: s.KernelDrops, Drops: dropNames(&s.Drops),
+		KernelDrops: s.KernelDrops, Fault: s.SendFault, Drops: dropNames(&s.Drops),
 	}
 }

@@ -228,6 +228,7 @@ type Underlay struct {
 	GROMessages uint64            // received messages that held several datagrams
 	GSOMessages uint64            // sent ones
 	KernelDrops uint64            // datagrams its receive buffer had no room for
+	Fault       string            // the underlay's last error, but for a full buffer
 	Drops       map[string]uint64 // that belong to no peer, by reason, non-zero ones only
 }
 
