@@ -12,6 +12,7 @@ func TestSourcePort(t *testing.T) {
 	b := frame.NewBatch()
 	low, high, seen := uint16(lastPoolPort), uint16(0), map[uint16]bool{}
 	for i := range 20_000 {
+		b.Reset()
 		data := nettest.UDP(hostA, hostB, uint16(i), 53, nil)
 		p := SourcePort(parsed(t, b, data))
 		if again := SourcePort(parsed(t, b, data)); again != p {

@@ -107,7 +107,7 @@ func TestParseErrors(t *testing.T) {
 		{"two documents", n + "---\n" + n, "a second document; a lab is one"},
 		{"unknown key", n + "\nport: {}\n", `lab.yaml:3: unknown key "port"; there are: links, networks, nodes, ports, sandboxes, services`},
 		{"unknown key below", n + "ports:\n  a:\n    network: n\n    macc: x\n",
-			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, vlans`},
+			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, underlay, vlans`},
 		{"key twice", "nodes:\n  n1: {}\n  n1: {}\n", `lab.yaml:3: nodes: key "n1" is already on line 2`},
 		{"alias", "nodes: {n1: &x {}, n2: *x}", "lab.yaml:1: nodes.n2: expected keys and values, found an alias"},
 		{"merge", "nodes: {<<: {}, n2: }", "expected a plain key, found an alias"},
