@@ -7,6 +7,14 @@ import (
 	"weft/internal/frame"
 )
 
+// SourcePort returns the UDP source port for a frame where every dynamic port is
+// at hand, as a [Socket]'s few are not: 49152 and more, by the inner flow (RFC 7348,
+// 5). The frame must have been parsed.
+func SourcePort(f *frame.Frame) uint16 {
+	const n = lastPoolPort - firstPoolPort + 1
+	return uint16(firstPoolPort + uint64(flowHash(f))*n>>32)
+}
+
 // flowHash returns a hash over what RFC 7348, section 5, recommends for the
 // source port: the inner flow. Frames of one flow get the same hash; that is the
 // addresses, the protocol and, where the frame has them, the ports of an IP

@@ -3,6 +3,7 @@ package vxlan
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"weft/internal/frame"
 )
@@ -12,8 +13,8 @@ import (
 // A VTEP is known by its address alone, for a foreign one chooses the source port
 // of each datagram freely (RFC 7348, 5). Only where several peers share one
 // address, as several nodes on one machine do, does the port tell them apart;
-// they then send from the port they listen on, as this node does to them (see
-// Shared).
+// they then send from the port they listen on, as this node does to them, and to
+// everybody when it shares its own address with one of them (see Shared).
 //
 // So the table has two levels: the address leads to a peer, or to the mark that
 // the port is needed as well; the peer leads from a VNI to a switch port. A table
@@ -32,6 +33,7 @@ type Route struct {
 // replaces it whole.
 type Table struct {
 	peers map[source]*vtep
+	fixed bool // a peer has this node's own address
 }
 
 // A source is the sender of a datagram: an IPv6 or IPv4-mapped address in two
@@ -50,11 +52,14 @@ type vtep struct {
 
 // NewTable returns a table of the routes. A peer whose address no other peer has
 // is known by the address alone, others by address and port. Of several routes
-// for the same peer and VNI the last counts.
-func NewTable(routes []Route) *Table {
+// for the same peer and VNI the last counts. own are the node's own underlay
+// addresses: a peer may have one of them too, with another port.
+func NewTable(routes []Route, own ...netip.Addr) *Table {
 	t := &Table{peers: make(map[source]*vtep)}
 	for _, r := range routes {
-		t.peerOf(canonical(r.Peer)).ports[r.VNI] = r.Port
+		peer := canonical(r.Peer)
+		t.peerOf(peer).ports[r.VNI] = r.Port
+		t.fixed = t.fixed || slices.Contains(own, peer.Addr())
 	}
 	return t
 }
@@ -123,11 +128,12 @@ func (t *Table) find(s source) *vtep {
 	return t.peers[s]
 }
 
-// Shared reports whether several peers have the address. Datagrams to them leave
-// from the listening port, by which they tell this node from others.
+// Shared reports whether datagrams to an address leave from the listening port,
+// by which their receiver tells this node from others: because several peers have
+// the address, or one has this node's own.
 func (t *Table) Shared(a netip.Addr) bool {
-	if t == nil {
-		return false
+	if t == nil || t.fixed {
+		return t != nil
 	}
 	p := t.peers[sourceOf(netip.AddrPortFrom(a, 0))]
 	return p != nil && p.shared

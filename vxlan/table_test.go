@@ -101,3 +101,16 @@ func TestNoTable(t *testing.T) {
 		t.Errorf("empty table: %v", r)
 	}
 }
+
+// A node that shares its own address with a peer sends from its listening port to
+// everybody: a third node tells the two apart by nothing else.
+func TestSharedWithPeer(t *testing.T) {
+	routes := []Route{{addrPort("127.0.0.1:4790"), 4097, 1}, {addrPort("127.0.0.9:4789"), 4097, 2}}
+	third := netip.MustParseAddr("127.0.0.9")
+	if NewTable(routes, netip.MustParseAddr("127.0.0.2")).Shared(third) {
+		t.Error("alone on its address, and bound to one port")
+	}
+	if !NewTable(routes, netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")).Shared(third) {
+		t.Error("one of two on its address, and not bound to its port")
+	}
+}

@@ -62,6 +62,9 @@ func labTables(l *lab.Lab) ([]api.Neighbour, []api.PortStats) {
 		}
 	}
 	for _, p := range l.Ports {
+		if p.Underlay {
+			continue
+		}
 		stats = append(stats, api.PortStats{Port: p.Name, Sandbox: p.Name, Network: p.Network, MAC: network.HardwareAddr(p.MAC[:])})
 		for _, addr := range p.Addrs {
 			neighbours = append(neighbours, api.Neighbour{

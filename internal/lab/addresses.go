@@ -7,9 +7,10 @@ import (
 	"weft/internal/ipam"
 )
 
-// checkAddresses gives every bridge network its subnets and gateways, as Docker
-// would: those asked for first, then the rest from its default pools, of which
-// the first stays with the default network. Then it takes the ports' addresses.
+// checkAddresses gives every bridge and overlay network its subnets and gateways,
+// as Docker would: those asked for first, then the rest from its default pools, of
+// which the first stays with the default network. Then it takes the ports'
+// addresses.
 func (r *reader) checkAddresses(l *Lab) {
 	a, err := ipam.New("weft lab", nil)
 	if err != nil {
@@ -26,14 +27,14 @@ func (r *reader) checkAddresses(l *Lab) {
 	a.Request(ipam.Request{Owner: "bridge", Subnet: netip.MustParsePrefix("172.17.0.0/16")})
 	for i := range l.Networks {
 		n := &l.Networks[i]
-		if len(n.IPAM.Config) > 0 || n.Driver != cnm.DriverBridge || n.IPAM.Driver == cnm.IPAMNull {
+		if len(n.IPAM.Config) > 0 || n.IPAM.Driver == cnm.IPAMNull {
 			continue
 		}
 		var want []cnm.Pool
 		if n.EnableIPv4 {
 			want = append(want, cnm.Pool{})
 		}
-		if n.EnableIPv6 {
+		if n.EnableIPv6 && n.Driver == cnm.DriverBridge {
 			want = append(want, cnm.Pool{Subnet: netip.MustParsePrefix("::/64")})
 		}
 		pools[n.Name] = r.request(a, n, want)
@@ -45,12 +46,21 @@ func (r *reader) checkAddresses(l *Lab) {
 
 // request takes a network's pools.
 func (r *reader) request(a *ipam.Allocator, n *Network, want []cnm.Pool) []*ipam.Pool {
-	if n.Driver != cnm.DriverBridge {
+	overlay := n.Driver == cnm.DriverOverlay
+	if n.Driver != cnm.DriverBridge && !overlay {
 		return nil
+	}
+	var from []ipam.Range
+	var avoid []netip.Prefix
+	if overlay {
+		from, avoid = ipam.Overlays(), []netip.Prefix{cnm.OverlayIngress()}
 	}
 	var got []*ipam.Pool
 	for _, p := range want {
-		pool, err := a.Request(ipam.Request{Owner: n.Name, Subnet: p.Subnet, Range: p.IPRange, Gateway: p.Gateway, Aux: p.Aux})
+		if overlay && p.IPRange.IsValid() && !p.Gateway.IsValid() {
+			p.Gateway = p.Subnet.Addr().Next() // the range is a node's, the gateway everybody's
+		}
+		pool, err := a.Request(ipam.Request{Owner: n.Name, Subnet: p.Subnet, From: from, Range: p.IPRange, Gateway: p.Gateway, Aux: p.Aux, Avoid: avoid})
 		if err != nil {
 			r.fail(n.line, "networks."+n.Name, "%v", err)
 			continue

@@ -55,6 +55,9 @@ type bench struct {
 	nodes []*vnode
 	ports []*vport // in order of names
 	now   int64    // virtual nanoseconds since 1970 UTC
+	// The nodes that have a VTEP, and what is on its way from one to another.
+	vteps   map[netip.AddrPort]*underlay
+	flights []flight
 }
 
 // A vnode is one node's switch.
@@ -63,13 +66,15 @@ type vnode struct {
 	sw      *vswitch.Switch
 	worker  *vswitch.Worker
 	domains map[string]*vswitch.Domain
+	// underlay is nil for a node without an address.
+	underlay *underlay
 }
 
 // A vport is a bare port with its files and what the switch does not count.
 type vport struct {
 	*Port
 	node  *vnode
-	port  *vswitch.Port
+	port  *vswitch.Port // nil: a wire
 	cable *cable
 	input *capture.Reader // nil: nothing is fed in
 	file  *os.File
@@ -78,6 +83,7 @@ type vport struct {
 	ready bool
 
 	records, snapped, oversized uint64
+	wired                       traffic // of a wire
 }
 
 // build makes the switches of a lab.
@@ -85,7 +91,7 @@ func build(l *Lab, seed uint64) (*bench, error) {
 	if err := replayable(l); err != nil {
 		return nil, err
 	}
-	b := &bench{}
+	b := &bench{vteps: map[netip.AddrPort]*underlay{}}
 	names := []string{""}
 	if len(l.Nodes) > 0 {
 		names = names[:0]
@@ -94,15 +100,21 @@ func build(l *Lab, seed uint64) (*bench, error) {
 		}
 	}
 	for _, name := range names {
-		n := &vnode{name: name, sw: vswitch.New(vswitch.Config{Workers: 1, MaxPorts: max(len(l.Ports), 1), Seed: seed}), domains: map[string]*vswitch.Domain{}}
+		n := &vnode{name: name, sw: vswitch.New(vswitch.Config{Workers: 1, MaxPorts: max(len(l.Ports)+tunnels(l), 1), Seed: seed}), domains: map[string]*vswitch.Domain{}}
 		var err error
 		if n.worker, err = n.sw.NewWorker(); err != nil {
 			return nil, err
 		}
+		b.addUnderlay(l, n)
 		b.nodes = append(b.nodes, n)
 	}
 	for i := range l.Ports {
 		if err := b.addPort(l, &l.Ports[i]); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range b.nodes {
+		if err := b.addTunnels(l, n); err != nil {
 			return nil, err
 		}
 	}
@@ -119,10 +131,27 @@ func replayable(l *Lab) error {
 			return &Error{l.Path, k.line, fmt.Sprintf("links.%s: impairments are not supported in a replay yet", k.Name)}
 		}
 	}
-	for _, p := range l.Ports {
+	for i := range l.Ports {
+		p := &l.Ports[i]
 		n := l.network(p.Network)
-		if n.Driver != cnm.DriverBridge {
-			return &Error{l.Path, p.line, fmt.Sprintf("ports.%s: network %s has driver %s, which is not supported in a replay yet (available: bridge)", p.Name, n.Name, n.Driver)}
+		switch {
+		case p.Underlay, n.Driver == cnm.DriverBridge:
+		case n.Driver == cnm.DriverOverlay:
+			if err := l.overlayOn(n, p); err != nil {
+				return err
+			}
+		default:
+			return &Error{l.Path, p.line, fmt.Sprintf("ports.%s: network %s has driver %s, which is not supported in a replay yet (available: bridge, overlay)", p.Name, n.Name, n.Driver)}
+		}
+	}
+	return nil
+}
+
+// node returns a node by name, or the only one where a name was left out.
+func (l *Lab) node(name string) *Node {
+	for i := range l.Nodes {
+		if n := &l.Nodes[i]; n.Name == name || name == "" && len(l.Nodes) == 1 {
+			return n
 		}
 	}
 	return nil
@@ -145,22 +174,26 @@ func (b *bench) addPort(l *Lab, p *Port) error {
 			node = n
 		}
 	}
+	if p.Underlay {
+		b.addWire(p, node)
+		return nil
+	}
 	n := l.network(p.Network)
-	o, err := cnm.ParseBridgeOptions(n.Options)
+	s, err := settingsOf(n)
 	if err != nil {
 		return err
 	}
 	domain := node.domains[n.Name]
 	if domain == nil {
-		if domain, err = node.sw.AddDomain(domainConfig(n, o)); err != nil {
+		if domain, err = node.sw.AddDomain(s.domain); err != nil {
 			return err
 		}
 		node.domains[n.Name] = domain
 	}
 	v := &vport{Port: p, node: node, cable: &cable{now: &b.now}}
 	v.port, err = node.sw.AddPort(vswitch.PortConfig{
-		Name: p.Name, Domain: domain, MAC: p.MAC, Addrs: p.Addrs, MaxMACs: p.MACLimit, VLANs: p.VLANs, MTU: cmp.Or(p.MTU, mtuOf(n, o)),
-		AllowRA: p.AllowRA, AllowDHCP: p.AllowDHCP, Isolated: !o.ICC,
+		Name: p.Name, Domain: domain, MAC: p.MAC, Addrs: p.Addrs, MaxMACs: p.MACLimit, VLANs: p.VLANs, MTU: cmp.Or(p.MTU, s.mtu),
+		AllowRA: p.AllowRA, AllowDHCP: p.AllowDHCP, Isolated: s.isolated,
 	}, v.cable)
 	if err != nil {
 		return err
@@ -174,7 +207,27 @@ func (b *bench) addPort(l *Lab, p *Port) error {
 	return nil
 }
 
-// domainConfig derives a bridge domain from a network, as a node does.
+// A settings is what a network's options make of its domain and ports.
+type settings struct {
+	domain   vswitch.DomainConfig
+	isolated bool
+	mtu      int // 0: a replay lets frames of any size through
+}
+
+// settingsOf derives them from a network, as a node does.
+func settingsOf(n *Network) (s settings, err error) {
+	if n.Driver == cnm.DriverOverlay {
+		o, err := cnm.ParseOverlayOptions(n.Options)
+		s.domain, s.mtu = domainConfig(n, cnm.BridgeOptions{}), o.MTU
+		s.domain.QuietTunnels = !o.Multicast
+		return s, err
+	}
+	o, err := cnm.ParseBridgeOptions(n.Options)
+	s.domain, s.mtu, s.isolated = domainConfig(n, o), mtuOf(n, o), !o.ICC
+	return s, err
+}
+
+// domainConfig derives a domain from a network, as a node does.
 func domainConfig(n *Network, o cnm.BridgeOptions) vswitch.DomainConfig {
 	c := vswitch.DomainConfig{Name: n.Name}
 	for _, p := range n.Resolved {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 // check looks at what the objects of a lab say about each other.
 func (r *reader) check(l *Lab) {
 	r.checkNetworks(l)
+	r.checkNodes(l)
 	r.checkAddresses(l)
 	for _, s := range l.Sandboxes {
 		where := "sandboxes." + s.Name
@@ -87,9 +89,48 @@ func (r *reader) checkNetwork(l *Lab, line int, where, name string) *Network {
 	return nil
 }
 
+// checkNodes refuses VTEPs that could not be told apart, and addresses that none
+// can have.
+func (r *reader) checkNodes(l *Lab) {
+	taken := map[netip.AddrPort]string{}
+	for i := range l.Nodes {
+		n := &l.Nodes[i]
+		where := "nodes." + n.Name
+		families := map[bool]netip.Addr{}
+		for _, at := range n.vtep() {
+			a := at.Addr()
+			if a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.Is6() && a.IsLinkLocalUnicast() {
+				r.fail(n.line, where, "%s is no address that a VTEP can have here", a)
+			}
+			if other := families[a.Is4()]; other.IsValid() {
+				r.fail(n.line, where, "data-path-addr has %s and %s: expected at most one of each family", other, a)
+			}
+			families[a.Is4()] = a
+			if other, twice := taken[at]; twice {
+				r.fail(n.line, where, "%s is already that of node %s: give it another data-path-port", at, other)
+			}
+			taken[at] = n.Name
+		}
+	}
+}
+
+// checkWire refuses a wire of a node that has no place on it, and a second one.
+func (r *reader) checkWire(l *Lab, p *Port, wires map[string]string) {
+	where := "ports." + p.Name
+	n := l.node(p.Node)
+	if n == nil || len(n.vtep()) == 0 {
+		r.fail(p.line, where, "an underlay port needs a node with an address: nodes: {n1: {advertise-addr: 192.0.2.1}}")
+		return
+	}
+	if other, twice := wires[n.Name]; twice {
+		r.fail(p.line, where, "node %s has the underlay port %s already", n.Name, other)
+	}
+	wires[n.Name] = p.Name
+}
+
 // checkPorts refuses ports that could not be told apart.
 func (r *reader) checkPorts(l *Lab) {
-	files, macs := map[string]string{}, map[macKey]string{}
+	files, macs, wires := map[string]string{}, map[macKey]string{}, map[string]string{}
 	for i := range l.Ports {
 		p := &l.Ports[i]
 		where := "ports." + p.Name
@@ -98,6 +139,10 @@ func (r *reader) checkPorts(l *Lab) {
 			r.fail(p.line, where, "differs from port %s only in case: their captures would be one file on some machines", other)
 		}
 		files[strings.ToLower(p.Name)] = p.Name
+		if p.Underlay {
+			r.checkWire(l, p, wires)
+			continue
+		}
 		n := r.checkNetwork(l, p.line, where, p.Network)
 		if n == nil {
 			continue

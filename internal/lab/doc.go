@@ -12,8 +12,14 @@
 // frame ends as exactly one of forwarded, consumed, kept, dropped(reason), and
 // [Replay] fails if they do not add up.
 //
-// Not supported in a replay, refused by name: overlay, macvlan and ipvlan
-// networks, and links (impairments).
+// Nodes that have an address have a VTEP (RFC 7348), and may have a wire: a port
+// whose captures hold what crosses the underlay there.
+//
+// Not supported in a replay, refused by name: overlays with several subnets and
+// VNIs, with encryption or without a list of peers; macvlan and ipvlan networks;
+// links (impairments); several wires of one node; a trace that begins at a wire. The
+// underlay itself is not modelled: it has no delay, no routers and no ARP, and a
+// fragmented datagram is dropped rather than reassembled.
 //
 // Nothing in this package is safe for concurrent use.
 package lab

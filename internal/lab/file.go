@@ -31,7 +31,7 @@ type Lab struct {
 type Network struct {
 	cnm.Network
 	// Resolved are the pools with what Docker would have chosen filled in, on a
-	// machine with no other networks. Only bridge networks have them.
+	// machine with no other networks. Only bridge and overlay networks have them.
 	Resolved []cnm.Pool
 	line     int
 }
@@ -40,7 +40,23 @@ type Network struct {
 type Node struct {
 	Name          string
 	AdvertiseAddr netip.Addr // invalid: not given
+	// DataPathAddrs are where its VTEP listens and sends from, at most one of each
+	// family; without any it is AdvertiseAddr.
+	DataPathAddrs []netip.Addr
+	DataPathPort  uint16 // of its VTEP, VXLAN's own by default
 	line          int
+}
+
+// vtep returns where the node's VTEP listens; empty for a node without an address.
+func (n *Node) vtep() (at []netip.AddrPort) {
+	addrs := n.DataPathAddrs
+	if len(addrs) == 0 && n.AdvertiseAddr.IsValid() {
+		addrs = []netip.Addr{n.AdvertiseAddr}
+	}
+	for _, a := range addrs {
+		at = append(at, netip.AddrPortFrom(a, n.DataPathPort))
+	}
+	return at
 }
 
 // A Sandbox is a process in namespaces of its own.
@@ -61,7 +77,7 @@ type Service struct {
 	line         int
 }
 
-// A Port is a bare port of a switch, fed from a capture.
+// A Port is a bare port of a switch, or of a node's underlay, fed from a capture.
 type Port struct {
 	Name    string
 	Network string
@@ -83,7 +99,11 @@ type Port struct {
 	// AllowRA and AllowDHCP lift the guard on router advertisements and DHCP
 	// servers.
 	AllowRA, AllowDHCP bool
-	line               int
+	// Underlay makes it a wire: what the node's VTEP gets from the underlay is its
+	// capture, and what the VTEP sends leaves by it. It has no network, and MTU is
+	// the largest IP packet of the underlay; 0 is Ethernet's.
+	Underlay bool
+	line     int
 }
 
 // A Link impairs what a sandbox or port sends and gets.

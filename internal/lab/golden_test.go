@@ -77,7 +77,13 @@ ports:
   c: {network: n}
 `
 
-func goldens() []golden { return append(forwarding(), control()...) }
+func goldens() []golden {
+	all := append(forwarding(), control()...)
+	for _, c := range overlays() {
+		all = append(all, golden{c.name, c.lab, c.in, c.want})
+	}
+	return all
+}
 
 // forwarding are the cases of learning, flooding and sizes.
 func forwarding() []golden {
@@ -244,23 +250,29 @@ c in 0 forwarded 0 consumed 0 out 0`},
 	}
 }
 
-// brief is a port's statistics in one line.
+// brief is the statistics in a line per port, tunnel and node.
 func brief(r *Result) string {
 	var lines []string
 	for _, p := range r.Ports {
-		s := fmt.Sprintf("%s in %d forwarded %d consumed %d out %d", p.Name, p.In.Frames, p.Forwarded, p.Consumed, p.Out.Frames)
-		for r := range frame.Reasons {
-			name := frame.Reason(r).String()
-			if n := p.Dropped[name]; n > 0 {
-				s += fmt.Sprintf(" %s=%d", name, n)
-			}
-			if n := p.OutDropped[name]; n > 0 {
-				s += fmt.Sprintf(" out:%s=%d", name, n)
-			}
-		}
-		lines = append(lines, s)
+		lines = append(lines, p.Name+" "+counts(&p))
+	}
+	for _, p := range slices.Concat(r.Tunnels, r.Direct) {
+		lines = append(lines, p.Name+" "+p.Node+" "+counts(&p))
 	}
 	return strings.Join(lines, "\n")
+}
+
+func counts(p *PortResult) string {
+	s := fmt.Sprintf("in %d forwarded %d consumed %d out %d", p.In.Frames, p.Forwarded, p.Consumed, p.Out.Frames)
+	for _, name := range reasons() {
+		if n := p.Dropped[name]; n > 0 {
+			s += fmt.Sprintf(" %s=%d", name, n)
+		}
+		if n := p.OutDropped[name]; n > 0 {
+			s += fmt.Sprintf(" out:%s=%d", name, n)
+		}
+	}
+	return s
 }
 
 func pcapOf(t testing.TB, frames []at) []byte {

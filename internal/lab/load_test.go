@@ -30,7 +30,7 @@ networks:
   auto: {}
   auto2:
 nodes:
-  n1: {advertise-addr: 127.0.0.1}
+  n1: {advertise-addr: 127.0.0.1, data-path-addr: [192.0.2.1, "2001:db8::1"], data-path-port: 4790}
   n2:
 sandboxes:
   rose:
@@ -52,6 +52,7 @@ services:
 ports:
   b: {network: back, node: n2, ip: 10.1.2.7}
   a: {network: back, node: n1, mac: 02:42:0a:01:02:06, ip: ["10.1.2.6", "fd00:1::6"], mac-limit: 3, vlans: [0, 10], mtu: 1400, allow: [ra, dhcp]}
+  w: {underlay: true, node: n1, mtu: 9000}
 links:
   rose: {delay: 10ms, jitter: 1ms, loss: 1%, rate: 10mbit}
 `
@@ -93,8 +94,12 @@ func TestParseEverything(t *testing.T) {
 	if k := l.Links[0]; k.Delay != 10*time.Millisecond || k.Jitter != time.Millisecond || k.Loss != 0.01 || k.Rate != 10_000_000 {
 		t.Errorf("link: %+v", k)
 	}
-	if n := l.Nodes[0]; n.Name != "n1" || n.AdvertiseAddr.String() != "127.0.0.1" {
+	n := l.Nodes[0]
+	if at := n.vtep(); n.Name != "n1" || n.AdvertiseAddr.String() != "127.0.0.1" || len(at) != 2 || at[1].String() != "[2001:db8::1]:4790" {
 		t.Errorf("node: %+v", n)
+	}
+	if w := l.Ports[2]; !w.Underlay || w.MTU != 9000 || w.MAC != (frame.MAC{}) {
+		t.Errorf("wire: %+v", w)
 	}
 }
 
@@ -107,7 +112,7 @@ func TestParseErrors(t *testing.T) {
 		{"two documents", n + "---\n" + n, "a second document; a lab is one"},
 		{"unknown key", n + "\nport: {}\n", `lab.yaml:3: unknown key "port"; there are: links, networks, nodes, ports, sandboxes, services`},
 		{"unknown key below", n + "ports:\n  a:\n    network: n\n    macc: x\n",
-			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, vlans`},
+			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, underlay, vlans`},
 		{"key twice", "nodes:\n  n1: {}\n  n1: {}\n", `lab.yaml:3: nodes: key "n1" is already on line 2`},
 		{"alias", "nodes: {n1: &x {}, n2: *x}", "lab.yaml:1: nodes.n2: expected keys and values, found an alias"},
 		{"merge", "nodes: {<<: {}, n2: }", "expected a plain key, found an alias"},

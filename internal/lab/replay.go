@@ -160,6 +160,9 @@ func (b *bench) run() error {
 		if err := v.feed(); err != nil {
 			return err
 		}
+		if err := b.deliver(); err != nil {
+			return err
+		}
 		if err := v.advance(); err != nil {
 			return err
 		}
@@ -192,7 +195,7 @@ func (v *vport) advance() error {
 	return nil
 }
 
-// feed takes the record through the switch.
+// feed takes the record through the switch, or from a wire to the node's VTEP.
 func (v *vport) feed() error {
 	if v.head.Reason != frame.NotDropped {
 		v.oversized++
@@ -200,6 +203,9 @@ func (v *vport) feed() error {
 	}
 	if v.head.Snapped() {
 		v.snapped++
+	}
+	if v.Underlay {
+		return v.node.underlay.receive(v.head.Data, &v.wired)
 	}
 	v.cable.pending, v.cable.full = v.head.Data, true
 	if _, err := v.node.worker.Turn(v.port); err != nil {

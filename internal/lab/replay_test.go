@@ -52,7 +52,7 @@ func TestReplayRefuses(t *testing.T) {
 		{"damaged at the end", bare, map[string]string{"a": in, "b": cut}, "cut.pcap: byte 86: record 2 says 46 bytes, the file ends after 43"},
 		{"other link type", bare, map[string]string{"a": write(t, dir, "wifi.pcap", wifi)}, "wifi.pcap: byte 20: link type IEEE802_11 (105)"},
 		{"after 2106", bare, map[string]string{"a": late}, "port a: record 1 has a time after 2106"},
-		{"overlay", strings.Replace(bare, "subnet", "driver: overlay, subnet", 1), nil, "ports.a: network n has driver overlay, which is not supported in a replay yet"},
+		{"macvlan", strings.Replace(bare, "subnet", "driver: macvlan, subnet", 1), nil, "ports.a: network n has driver macvlan, which is not supported in a replay yet (available: bridge, overlay)"},
 		{"impairment", bare + "links: {b: {loss: 1%}}\n", nil, "lab.yaml:7: links.b: impairments are not supported in a replay yet"},
 		{"no ports", "networks: {n: {}}", nil, "lab.yaml: no ports"},
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/vxlan"
 )
 
 // lab reads the whole file: the keys here are the keys there are.
@@ -81,7 +83,14 @@ func (r *reader) validNetwork(n *Network, where string) {
 			return
 		}
 		n.Network = ok
-	case "overlay", "macvlan", "ipvlan":
+	case cnm.DriverOverlay:
+		ok, err := cnm.ValidateNetwork(n.Network)
+		if err == nil {
+			n.Network = ok
+		} else if !errors.Is(err, cnm.Unsupported) {
+			r.fail(n.line, where, "%v", err)
+		}
+	case "macvlan", "ipvlan":
 		as := n.Network
 		as.Driver, as.Options = cnm.DriverBridge, nil
 		if _, err := cnm.ValidateNetwork(as); err != nil {
@@ -94,7 +103,13 @@ func (r *reader) validNetwork(n *Network, where string) {
 
 func (r *reader) node(name string, v *yaml.Node, where string) Node {
 	n := Node{Name: name, line: v.Line}
-	r.object(v, where, field{"advertise-addr", r.addr(&n.AdvertiseAddr)})
+	port := vxlan.Port
+	r.object(v, where,
+		field{"advertise-addr", r.addr(&n.AdvertiseAddr)},
+		field{"data-path-addr", r.addrs(&n.DataPathAddrs)},
+		field{"data-path-port", r.number(&port, 1, 65535)},
+	)
+	n.DataPathPort = uint16(port)
 	return n
 }
 
@@ -157,6 +172,7 @@ func (r *reader) port(name string, v *yaml.Node, where string) Port {
 		field{"vlans", r.vlans(&p.VLANs)},
 		field{"mtu", r.number(&p.MTU, 68, 65535)},
 		field{"allow", r.texts(&allow)},
+		field{"underlay", r.flag(&p.Underlay)},
 	)
 	for _, a := range allow {
 		switch a {
@@ -168,6 +184,10 @@ func (r *reader) port(name string, v *yaml.Node, where string) Port {
 			r.fail(v.Line, where, "allow %q: expected ra or dhcp", a)
 		}
 	}
+	if p.Underlay {
+		r.wire(&p, where)
+		return p
+	}
 	if p.MAC == (frame.MAC{}) {
 		if i := slices.IndexFunc(p.Addrs, isIPv4); i >= 0 {
 			p.MAC = cnm.MACFromIPv4(p.Addrs[i])
@@ -176,6 +196,28 @@ func (r *reader) port(name string, v *yaml.Node, where string) Port {
 		}
 	}
 	return p
+}
+
+// minUnderlay is the smallest MTU an underlay may have: every host takes that much
+// (RFC 791, 3.1).
+const minUnderlay = 576
+
+// wire refuses what belongs to a port of a network.
+func (r *reader) wire(p *Port, where string) {
+	for _, k := range []struct {
+		key   string
+		given bool
+	}{
+		{"network", p.Network != ""}, {"mac", p.MAC != frame.MAC{}}, {"ip", p.Addrs != nil}, {"mac-limit", p.MACLimit != 0},
+		{"vlans", p.VLANs != nil}, {"allow", p.AllowRA || p.AllowDHCP},
+	} {
+		if k.given {
+			r.fail(p.line, where, "%s is not for an underlay port, which is on no network: it may have node and mtu", k.key)
+		}
+	}
+	if p.MTU != 0 && p.MTU < minUnderlay {
+		r.fail(p.line, where, "mtu %d: an underlay carries packets of %d bytes at least", p.MTU, minUnderlay)
+	}
 }
 
 // vlans reads identifiers; an empty list carries nothing, which nobody means.

@@ -23,5 +23,8 @@ func Trace(l *Lab, port string, data []byte) (vswitch.Trace, error) {
 		return vswitch.Trace{}, fmt.Errorf("%s: no port %q; there are: %s", l.Path, port, strings.Join(b.names(), ", "))
 	}
 	v := b.ports[i]
+	if v.Underlay {
+		return vswitch.Trace{}, fmt.Errorf("%s: port %s is the underlay: a trace from there is not supported yet, name a port of a network", l.Path, port)
+	}
 	return v.node.sw.Trace(v.port, data, frame.Offload{}), nil
 }

@@ -197,18 +197,18 @@ func (d *dataPath) addTunnel(s step) error {
 	}
 	lp := &livePort{key: s.key, network: s.network, plan: s.port, port: p}
 	us.routes[lp] = vxlan.Route{Peer: peer, VNI: vni, Port: p.Index()}
-	us.announce()
+	us.announce(d.underlay.cfg.own())
 	d.enter(lp)
 	return nil
 }
 
-// announce gives the socket the table of its routes.
-func (us *underlaySocket) announce() {
+// announce gives the socket the table of its routes; own are the node's addresses.
+func (us *underlaySocket) announce(own []netip.Addr) {
 	routes := make([]vxlan.Route, 0, len(us.routes))
 	for _, r := range us.routes {
 		routes = append(routes, r)
 	}
-	us.SetTable(vxlan.NewTable(routes))
+	us.SetTable(vxlan.NewTable(routes, own...))
 }
 
 // unroute makes the socket refuse what comes for a tunnel.
@@ -218,7 +218,7 @@ func (u *underlay) unroute(lp *livePort) {
 		return
 	}
 	delete(us.routes, lp)
-	us.announce()
+	us.announce(u.cfg.own())
 }
 
 // closeUnused closes the sockets that no tunnel needs any more.
