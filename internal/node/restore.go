@@ -154,7 +154,7 @@ func (n *Node) restore(ctx context.Context, b *box) {
 // adopt takes over the descriptors of a running sandbox's interfaces and brings
 // endpoints and interfaces together.
 func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
-	list, err := a.Interfaces(ctx)
+	list, err := a.Interfaces(ctx, tap.USO)
 	if err != nil {
 		return err
 	}
