@@ -82,7 +82,7 @@ func (p *Port) Name() string { return p.cfg.Name }
 // A removed port's slot is given to a later one.
 func (p *Port) Index() uint32 { return p.slot }
 
-// Queue returns the queue that worker number i writes to.
+// queue returns the queue that worker number i writes to.
 func (p *Port) queue(i int) Queue {
 	if len(p.queues) == 1 {
 		return p.queues[0]
