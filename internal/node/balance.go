@@ -14,6 +14,9 @@ import (
 // its ports' counters, and from the busiest to the idlest move as many ports, the
 // largest first, as make up half the difference. A port that is most of its
 // worker's load stays where it is, and so does what is too little to matter.
+//
+// A port with several queues (weft.queues) is spread already: its queues stay where
+// they are, and its load counts for each of their workers in equal parts.
 
 const (
 	// frameCost is what a frame costs besides its bytes, in bytes: reading and
@@ -41,15 +44,20 @@ func (d *dataPath) balance() {
 		total := c.InBytes + c.InFrames*frameCost
 		cost := total - lp.cost
 		lp.cost = total
-		lp.worker.load += cost
-		loads[lp.worker] = append(loads[lp.worker], portLoad{lp, cost})
+		for _, s := range lp.shares {
+			s.worker.load += cost / uint64(len(lp.shares))
+		}
+		if len(lp.shares) == 1 {
+			w := lp.shares[0].worker
+			loads[w] = append(loads[w], portLoad{lp, cost})
+		}
 	}
 	busy := slices.MaxFunc(d.workers, func(a, b *worker) int { return cmp.Compare(a.load, b.load) })
-	idle := d.idlest()
+	idle := d.idlest(0, 1)
 	for _, l := range moves(loads[busy], busy.load, idle.load) {
-		busy.drop(l.port)
-		if idle.take(l.port) != nil {
-			busy.take(l.port)
+		l.port.shares[0].drop()
+		if idle.take(l.port, 0) != nil {
+			busy.take(l.port, 0)
 			return
 		}
 		busy.load, idle.load = busy.load-l.cost, idle.load+l.cost
@@ -77,4 +85,44 @@ func moves(ports []portLoad, busy, idle uint64) []portLoad {
 		return nil
 	}
 	return out
+}
+
+// serve gives each queue of a port to a worker, or none.
+func (d *dataPath) serve(lp *livePort) error {
+	for q := range lp.shares {
+		if err := d.idlest(q, len(lp.shares)).take(lp, q); err != nil {
+			lp.drop()
+			return err
+		}
+	}
+	return nil
+}
+
+// idlest returns the worker with the least load in the last second that is to
+// serve a queue of a port with so many; among idle ones the first. One that broke
+// is idle, and of no use. Of several queues a worker serves the one that it writes
+// to itself (vswitch.Port): the kernel answers a flow in the queue that the flow
+// came by, so both directions stay with one worker.
+func (d *dataPath) idlest(queue, queues int) *worker {
+	best := d.workers[queue%len(d.workers)]
+	for _, w := range d.workers {
+		if w.id%queues == queue && (best.broken() || w.load < best.load && !w.broken()) {
+			best = w
+		}
+	}
+	return best
+}
+
+// drop takes a port away from all its workers.
+func (lp *livePort) drop() {
+	for _, s := range lp.shares {
+		if s != nil {
+			s.drop()
+		}
+	}
+}
+
+// dead reports whether the port's device is gone.
+func (lp *livePort) dead() bool {
+	return slices.ContainsFunc(lp.shares, func(s *served) bool { return s != nil && s.dead.Load() })
 }

@@ -28,11 +28,10 @@ type livePort struct {
 	plan       portPlan
 	device     *tap.Device
 	port       *vswitch.Port
-	worker     *worker
-	served     *served
-	serial     uint32 // of the port, 24 bits
-	generation uint32 // counts its workers
-	cost       uint64 // since it was added, at the last balance
+	shares     []*served // by queue: who serves it
+	serial     uint32    // of the port, 24 bits
+	generation uint32    // counts its workers
+	cost       uint64    // since it was added, at the last balance
 }
 
 type dataPath struct {
@@ -172,6 +171,7 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 		return fmt.Errorf("port %s: its device is gone", s.port.name)
 	}
 	cfg := vswitch.PortConfig{Name: s.port.name, Domain: dom, Addrs: s.port.addrs, MTU: s.port.mtu, Isolated: d.current[s.network].isolated}
+	cfg.AllowRA, cfg.AllowDHCP, cfg.MaxMACs = s.port.allowRA, s.port.allowDHCP, s.port.maxMACs
 	if s.port.guard {
 		cfg.MAC = s.port.mac
 	}
@@ -188,11 +188,11 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 		return fmt.Errorf("port %s: the forwarding table of network %s is full", s.port.name, dom.Name())
 	}
 	d.serial++
-	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p, serial: d.serial & 0xffffff}
+	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p, shares: make([]*served, len(queues)), serial: d.serial & 0xffffff}
 	for session := range d.sessions {
 		session.join(lp)
 	}
-	if err := d.idlest().take(lp); err != nil {
+	if err := d.serve(lp); err != nil {
 		d.sw.RemovePort(p)
 		return fmt.Errorf("port %s: %w", s.port.name, err)
 	}
@@ -203,7 +203,7 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 
 func (d *dataPath) removePort(network string, key portKey) {
 	if lp := d.ports[key]; lp != nil {
-		lp.worker.drop(lp)
+		lp.drop()
 		d.sw.RemovePort(lp.port)
 		delete(d.ports, key)
 	}
@@ -215,7 +215,7 @@ func (d *dataPath) portDead(key portKey) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	lp := d.ports[key]
-	return lp != nil && lp.served.dead.Load()
+	return lp != nil && lp.dead()
 }
 
 // deadPorts lists the ports that have lost their devices.
@@ -223,23 +223,11 @@ func (d *dataPath) deadPorts() (dead []portKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for key, lp := range d.ports {
-		if lp.served.dead.Load() {
+		if lp.dead() {
 			dead = append(dead, key)
 		}
 	}
 	return dead
-}
-
-// idlest returns the worker with the least load in the last second; among idle
-// ones the first. One that broke is idle, and of no use.
-func (d *dataPath) idlest() *worker {
-	best := d.workers[0]
-	for _, w := range d.workers[1:] {
-		if best.broken() || w.load < best.load && !w.broken() {
-			best = w
-		}
-	}
-	return best
 }
 
 // tick is called once a second: it moves the switch's coarse clock and balances.

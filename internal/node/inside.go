@@ -44,7 +44,7 @@ func (n *Node) Stats() []PortStats {
 			continue // going away
 		}
 		c := lp.port.Stats()
-		s.Rung, s.Worker = lp.device.Rung().String(), lp.worker.id
+		s.Rung, s.Worker = lp.device.Rung().String(), lp.shares[0].worker.id
 		s.RxFrames, s.RxPackets, s.RxBytes = c.InFrames, c.InPackets, c.InBytes
 		s.TxFrames, s.TxPackets, s.TxBytes = c.OutFrames, c.OutPackets, c.OutBytes
 		s.Drops, s.TxDrops = dropNames(&c.Dropped), dropNames(&c.OutDropped)

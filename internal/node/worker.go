@@ -51,12 +51,14 @@ type worker struct {
 	ready [maxReady]uint64
 }
 
-// A served is a port in the care of a worker.
+// A served is one queue of a port in the care of a worker.
 type served struct {
-	live  *livePort
-	fd    int
-	token uint64
-	dead  atomic.Bool
+	live   *livePort
+	worker *worker
+	queue  int
+	fd     int
+	token  uint64
+	dead   atomic.Bool
 }
 
 func newWorker(id int, core *vswitch.Worker, failed func()) (*worker, error) {
@@ -92,10 +94,10 @@ func (w *worker) run() error {
 	return nil
 }
 
-// serve gives one port its share.
+// serve gives one port, or one queue of it, its share.
 func (w *worker) serve(s *served) {
 	for range fairTurns {
-		n, err := w.core.Turn(s.live.port)
+		n, err := w.core.TurnQueue(s.live.port, s.queue)
 		if err != nil {
 			w.bury(s)
 			return
@@ -113,8 +115,8 @@ func (w *worker) bury(s *served) {
 	}
 }
 
-// take gives the worker a port. The caller serialises take and drop.
-func (w *worker) take(lp *livePort) error {
+// take gives the worker a queue of a port. The caller serialises take and drop.
+func (w *worker) take(lp *livePort, queue int) error {
 	old := *w.ports.Load()
 	at := len(old)
 	for i, s := range old {
@@ -124,7 +126,7 @@ func (w *worker) take(lp *livePort) error {
 		}
 	}
 	lp.generation++
-	s := &served{live: lp, fd: lp.device.Queues()[0].FD(), token: uint64(lp.serial<<8|lp.generation&0xff)<<32 | uint64(at)}
+	s := &served{live: lp, worker: w, queue: queue, fd: lp.device.Queues()[queue].FD(), token: uint64(lp.serial<<8|lp.generation&0xff)<<32 | uint64(at)}
 	next := make([]*served, max(len(old), at+1))
 	copy(next, old)
 	next[at] = s
@@ -135,13 +137,14 @@ func (w *worker) take(lp *livePort) error {
 		w.ports.Store(&next)
 		return fmt.Errorf("worker %d: %w", w.id, err)
 	}
-	lp.worker, lp.served = w, s
+	lp.shares[queue] = s
 	return nil
 }
 
-// drop takes a port away. When it returns, the goroutine does not hold it.
-func (w *worker) drop(lp *livePort) {
-	s := lp.served
+// drop takes a queue away from its worker. When it returns, the goroutine does not
+// hold it.
+func (s *served) drop() {
+	w := s.worker
 	if s.dead.CompareAndSwap(false, true) {
 		w.poller.Remove(s.fd)
 	}
@@ -152,7 +155,7 @@ func (w *worker) drop(lp *livePort) {
 		next = next[:len(next)-1]
 	}
 	w.ports.Store(&next)
-	lp.worker, lp.served = nil, nil
+	s.live.shares[s.queue] = nil
 	w.settle()
 }
 

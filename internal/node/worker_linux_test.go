@@ -64,9 +64,9 @@ func TestMovingPorts(t *testing.T) {
 			}
 			n.path.mu.Lock()
 			for _, lp := range n.path.ports {
-				from := lp.worker
-				from.drop(lp)
-				if err := n.path.workers[1-from.id].take(lp); err != nil {
+				from := lp.shares[0].worker
+				lp.drop()
+				if err := n.path.workers[1-from.id].take(lp, 0); err != nil {
 					t.Error(err)
 				}
 				moved++
