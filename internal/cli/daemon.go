@@ -69,6 +69,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.RunDir = h.runDir(cfg.DataDir)
 	cfg.Workers = f.Workers
 	cfg.Pools = f.pools
+	cfg.TAPOffload = f.offload
 	cfg.Version = Version
 	return cfg, h.url, nil
 }
