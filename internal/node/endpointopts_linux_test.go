@@ -221,3 +221,17 @@ func TestQueues(t *testing.T) {
 	}
 	check(openNode(t, c))
 }
+
+// The doctor tries what the daemon may use.
+func TestDoctorOffload(t *testing.T) {
+	needSandboxes(t)
+	for _, c := range doctor(t.TempDir(), tap.TSO) {
+		if c.Name == "TAP offloads" {
+			if c.Status != OK || c.Found != "tso, the most that --tap-offload allows" {
+				t.Errorf("%+v", c)
+			}
+			return
+		}
+	}
+	t.Error("the doctor does not say")
+}
