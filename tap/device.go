@@ -50,17 +50,21 @@ func Open(o Options) (*Device, error) {
 }
 
 // Adopt makes a device of descriptors that another process opened and passed.
-// They belong to the device from now on, also when an error is returned.
-func Adopt(name string, fds []int) (*Device, error) {
+// They belong to the device from now on, also when an error is returned. No
+// offload above highest is used; without a virtio header, plain and water are the
+// same, and which of them it is called follows highest.
+func Adopt(name string, fds []int, highest Rung) (*Device, error) {
 	if len(fds) == 0 {
 		return nil, fmt.Errorf("tap %s: no descriptors to adopt", name)
 	}
-	rung, err := adopt(fds)
+	opened, rung, err := adopt(fds, highest)
 	if err != nil {
 		closeAll(fds)
 		return nil, fmt.Errorf("tap %s: adopt: %w", name, err)
 	}
-	return newDevice(name, rung, fds), nil
+	d := newDevice(name, opened, fds)
+	d.caps.Store(uint32(rung.caps()))
+	return d, nil
 }
 
 func newDevice(name string, rung Rung, fds []int) *Device {

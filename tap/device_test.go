@@ -127,7 +127,7 @@ func TestAdopt(t *testing.T) {
 				f.Close()
 			}
 			d.Close()
-			a, err := Adopt("eth0", fds)
+			a, err := Adopt("eth0", fds, USO)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -144,6 +144,67 @@ func TestAdopt(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Who takes a device over may want fewer offloads than it was made with: none are
+// read or written any more, whether it is adopted or attached to by its name.
+func TestLower(t *testing.T) {
+	for _, c := range []struct{ made, wanted, want Rung }{
+		{USO, TSO, TSO}, {USO, Plain, Plain}, {TSO, Water, Plain}, {Plain, USO, Plain}, {Plain, Water, Water},
+	} {
+		t.Run(c.made.String()+" to "+c.wanted.String(), func(t *testing.T) {
+			s, other := newSpace(t), newSpace(t)
+			d := openIn(t, s, Options{Name: "eth0", Highest: c.made}, "10.9.0.1")
+			fd, err := unix.Dup(d.Queues()[0].FD())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := Adopt("eth0", []int{fd}, c.wanted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			if a.Rung() != c.want || a.Caps() != c.want.caps() {
+				t.Errorf("adopted on rung %s with caps %b, want %s", a.Rung(), a.Caps(), c.want)
+			}
+			lowered(t, s, other, a, c.want)
+		})
+		t.Run(c.made.String()+" reopened as "+c.wanted.String(), func(t *testing.T) {
+			s, other := newSpace(t), newSpace(t)
+			openIn(t, s, Options{Name: "eth0", Highest: c.made, Persist: true}, "10.9.0.1").Close()
+			d := openIn(t, s, Options{Name: "eth0", Highest: c.wanted}, "")
+			if d.Rung() != c.wanted {
+				t.Errorf("reopened on rung %s, want %s", d.Rung(), c.wanted)
+			}
+			lowered(t, s, other, d, c.wanted)
+		})
+	}
+}
+
+// lowered sends both ways between s, which is behind d, and another namespace.
+func lowered(t *testing.T, s, other *space, d *Device, want Rung) {
+	t.Helper()
+	c := connect(t, d, openIn(t, other, Options{Highest: max(want, TSO)}, "10.9.0.2"))
+	for _, err := range []error{transfer(t, s, other, "10.9.0.2", 1<<20), transfer(t, other, s, "10.9.0.1", 1<<20)} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	c.stop()
+	if got := c.kinds[frame.GSOTCP4] > 0; got != want.header() {
+		t.Errorf("superframes on rung %s: %v", want, c.kinds)
+	}
+}
+
+func TestParseRung(t *testing.T) {
+	for r := USO; r <= Water; r++ {
+		if got, err := ParseRung(r.String()); got != r || err != nil {
+			t.Errorf("%s: %v, %v", r, got, err)
+		}
+	}
+	if _, err := ParseRung("gso"); err == nil || !strings.Contains(err.Error(), "uso, tso, plain or water") {
+		t.Errorf("gso: %v", err)
 	}
 }
 
@@ -175,7 +236,7 @@ func TestAdoptErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := Adopt("x", tt.fds); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := Adopt("x", tt.fds, USO); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
 			for _, fd := range tt.fds {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -153,7 +154,7 @@ func transfer(t *testing.T, from, to *space, addr string, size int) error {
 	got := make(chan error, 1)
 	go func() { got <- receive(l, size) }()
 	var c net.Conn
-	from.do(func() { c, err = net.Dial("tcp", l.Addr().String()) })
+	from.do(func() { c, err = net.DialTimeout("tcp", l.Addr().String(), 5*time.Second) })
 	if err != nil {
 		return err
 	}

@@ -95,7 +95,7 @@ func openQueue(o Options, name string, rung Rung) (string, int, error) {
 		return "", -1, err
 	}
 	name, err = attach(fd, name, flagsOf(o, rung))
-	if err == nil && rung.header() {
+	if err == nil {
 		err = setOffload(fd, rung)
 	}
 	if err != nil {
@@ -135,12 +135,16 @@ func attach(fd int, name string, flags uint16) (string, error) {
 	return req.Name(), nil
 }
 
-// setOffload says which work a rung lets the kernel leave undone.
+// setOffload says which work a rung lets the kernel leave undone: none below TSO,
+// where an interface made on a higher rung would go on to leave it.
 func setOffload(fd int, rung Rung) error {
 	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, frame.OffloadLen); err != nil {
 		return fmt.Errorf("TUNSETVNETHDRSZ %d: %w", frame.OffloadLen, err)
 	}
-	flags := tunTCP
+	flags := 0
+	if rung.header() {
+		flags = tunTCP
+	}
 	if rung == USO {
 		flags |= tunUDP
 	}
@@ -168,7 +172,11 @@ func openWater(o Options, name string) (string, int, error) {
 	if err != nil {
 		return "", -1, err
 	}
-	if err := unix.SetNonblock(fd, true); err != nil {
+	err = unix.SetNonblock(fd, true)
+	if err == nil {
+		err = setOffload(fd, Water)
+	}
+	if err != nil {
 		unix.Close(fd)
 		return "", -1, err
 	}
@@ -176,46 +184,54 @@ func openWater(o Options, name string) (string, int, error) {
 }
 
 // adopt finds the rung that descriptors from elsewhere were opened on, and asks
-// for the offloads again: who passed them may have set others.
-func adopt(fds []int) (Rung, error) {
-	rung := Plain
+// for the offloads again, up to highest: who passed them may have set others. A
+// virtio header stays where it is, so a device can be opened higher than the rung
+// it is to work on.
+func adopt(fds []int, highest Rung) (opened, rung Rung, err error) {
 	for i, fd := range fds {
 		req, err := unix.NewIfreq("")
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if err := unix.IoctlIfreq(fd, unix.TUNGETIFF, req); err != nil {
-			return 0, fmt.Errorf("descriptor %d is no open TAP: TUNGETIFF: %w", fd, err)
+			return 0, 0, fmt.Errorf("descriptor %d is no open TAP: TUNGETIFF: %w", fd, err)
 		}
 		flags := req.Uint16()
 		if flags&unix.IFF_TAP == 0 || flags&unix.IFF_NO_PI == 0 {
-			return 0, fmt.Errorf("descriptor %d (%s) has flags %#x, a TAP with IFF_NO_PI was expected", fd, req.Name(), flags)
+			return 0, 0, fmt.Errorf("descriptor %d (%s) has flags %#x, a TAP with IFF_NO_PI was expected", fd, req.Name(), flags)
 		}
 		if err := unix.SetNonblock(fd, true); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		unix.CloseOnExec(fd)
-		here := Plain
+		base, here := max(Plain, highest), max(Plain, highest)
 		if flags&unix.IFF_VNET_HDR != 0 {
-			if here, err = reapply(fd); err != nil {
-				return 0, err
+			base = TSO
+			if here, err = reapply(fd, highest); err != nil {
+				return 0, 0, err
 			}
 		}
-		if i > 0 && here != rung {
-			return 0, fmt.Errorf("descriptor %d is on rung %s, those before it on %s", fd, here, rung)
+		base = min(base, here)
+		if i > 0 && (base != opened || here != rung) {
+			return 0, 0, fmt.Errorf("descriptor %d is on rung %s, those before it on %s", fd, here, rung)
 		}
-		rung = here
+		opened, rung = base, here
 	}
-	return rung, nil
+	return opened, rung, nil
 }
 
-func reapply(fd int) (Rung, error) {
-	err := setOffload(fd, USO)
-	if err == nil {
-		return USO, nil
+// reapply sets the offloads of a descriptor with a virtio header and returns the
+// rung they amount to.
+func reapply(fd int, highest Rung) (Rung, error) {
+	var first error
+	for rung := min(highest, Plain); rung <= Plain; rung++ {
+		err := setOffload(fd, rung)
+		if err == nil {
+			return rung, nil
+		}
+		if first == nil {
+			first = err
+		}
 	}
-	if setOffload(fd, TSO) == nil {
-		return TSO, nil
-	}
-	return 0, err
+	return 0, first
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"weft/internal/frame"
 )
@@ -19,8 +20,19 @@ const (
 	Water             // the same through songgao/water
 )
 
+var rungNames = [...]string{"uso", "tso", "plain", "water"}
+
 // String returns the lower-case name.
-func (r Rung) String() string { return [...]string{"uso", "tso", "plain", "water"}[r] }
+func (r Rung) String() string { return rungNames[r] }
+
+// ParseRung reads what String writes.
+func ParseRung(s string) (Rung, error) {
+	i := slices.Index(rungNames[:], s)
+	if i < 0 {
+		return 0, fmt.Errorf("offload %q: expected uso, tso, plain or water", s)
+	}
+	return Rung(i), nil
+}
 
 // caps returns what a device on this rung takes on write.
 func (r Rung) caps() frame.Caps {
@@ -44,7 +56,8 @@ type Options struct {
 	// Queues is the number of descriptors, 0 meaning 1. A device made with
 	// several queues can only be attached to with several again.
 	Queues int
-	// Highest is the rung to start at; the zero value tries them all.
+	// Highest is the rung to start at; the zero value tries them all. An
+	// interface that is attached to again, from another rung, is brought to it.
 	Highest Rung
 	// Exclusive fails if an interface of that name exists. Otherwise a
 	// persistent TAP of that name is attached to.

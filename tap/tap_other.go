@@ -6,7 +6,7 @@ import "os"
 
 func open(Options) (*Device, error) { return nil, ErrUnsupported }
 
-func adopt([]int) (Rung, error) { return 0, ErrUnsupported }
+func adopt([]int, Rung) (opened, rung Rung, err error) { return 0, 0, ErrUnsupported }
 
 func readFrame(int, []byte) (int, error) { return 0, ErrUnsupported }
 

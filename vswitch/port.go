@@ -101,7 +101,7 @@ func (p *Port) SetMTU(n int) { p.mtu.Store(int32(min(max(n, 0), math.MaxInt32)))
 // are several side by side.
 func (p *Port) tunnel() bool { return p.cfg.Horizon != 0 }
 
-// Queue returns the queue that worker number i writes to.
+// queue returns the queue that worker number i writes to.
 func (p *Port) queue(i int) Queue {
 	if len(p.queues) == 1 {
 		return p.queues[0]

@@ -66,19 +66,23 @@ func (s *Switch) NewWorker() (*Worker, error) {
 // Turn reads one batch from a port and takes it all the way: one turn of a
 // worker's loop. It returns the number of frames read, 0 when the port had
 // nothing, and os.ErrClosed when the port has been removed.
-func (w *Worker) Turn(p *Port) (int, error) {
+func (w *Worker) Turn(p *Port) (int, error) { return w.TurnQueue(p, w.index%len(p.queues)) }
+
+// TurnQueue is Turn for one queue, by number, of a port that several workers
+// serve. Each queue is to be read by one of them.
+func (w *Worker) TurnQueue(p *Port, queue int) (int, error) {
 	w.turn.Add(1)
-	n, err := w.run(p)
+	n, err := w.run(p, p.queues[queue])
 	w.turn.Add(1)
 	return n, err
 }
 
-func (w *Worker) run(p *Port) (int, error) {
+func (w *Worker) run(p *Port, q Queue) (int, error) {
 	if p.gone.Load() {
 		return 0, os.ErrClosed
 	}
 	w.batch.Reset()
-	n, err := p.queue(w.index).ReadBatch(w.batch)
+	n, err := q.ReadBatch(w.batch)
 	if w.batch.Len() == 0 {
 		return n, err
 	}

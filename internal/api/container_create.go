@@ -84,6 +84,10 @@ func sandboxModel(name string, req createRequest) (cnm.SandboxSpec, []string, er
 		DNSOptions: h.DNSOptions,
 		StopSignal: c.StopSignal,
 	}
+	for p := range c.ExposedPorts {
+		spec.Expose = append(spec.Expose, p.String())
+	}
+	sort.Strings(spec.Expose)
 	if len(spec.Cmd) == 0 {
 		return spec, nil, cnm.Errorf(cnm.Invalid, "no command specified")
 	}

@@ -26,7 +26,7 @@ func networkMode(b cnm.Sandbox) string {
 	case len(b.Spec.Networks) > 0:
 		return b.Spec.Networks[0].Network
 	}
-	return "bridge"
+	return "none"
 }
 
 // inspect is a sandbox in GET /containers/{id}/json.
@@ -98,6 +98,14 @@ func config(s cnm.SandboxSpec) *container.Config {
 		WorkingDir: s.Dir,
 		Labels:     notNil(s.Labels),
 		StopSignal: s.StopSignal,
+	}
+	for _, e := range s.Expose {
+		if p, err := network.ParsePort(e); err == nil {
+			if c.ExposedPorts == nil {
+				c.ExposedPorts = network.PortSet{}
+			}
+			c.ExposedPorts[p] = struct{}{}
+		}
 	}
 	if s.StopTimeout > 0 {
 		t := int(s.StopTimeout / time.Second)

@@ -52,6 +52,17 @@ func TestContainerCreate(t *testing.T) {
 	}
 }
 
+// Exposed ports are kept, for whoever asks again.
+func TestExposedPorts(t *testing.T) {
+	s := NewServer(newMemory(), nil)
+	if w := ask(s, "POST", "/containers/create?name=a", `{"Cmd":["x"],"ExposedPorts":{"80/tcp":{},"53/udp":{}}}`); w.Code != 201 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	if w := ask(s, "GET", "/containers/a/json", ""); !strings.Contains(w.Body.String(), `"ExposedPorts":{"53/udp":{},"80/tcp":{}}`) {
+		t.Errorf("inspect: %s", w.Body)
+	}
+}
+
 func TestContainerCreateNetworks(t *testing.T) {
 	for _, c := range []struct {
 		name, body string

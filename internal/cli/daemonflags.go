@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"weft/internal/node"
+	"weft/tap"
 )
 
 // maxConfig bounds the config file.
@@ -30,11 +31,13 @@ type daemonFlags struct {
 	LogLevel      string   `yaml:"log-level"`
 	LogFormat     string   `yaml:"log-format"`
 	Workers       int      `yaml:"workers"`
+	Offload       string   `yaml:"tap-offload"`
 	Pools         []string `yaml:"default-address-pool"`
 	dataPathFlags `yaml:",inline"`
 
-	config string
-	pools  []node.AddressPool
+	config  string
+	pools   []node.AddressPool
+	offload tap.Rung
 }
 
 func (f *daemonFlags) bind(c *cobra.Command) {
@@ -44,6 +47,7 @@ func (f *daemonFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.LogLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.LogFormat, "log-format", "text", "text or json")
 	fl.IntVar(&f.Workers, "workers", 0, "Goroutines that move frames (default one per CPU, at least two)")
+	fl.StringVar(&f.Offload, "tap-offload", "", "Best offload for TAPs: uso, tso, plain or water (default the best the kernel grants)")
 	fl.StringArrayVar(&f.Pools, "default-address-pool", nil, "Where networks without --subnet come from, as base=10.10.0.0/16,size=24; repeatable (default Docker's)")
 	f.dataPathFlags.bind(c)
 }
@@ -60,6 +64,12 @@ func (f *daemonFlags) load(c *cobra.Command) error {
 	}
 	if f.Workers < 0 || f.Workers > 1024 {
 		return usagef(c, "workers %d: expected 1 to 1024, or 0 for one per CPU", f.Workers)
+	}
+	if f.Offload != "" {
+		var err error
+		if f.offload, err = tap.ParseRung(f.Offload); err != nil {
+			return usagef(c, "tap-%w", err)
+		}
 	}
 	for _, s := range f.Pools {
 		p, err := parsePool(s)
@@ -89,6 +99,9 @@ func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
 	}
 	if !given("workers") {
 		f.Workers = file.Workers
+	}
+	if !given("tap-offload") {
+		f.Offload = file.Offload
 	}
 	if !given("default-address-pool") {
 		f.Pools = file.Pools
@@ -157,7 +170,7 @@ func plainYAML(err error) error {
 // configKinds says what each key of the config file takes.
 var configKinds = map[string]string{
 	"host": "a socket such as unix:///run/weft/weft.sock", "data-dir": "an absolute path", "log-level": "debug, info, warn or error",
-	"log-format": "text or json", "workers": "a number", "default-address-pool": `a list such as ["base=10.10.0.0/16,size=24"]`,
+	"log-format": "text or json", "workers": "a number", "tap-offload": "uso, tso, plain or water", "default-address-pool": `a list such as ["base=10.10.0.0/16,size=24"]`,
 	"data-path-addr": `a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`, "data-path-port": "a number", "advertise-addr": "an address or an interface",
 	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
 }

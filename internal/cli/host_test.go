@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"weft/tap"
 )
 
 func TestChooseHost(t *testing.T) {
@@ -132,11 +134,12 @@ func TestDaemonConfig(t *testing.T) {
 		t.Errorf("the config file takes %v, errors name %v", keys, configKeys())
 	}
 	for _, tt := range []struct{ name, text, err string }{
-		{"all", "host: unix:///a.sock\ndata-dir: /a\nlog-level: debug\nlog-format: json\nworkers: 3\ndefault-address-pool: ['base=10.10.0.0/16,size=24']\n", ""},
+		{"all", "host: unix:///a.sock\ndata-dir: /a\nlog-level: debug\nlog-format: json\nworkers: 3\ntap-offload: tso\ndefault-address-pool: ['base=10.10.0.0/16,size=24']\n", ""},
 		{"empty", "", ""},
-		{"unknown key", "# mine\ndatadir: /a\n", ": line 2: unknown key \"datadir\"; known: advertise-addr, data-dir, data-path-addr, data-path-port, default-address-pool, host, log-format, log-level, no-udp-gro, no-udp-gso, workers"},
+		{"unknown key", "# mine\ndatadir: /a\n", ": line 2: unknown key \"datadir\"; known: advertise-addr, data-dir, data-path-addr, data-path-port, default-address-pool, host, log-format, log-level, no-udp-gro, no-udp-gso, tap-offload, workers"},
 		{"twice", "workers: 1\nworkers: 2\n", ": line 2: key \"workers\" stands twice, first on line 1"},
 		{"wrong type", "workers: many\n", ": line 1: workers: expected a number"},
+		{"no such offload", "tap-offload: gso\n", "tap-offload \"gso\": expected uso, tso, plain or water"},
 		{"relative", "data-dir: a\n", "absolute path"},
 		{"no mapping", "- a\n", ": line 1: expected KEY: VALUE"},
 		{"no yaml", "a: [\n", "config "},
@@ -165,7 +168,7 @@ func TestDaemonConfig(t *testing.T) {
 		if f.LogLevel != "warn" {
 			t.Errorf("%s: log level %q, the flag must win", tt.name, f.LogLevel)
 		}
-		if tt.name == "all" && (f.Host != "unix:///a.sock" || f.DataDir != "/a" || f.LogFormat != "json" || f.Workers != 3 ||
+		if tt.name == "all" && (f.Host != "unix:///a.sock" || f.DataDir != "/a" || f.LogFormat != "json" || f.Workers != 3 || f.offload != tap.TSO ||
 			len(f.pools) != 1 || f.pools[0].Size != 24) {
 			t.Errorf("all: %+v", f)
 		}

@@ -19,6 +19,7 @@ type netAttachment struct {
 	linkLocal  []netip.Addr
 	mac        network.HardwareAddr
 	aliases    []string
+	links      []string
 	driverOpts map[string]string
 	gwPriority int
 }
@@ -123,7 +124,7 @@ func (n *netAttachment) set(k, v string) (err error) {
 // settings is the attachment in the API's words.
 func (n netAttachment) settings() *network.EndpointSettings {
 	s := &network.EndpointSettings{
-		Aliases: n.aliases, DriverOpts: n.driverOpts, GwPriority: n.gwPriority, MacAddress: n.mac,
+		Aliases: n.aliases, Links: n.links, DriverOpts: n.driverOpts, GwPriority: n.gwPriority, MacAddress: n.mac,
 	}
 	if n.ip.IsValid() || n.ip6.IsValid() || len(n.linkLocal) > 0 {
 		s.IPAMConfig = &network.EndpointIPAMConfig{IPv4Address: n.ip, IPv6Address: n.ip6, LinkLocalIPs: n.linkLocal}

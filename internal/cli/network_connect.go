@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
@@ -37,10 +38,8 @@ func (a *app) networkConnectCmd() *cobra.Command {
 	fl.Var(&f.driverOpts, "driver-opt", "Option of the driver, as KEY=VALUE")
 	fl.IntVar(&f.gwPriority, "gw-priority", 0, "The highest among a sandbox's networks gives its default route")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		for _, l := range f.links {
-			if name, alias, ok := strings.Cut(l, ":"); name == "" || (ok && alias == "") {
-				return usagef(c, "--link %q: expected SANDBOX:ALIAS", l)
-			}
+		if err := checkLinks(f.links); err != nil {
+			return usagef(c, "%w", err)
 		}
 		cl, err := a.connect(true)
 		if err != nil {
@@ -53,12 +52,20 @@ func (a *app) networkConnectCmd() *cobra.Command {
 }
 
 func (f *connectFlags) settings() *network.EndpointSettings {
-	s := netAttachment{
-		ip: f.ip.addr, ip6: f.ip6.addr, linkLocal: f.linkLocal.list, mac: f.mac.mac, aliases: f.aliases,
+	return netAttachment{
+		ip: f.ip.addr, ip6: f.ip6.addr, linkLocal: f.linkLocal.list, mac: f.mac.mac, aliases: f.aliases, links: f.links,
 		driverOpts: f.driverOpts.m, gwPriority: f.gwPriority,
 	}.settings()
-	s.Links = f.links
-	return s
+}
+
+// checkLinks checks the values of --link.
+func checkLinks(links []string) error {
+	for _, l := range links {
+		if name, alias, ok := strings.Cut(l, ":"); name == "" || (ok && alias == "") {
+			return fmt.Errorf("--link %q: expected SANDBOX:ALIAS", l)
+		}
+	}
+	return nil
 }
 
 func (a *app) networkDisconnectCmd() *cobra.Command {

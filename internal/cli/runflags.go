@@ -27,7 +27,8 @@ type runFlags struct {
 	env, envFiles                              []string
 	stopSignal                                 string
 	stopTimeout                                int
-	publish                                    []string
+	publish, expose, links                     []string
+	publishAll                                 bool
 	service                                    string
 }
 
@@ -49,7 +50,7 @@ func (f *runFlags) bind(c *cobra.Command) {
 	fl.Bool("help", false, "Print usage")
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "Host name inside (default the short ID)") // -h as in docker run
 	fl.StringVar(&f.domainname, "domainname", "", "NIS domain name inside")
-	fl.Var(&f.networks, "network", "Network to join, with what is wanted there: NET[,ip=…,ip6=…,alias=…,mac=…,link-local-ip=…,gw-priority=…]; repeatable")
+	fl.Var(&f.networks, "network", "Network to join, with what is wanted there: NET[,ip=…,ip6=…,alias=…,mac=…,link-local-ip=…,gw-priority=…,driver-opt=K=V]; repeatable")
 	fl.Var(&f.networks, "net", "Network to join")
 	hide(c, "net")
 	fl.StringArrayVar(&f.netAliases, "network-alias", nil, "Further name on the first network")
@@ -57,6 +58,7 @@ func (f *runFlags) bind(c *cobra.Command) {
 	fl.Var(&f.ip6, "ip6", "IPv6 address on the first network")
 	fl.Var(&f.linkLocal, "link-local-ip", "Link-local address on the first network")
 	fl.Var(&f.mac, "mac-address", "MAC address on the first network")
+	fl.StringArrayVar(&f.links, "link", nil, "Sandbox that shall have another name on the first network, as SANDBOX:ALIAS")
 	fl.Var(&f.dns, "dns", "DNS server")
 	fl.StringArrayVar(&f.dnsSearch, "dns-search", nil, "DNS search domain")
 	fl.StringArrayVar(&f.dnsOptions, "dns-option", nil, "DNS option")
@@ -72,6 +74,8 @@ func (f *runFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "Signal that stops the command (default SIGTERM)")
 	fl.IntVar(&f.stopTimeout, "stop-timeout", 0, "Seconds to wait after the stop signal before killing (default 10)")
 	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "Publish a port (not there yet)")
+	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "Publish all exposed ports (not there yet)")
+	fl.StringArrayVar(&f.expose, "expose", nil, "Port or range of ports that the command serves, as 80, 53/udp or 8000-8010; noted only")
 	fl.StringVar(&f.service, "service", "", "Service to join (not there yet)")
 }
 
@@ -83,9 +87,12 @@ func anyIP(s string) (netip.Addr, error) { return parseIP(s, 0) }
 // check refuses what contradicts itself or is not there, and gives the first
 // network the flags that are about it.
 func (f *runFlags) check(c *cobra.Command) error {
+	const noPublish = "publishing ports is not there yet; sandboxes on one network reach each other's ports without it"
 	switch {
 	case len(f.publish) > 0:
-		return usagef(c, "-p %s: publishing ports is not there yet; sandboxes on one network reach each other's ports without it", f.publish[0])
+		return usagef(c, "-p %s: %s", f.publish[0], noPublish)
+	case f.publishAll:
+		return usagef(c, "-P: %s", noPublish)
 	case f.service != "":
 		return usagef(c, "--service %s: services are not there yet; sandboxes on one network reach each other by address", f.service)
 	case f.detach && c.Flags().Changed("detach-keys"):
@@ -98,17 +105,23 @@ func (f *runFlags) check(c *cobra.Command) error {
 			return usagef(c, "%w", err)
 		}
 	}
+	if err := checkLinks(f.links); err != nil {
+		return usagef(c, "%w", err)
+	}
+	if _, err := exposed(f.expose); err != nil {
+		return usagef(c, "%w", err)
+	}
 	if _, err := parseDetachKeys(f.detachKeys); err != nil {
 		return usagef(c, "%w", err)
 	}
 	return f.mergeFirst(c)
 }
 
-// mergeFirst moves --ip, --ip6, --mac-address, --link-local-ip and
+// mergeFirst moves --ip, --ip6, --mac-address, --link-local-ip, --link and
 // --network-alias to the first network, as Docker does.
 func (f *runFlags) mergeFirst(c *cobra.Command) error {
 	if len(f.networks.list) == 0 {
-		if !f.ip.addr.IsValid() && !f.ip6.addr.IsValid() && len(f.netAliases) == 0 && len(f.mac.mac) == 0 && len(f.linkLocal.list) == 0 {
+		if !f.ip.addr.IsValid() && !f.ip6.addr.IsValid() && len(f.netAliases) == 0 && len(f.mac.mac) == 0 && len(f.linkLocal.list) == 0 && len(f.links) == 0 {
 			return nil
 		}
 		f.networks.list = []netAttachment{{name: "bridge"}}
@@ -137,6 +150,7 @@ func (f *runFlags) mergeFirst(c *cobra.Command) error {
 	}
 	n.aliases = append(n.aliases, f.netAliases...)
 	n.linkLocal = append(n.linkLocal, f.linkLocal.list...)
+	n.links = append(n.links, f.links...)
 	return f.checkModes(c)
 }
 
@@ -152,8 +166,8 @@ func (f *runFlags) checkModes(c *cobra.Command) error {
 		if len(f.networks.list) > 1 {
 			return usagef(c, "--network %s excludes every other network", n.name)
 		}
-		if n.ip.IsValid() || n.ip6.IsValid() || len(n.mac) > 0 || len(n.aliases) > 0 || len(n.linkLocal) > 0 {
-			return usagef(c, "--network %s has no interface that could have an address, a MAC or an alias", n.name)
+		if n.ip.IsValid() || n.ip6.IsValid() || len(n.mac) > 0 || len(n.aliases) > 0 || len(n.linkLocal) > 0 || len(n.links) > 0 {
+			return usagef(c, "--network %s has no interface that could have an address, a MAC, an alias or a link", n.name)
 		}
 	}
 	return nil

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
@@ -40,7 +42,7 @@ func TestRunRequest(t *testing.T) {
 		"-d", "--rm", "--name", "rose", "-h", "inner", "--domainname", "d", "--network", "front,ip=10.0.0.9", "--network", "back",
 		"--network-alias", "r", "--mac-address", "02:42:0a:00:00:09", "--dns", "1.1.1.1", "--dns-search", "x", "--dns-option", "ndots:1",
 		"--add-host", "h:10.0.0.1", "--sysctl", "net.ipv4.ip_forward=1", "-e", "A=2", "-e", "B=3", "-l", "k=v", "-w", "/tmp",
-		"--stop-signal", "INT", "--stop-timeout", "3", "--", "sleep", "-x", "3")
+		"--stop-signal", "INT", "--stop-timeout", "3", "--link", "tulip:t", "--expose", "80", "--expose", "5000-5002/udp", "--", "sleep", "-x", "3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +53,9 @@ func TestRunRequest(t *testing.T) {
 		"env":     slices.Equal(o.Config.Env, []string{"PATH=/bin", "A=2", "HOSTNAME=inner", "B=3"}),
 		"dir":     o.Config.WorkingDir == "/tmp", "rm": o.HostConfig.AutoRemove, "not attached": !o.Config.AttachStdout,
 		"mode": o.HostConfig.NetworkMode == "front", "order": o.Config.Labels[api.LabelNetworks] == "front,back",
-		"label": o.Config.Labels["k"] == "v", "alias": slices.Equal(front.Aliases, []string{"r"}),
-		"ip": front.IPAMConfig.IPv4Address.String() == "10.0.0.9", "mac": front.MacAddress.String() == "02:42:0a:00:00:09",
+		"label": o.Config.Labels["k"] == "v", "alias": slices.Equal(front.Aliases, []string{"r"}), "link": slices.Equal(front.Links, []string{"tulip:t"}),
+		"exposed": len(o.Config.ExposedPorts) == 4 && slices.Contains(slices.Collect(maps.Keys(o.Config.ExposedPorts)), network.MustParsePort("5002/udp")),
+		"ip":      front.IPAMConfig.IPv4Address.String() == "10.0.0.9", "mac": front.MacAddress.String() == "02:42:0a:00:00:09",
 		"back": o.NetworkingConfig.EndpointsConfig["back"] != nil, "stop": o.Config.StopSignal == "INT" && *o.Config.StopTimeout == 3,
 		"sysctl": o.HostConfig.Sysctls["net.ipv4.ip_forward"] == "1", "hosts": slices.Equal(o.HostConfig.ExtraHosts, []string{"h:10.0.0.1"}),
 		"dns": o.HostConfig.DNS[0].String() == "1.1.1.1" && o.HostConfig.DNSSearch[0] == "x" && o.HostConfig.DNSOptions[0] == "ndots:1",
@@ -88,6 +91,12 @@ func TestRunRefusals(t *testing.T) {
 	for _, tt := range []struct{ name, line, err string }{
 		{"no command", "--rm", "needs at least 1"},
 		{"publish", "-p 80:80 x", "publishing ports is not there yet"},
+		{"publish all", "-P x", "-P: publishing ports is not there yet"},
+		{"expose", "--expose 80:80 x", "--expose \"80:80\""},
+		{"expose nothing", "--expose 0 x", "expected ports from 1 to 65535"},
+		{"expose a protocol", "--expose 80/icmp x", "tcp, udp or sctp"},
+		{"link", "--link rose: x", "expected SANDBOX:ALIAS"},
+		{"link on none", "--network none --link rose:r x", "no interface"},
 		{"service", "--service web x", "services are not there yet"},
 		{"two ips", "--network front,ip=10.0.0.9 --ip 10.0.0.8 x", "exclude each other"},
 		{"two macs", "--network front,mac=02:42:0a:00:00:09 --mac-address 02:42:0a:00:00:08 x", "exclude each other"},

@@ -2,19 +2,9 @@ package cnm
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
-)
-
-// The driver options of an endpoint.
-const (
-	// OptIfName fixes the name of the interface.
-	OptIfName = "com.docker.network.endpoint.ifname"
-	// OptSysctls holds settings for the interface, K=V joined by commas, the
-	// word IFNAME standing for its name.
-	OptSysctls = "com.docker.network.endpoint.sysctls"
 )
 
 // The ranges a link-local address may come from (RFC 3927, RFC 4291 2.5.6).
@@ -57,9 +47,8 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 			bad.add(err)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(c.DriverOpts)) {
-		bad.add(checkEndpointOption(key, c.DriverOpts[key]))
-	}
+	_, wrong := parseEndpointOptions(c.DriverOpts)
+	bad = append(bad, wrong...)
 	return bad.join(Invalid, "invalid endpoint settings:")
 }
 
@@ -114,45 +103,6 @@ func checkStatic(n Network, a netip.Addr, v4 bool) error {
 		return fmt.Errorf("user specified IP address is supported only when connecting to networks with user configured subnets")
 	}
 	return fmt.Errorf("no configured subnet contains IP address %s", a)
-}
-
-func checkEndpointOption(key, value string) error {
-	switch key {
-	case OptIfName:
-		if !validIfName(value) || value == "lo" {
-			return fmt.Errorf("invalid interface name %q: expected 1 to 15 characters, no space, slash or colon, not lo", value)
-		}
-		return nil
-	case OptSysctls:
-		if _, err := EndpointSysctls(value, "IFNAME"); err != nil {
-			return err
-		}
-		return fmt.Errorf("driver option %q for an endpoint is not supported yet", key)
-	}
-	return fmt.Errorf("unknown driver option %q for an endpoint", key)
-}
-
-// EndpointSysctls reads the value of [OptSysctls] for an interface of the given
-// name. Docker's rule: only net.ipv4.X.IFNAME., net.ipv6.X.IFNAME. and
-// net.mpls.X.IFNAME. may be set.
-func EndpointSysctls(value, ifName string) (map[string]string, error) {
-	out := map[string]string{}
-	for kv := range strings.SplitSeq(value, ",") {
-		k, v, ok := strings.Cut(kv, "=")
-		parts := strings.Split(k, ".")
-		if !ok || len(parts) < 5 || parts[0] != "net" || parts[3] != "IFNAME" ||
-			parts[1] != "ipv4" && parts[1] != "ipv6" && parts[1] != "mpls" {
-			return nil, fmt.Errorf("unrecognised network interface sysctl %q; expected net.{ipv4,ipv6,mpls}.X.IFNAME.KEY=VALUE", kv)
-		}
-		parts[3] = "IFNAME"
-		if err := checkSysctl(strings.Join(parts, "."), v); err != nil {
-			return nil, err
-		}
-		// Names with dots need slashes as separator: sysctl(8).
-		parts[3] = ifName
-		out[strings.Join(parts, "/")] = v
-	}
-	return out, nil
 }
 
 // ParseLink reads CONTAINER[:ALIAS].

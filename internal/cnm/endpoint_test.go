@@ -54,8 +54,16 @@ func TestValidateEndpoint(t *testing.T) {
 		{"bad link", user, EndpointConfig{Links: []string{"a:b:c"}}, "bad format for links: a:b:c"},
 		{"ifname", user, EndpointConfig{DriverOpts: map[string]string{OptIfName: "wan0"}}, ""},
 		{"bad ifname", user, EndpointConfig{DriverOpts: map[string]string{OptIfName: "a/b"}}, `invalid interface name "a/b"`},
-		{"sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.log_martians=1"}}, "not supported yet"},
+		{"sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.log_martians=1"}}, ""},
 		{"bad sysctls", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.eth0.log_martians=1"}}, "unrecognised network interface sysctl"},
+		{"sysctls of the host", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.forwarding=1,net.core.conf.IFNAME.x=1"}}, `sysctl "net.core.conf.IFNAME.x=1"`},
+		{"sysctls with slashes", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.a/b=1"}}, "unrecognised network interface sysctl"},
+		{"a router", user, EndpointConfig{DriverOpts: map[string]string{"weft.allow-ra": "true", "weft.allow-dhcp": "false"}}, ""},
+		{"bad switch", user, EndpointConfig{DriverOpts: map[string]string{"weft.allow-ra": "maybe"}}, "invalid driver option weft.allow-ra=maybe: expected true or false"},
+		{"no guard", user, EndpointConfig{DriverOpts: map[string]string{"weft.guard": "off", "weft.mac-limit": "5"}}, ""},
+		{"bad guard", user, EndpointConfig{DriverOpts: map[string]string{"weft.guard": "no way"}}, "weft.guard=no way"},
+		{"bad limit", user, EndpointConfig{DriverOpts: map[string]string{"weft.mac-limit": "0"}}, "expected a number from 1 to 1048576"},
+		{"bad queues", user, EndpointConfig{DriverOpts: map[string]string{"weft.queues": "9"}}, "expected a number from 1 to 8"},
 		{"unknown option", user, EndpointConfig{DriverOpts: map[string]string{"x": "y"}}, `unknown driver option "x" for an endpoint`},
 		{"config only", Network{ConfigOnly: true}, EndpointConfig{}, "configuration-only network"},
 		{"several", user, EndpointConfig{MAC: frame.MAC{1}, Aliases: []string{""}}, "invalid endpoint settings:\n* invalid MAC"},
@@ -69,6 +77,18 @@ func TestEndpointSysctls(t *testing.T) {
 	want := map[string]string{"net/ipv4/conf/eth0.5/forwarding": "1", "net/ipv6/conf/eth0.5/accept_ra": "2"}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("EndpointSysctls = %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestEndpointOptions(t *testing.T) {
+	got, err := ParseEndpointOptions(map[string]string{OptIfName: "wan0", "weft.allow-ra": "true", "weft.allow-dhcp": "1",
+		"weft.guard": "off", "weft.mac-limit": "7", "weft.queues": "2"})
+	want := EndpointOptions{IfName: "wan0", AllowRA: true, AllowDHCP: true, NoGuard: true, MACLimit: 7, Queues: 2}
+	if err != nil || got != want {
+		t.Fatalf("ParseEndpointOptions = %+v, %v, want %+v", got, err, want)
+	}
+	if got, err := ParseEndpointOptions(map[string]string{"weft.guard": "on"}); err != nil || got != (EndpointOptions{}) {
+		t.Fatalf("guard on: %+v, %v", got, err)
 	}
 }
 

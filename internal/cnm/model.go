@@ -97,6 +97,7 @@ type SandboxSpec struct {
 	DNS         []netip.Addr
 	DNSSearch   []string
 	DNSOptions  []string
+	Expose      []string      // 80/tcp: ports the command serves; noted only
 	StopSignal  string        // SIGTERM when empty
 	StopTimeout time.Duration // 10 s when zero
 	// NetworkMode is "none", "host", or empty when Networks says all.

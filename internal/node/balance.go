@@ -14,6 +14,9 @@ import (
 // its ports' counters, and from the busiest to the idlest move as many ports, the
 // largest first, as make up half the difference. A port that is most of its
 // worker's load stays where it is, and so does what is too little to matter.
+//
+// A port with several queues (weft.queues) is spread already: its queues stay where
+// they are, and its load counts for each of their workers in equal parts.
 
 const (
 	// frameCost is what a frame costs besides its bytes, in bytes: reading and
@@ -41,14 +44,16 @@ func (d *dataPath) balance() {
 		cost := total - c.cost
 		c.cost = total
 		c.worker.load += cost
-		loads[c.worker] = append(loads[c.worker], portLoad{c, cost})
+		if c.of == 1 {
+			loads[c.worker] = append(loads[c.worker], portLoad{c, cost})
+		}
 	}
 	busy := slices.MaxFunc(d.workers, func(a, b *worker) int { return cmp.Compare(a.load, b.load) })
-	idle := d.idlest()
+	idle := d.idlest(0, 1)
 	for _, l := range moves(loads[busy], busy.load, idle.load) {
 		busy.drop(l.charge)
-		if idle.take(l.charge) != nil {
-			busy.take(l.charge)
+		if idle.take(l.charge) != nil && busy.take(l.charge) != nil {
+			busy.failed() // the keeper finds it dead
 			return
 		}
 		busy.load, idle.load = busy.load-l.cost, idle.load+l.cost
@@ -76,4 +81,32 @@ func moves(ports []portLoad, busy, idle uint64) []portLoad {
 		return nil
 	}
 	return out
+}
+
+// serve gives each charge of a port to a worker, or none.
+func (d *dataPath) serve(lp *livePort) error {
+	for i, c := range lp.charges {
+		if err := d.idlest(c.queue, c.of).take(c); err != nil {
+			for _, given := range lp.charges[:i] {
+				given.worker.drop(given)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// idlest returns the worker with the least load in the last second that is to
+// serve a queue of a port with so many; among idle ones the first. One that broke
+// is idle, and of no use. Of several queues a worker serves the one that it writes
+// to itself (vswitch.Port): the kernel answers a flow in the queue that the flow
+// came by, so both directions stay with one worker.
+func (d *dataPath) idlest(queue, queues int) *worker {
+	best := d.workers[queue%len(d.workers)]
+	for _, w := range d.workers {
+		if w.id%queues == queue && (best.broken() || w.load < best.load && !w.broken()) {
+			best = w
+		}
+	}
+	return best
 }

@@ -249,7 +249,7 @@ func (n *Node) Sandboxes() []cnm.Sandbox {
 	defer n.mu.Unlock()
 	out := make([]cnm.Sandbox, 0, len(n.boxes))
 	for _, b := range n.boxes {
-		out = append(out, copySandbox(&b.sb))
+		out = append(out, n.showLocked(b))
 	}
 	slices.SortFunc(out, func(a, b cnm.Sandbox) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
@@ -265,7 +265,17 @@ func (n *Node) Sandbox(ref string) (cnm.Sandbox, error) {
 	if err != nil {
 		return cnm.Sandbox{}, err
 	}
-	return copySandbox(&b.sb), nil
+	return n.showLocked(b), nil
+}
+
+// showLocked returns a sandbox as users see it: in the mode host or none it has an
+// endpoint there while it runs.
+func (n *Node) showLocked(b *box) cnm.Sandbox {
+	sb := copySandbox(&b.sb)
+	if e, ok := n.modeEndpointLocked(&sb); ok {
+		sb.Endpoints = append(sb.Endpoints, e)
+	}
+	return sb
 }
 
 // save writes the sandbox's record. The caller holds b.op.

@@ -116,7 +116,7 @@ func (n *Node) attachLive(ctx context.Context, b *box, p plugger, e *cnm.Endpoin
 	if p == nil {
 		return errors.New("its agent is gone")
 	}
-	if err := n.plug(ctx, b, p, e.NetworkID, describe(e)); err != nil {
+	if err := n.plug(ctx, b, p, e.NetworkID, n.describe(e)); err != nil {
 		return err
 	}
 	if err := n.publish(b.sb.ID); err != nil {
@@ -179,6 +179,8 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	switch {
 	case nw.Driver == cnm.DriverHost && mode == cnm.NetHost:
 		return cnm.Errorf(cnm.Forbidden, "container cannot be disconnected from host network or connected to host network")
+	case nw.Driver == cnm.DriverNone && mode == cnm.NetNone:
+		return n.leaveNone(b, nw)
 	case joined < 0 && !live:
 		return cnm.Errorf(cnm.Conflict, "container %s is not connected to network %s", b.sb.Spec.Name, nw.Name)
 	}
@@ -192,7 +194,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 		}
 	}
 	n.mu.Lock()
-	b.sb.Spec.Networks = slices.DeleteFunc(slices.Clone(b.sb.Spec.Networks), func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
+	b.unjoinLocked(nw.Name)
 	n.mu.Unlock()
 	err = n.save(b)
 	n.release(freed)
@@ -204,6 +206,27 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 		return nil
 	}
 	return failed
+}
+
+// leaveNone takes a sandbox off the network none, which there is nothing of: from
+// then on it is one without networks, and may join some.
+func (n *Node) leaveNone(b *box, nw *network) error {
+	n.mu.Lock()
+	b.sb.Spec.NetworkMode = ""
+	n.mu.Unlock()
+	if err := n.save(b); err != nil {
+		n.mu.Lock()
+		b.sb.Spec.NetworkMode = cnm.NetNone
+		n.mu.Unlock()
+		return err
+	}
+	n.emitNetwork("disconnect", &nw.Network, b.sb.ID)
+	return nil
+}
+
+// unjoinLocked takes a network, by name, off those that b joins when it starts.
+func (b *box) unjoinLocked(network string) {
+	b.sb.Spec.Networks = slices.DeleteFunc(slices.Clone(b.sb.Spec.Networks), func(j cnm.NetworkJoin) bool { return j.Network == network })
 }
 
 // defaultRoutes are the interfaces and gateways of a sandbox's default routes.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type livePort struct {
 	plan    portPlan
 	device  *tap.Device // nil: a tunnel
 	port    *vswitch.Port
-	charge  *charge // nil: a tunnel, whose frames come in by the underlay's socket
+	charges []*charge // by queue; none: a tunnel, whose frames come in by the underlay's socket
 }
 
 type dataPath struct {
@@ -193,6 +194,7 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 		return fmt.Errorf("port %s: its device is gone", s.port.name)
 	}
 	cfg := vswitch.PortConfig{Name: s.port.name, Domain: dom, Addrs: s.port.addrs, MTU: s.port.mtu, Isolated: d.current[s.network].isolated}
+	cfg.AllowRA, cfg.AllowDHCP, cfg.MaxMACs = s.port.allowRA, s.port.allowDHCP, s.port.maxMACs
 	if s.port.guard {
 		cfg.MAC = s.port.mac
 	}
@@ -209,30 +211,34 @@ func (d *dataPath) addPort(s step, dev *tap.Device) error {
 		return fmt.Errorf("port %s: the forwarding table of network %s is full", s.port.name, dom.Name())
 	}
 	lp := &livePort{key: s.key, network: s.network, plan: s.port, device: dev, port: p}
-	lp.charge = d.newCharge(dev.Queues()[0].FD(), func(w *vswitch.Worker) (int, error) { return w.Turn(p) }, func() uint64 {
-		c := p.Stats()
-		return c.InBytes + c.InFrames*frameCost
-	})
-	if err := d.idlest().take(lp.charge); err != nil {
-		d.sw.RemovePort(p)
-		return fmt.Errorf("port %s: %w", s.port.name, err)
+	for i, q := range dev.Queues() {
+		c := d.newCharge(q.FD(), func(w *vswitch.Worker) (int, error) { return w.TurnQueue(p, i) }, func() uint64 {
+			s := p.Stats()
+			return (s.InBytes + s.InFrames*frameCost) / uint64(len(queues))
+		})
+		c.queue, c.of = i, len(queues)
+		lp.charges = append(lp.charges, c)
 	}
 	d.enter(lp)
+	if err := d.serve(lp); err != nil {
+		d.sw.RemovePort(p)
+		delete(d.ports, s.key)
+		delete(d.current[s.network].ports, s.key)
+		return fmt.Errorf("port %s: %w", s.port.name, err)
+	}
 	return nil
 }
 
 // newCharge describes a descriptor that is to be served.
 func (d *dataPath) newCharge(fd int, turn func(*vswitch.Worker) (int, error), spent func() uint64) *charge {
 	d.serial++
-	return &charge{fd: fd, turn: turn, spent: spent, serial: d.serial & 0xffffff}
+	return &charge{fd: fd, turn: turn, spent: spent, of: 1, serial: d.serial & 0xffffff}
 }
 
 // charges lists everything the workers serve.
 func (d *dataPath) charges() (all []*charge) {
 	for _, lp := range d.ports {
-		if lp.charge != nil {
-			all = append(all, lp.charge)
-		}
+		all = append(all, lp.charges...)
 	}
 	return d.underlay.charges(all)
 }
@@ -248,9 +254,10 @@ func (d *dataPath) enter(lp *livePort) {
 
 func (d *dataPath) removePort(network string, key portKey) {
 	if lp := d.ports[key]; lp != nil {
-		if lp.charge != nil {
-			lp.charge.worker.drop(lp.charge)
-		} else {
+		for _, c := range lp.charges {
+			c.worker.drop(c)
+		}
+		if lp.device == nil {
 			d.underlay.unroute(lp)
 		}
 		d.sw.RemovePort(lp.port)
@@ -260,7 +267,7 @@ func (d *dataPath) removePort(network string, key portKey) {
 }
 
 // dead reports whether the port's device is gone. A tunnel has none to lose.
-func (lp *livePort) dead() bool { return lp.charge != nil && lp.charge.served.dead.Load() }
+func (lp *livePort) dead() bool { return slices.ContainsFunc(lp.charges, (*charge).dead) }
 
 // portDead reports whether the port there is now has lost its device.
 func (d *dataPath) portDead(key portKey) bool {
@@ -280,18 +287,6 @@ func (d *dataPath) deadPorts() (dead []portKey) {
 		}
 	}
 	return dead
-}
-
-// idlest returns the worker with the least load in the last second; among idle
-// ones the first. One that broke is idle, and of no use.
-func (d *dataPath) idlest() *worker {
-	best := d.workers[0]
-	for _, w := range d.workers[1:] {
-		if best.broken() || w.load < best.load && !w.broken() {
-			best = w
-		}
-	}
-	return best
 }
 
 // tick is called once a second: it moves the switch's coarse clock, sends the

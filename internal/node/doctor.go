@@ -5,17 +5,23 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"weft/tap"
 )
 
 // Doctor checks what this host allows; runDir is where the daemon would keep its
 // sockets. It needs no daemon.
-func Doctor(runDir string) []Check {
-	checks := hostChecks()
-	return append(checks, checkRunDir(runDir))
-}
+func Doctor(runDir string) []Check { return doctor(runDir, tap.USO) }
 
 // Doctor is the function of the same name for this node.
-func (n *Node) Doctor() []Check { return append(Doctor(n.cfg.RunDir), n.tunnelChecks()...) }
+func (n *Node) Doctor() []Check {
+	return append(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks()...)
+}
+
+// doctor checks; highest is the best rung a TAP may be used on.
+func doctor(runDir string, highest tap.Rung) []Check {
+	return append(hostChecks(highest), checkRunDir(runDir))
+}
 
 func good(name, format string, args ...any) Check {
 	return Check{Name: name, Status: OK, Found: fmt.Sprintf(format, args...)}

@@ -19,10 +19,10 @@ import (
 )
 
 // hostChecks looks at what weft needs of a Linux host. Nothing of it stays.
-func hostChecks() []Check {
+func hostChecks(highest tap.Rung) []Check {
 	report := tap.Probe()
 	checks := []Check{checkKernel(report), checkUserNamespaces(), checkAppArmor(), checkTun(report)}
-	checks = append(checks, checkSandbox()...)
+	checks = append(checks, checkSandbox(highest)...)
 	return append(checks, checkSubIDs(), checkReceiveBuffer(), checkUnderlay(), checkNsenter())
 }
 
@@ -97,8 +97,8 @@ const trialTimeout = 10 * time.Second
 
 // checkSandbox makes a sandbox with an interface, as `weft run` does, and ends it:
 // what the knobs above promise is only true if this works.
-func checkSandbox() []Check {
-	rung, err := trial()
+func checkSandbox(highest tap.Rung) []Check {
+	rung, err := trial(highest)
 	if err != nil {
 		advice := "see the checks above"
 		if errors.Is(err, sandbox.ErrForbidden) {
@@ -107,9 +107,11 @@ func checkSandbox() []Check {
 		return []Check{good("sandbox", "%v", err).fail(advice)}
 	}
 	c := good("TAP offloads", "%s", rung)
-	switch rung {
-	case tap.USO:
-	case tap.TSO:
+	switch {
+	case rung == tap.USO:
+	case rung <= highest:
+		c.Found += ", the most that --tap-offload allows"
+	case rung == tap.TSO:
 		c = c.warn("UDP segmentation offload needs Linux 6.2: UDP is slower here")
 	default:
 		c = c.warn("this kernel grants no segmentation offload: TCP is much slower here")
@@ -118,7 +120,7 @@ func checkSandbox() []Check {
 }
 
 // trial returns the rung a sandbox's interface came to.
-func trial() (tap.Rung, error) {
+func trial(highest tap.Rung) (tap.Rung, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), trialTimeout)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "weft-doctor-")
@@ -132,7 +134,7 @@ func trial() (tap.Rung, error) {
 	}
 	defer a.Close()
 	defer a.Kill(ctx)
-	d, err := a.AddInterface(ctx, sandbox.Interface{Name: "eth0", MTU: 1500, MAC: cnm.RandomMAC()})
+	d, err := a.AddInterface(ctx, sandbox.Interface{Name: "eth0", MTU: 1500, MAC: cnm.RandomMAC(), Highest: highest})
 	if err != nil {
 		return 0, err
 	}

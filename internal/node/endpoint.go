@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"net/netip"
 	"os"
 	"strings"
@@ -145,13 +147,28 @@ func indexOf(eps []cnm.Endpoint, network string) int {
 	return -1
 }
 
+// modeEndpointLocked is a running sandbox's place on the network of its mode, host
+// or none. There is no interface to it and no address, only an identity, which
+// follows from the sandbox's: nothing of it is kept anywhere.
+func (n *Node) modeEndpointLocked(sb *cnm.Sandbox) (cnm.Endpoint, bool) {
+	if sb.Spec.NetworkMode == "" || sb.State != cnm.Running {
+		return cnm.Endpoint{}, false
+	}
+	nw, err := n.findNetworkLocked(sb.Spec.NetworkMode)
+	if err != nil {
+		return cnm.Endpoint{}, false
+	}
+	id := sha256.Sum256([]byte(sb.ID + nw.ID))
+	return cnm.Endpoint{ID: hex.EncodeToString(id[:]), NetworkID: nw.ID, Network: nw.Name, SandboxID: sb.ID}, true
+}
+
 // interfaces describes a sandbox's interfaces for its agent, in endpoint order,
 // with the default routes on the endpoints chosen for them.
 func (n *Node) interfaces(sb *cnm.Sandbox) []sandbox.Interface {
 	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
 	out := make([]sandbox.Interface, len(sb.Endpoints))
 	for i := range sb.Endpoints {
-		out[i] = describe(&sb.Endpoints[i])
+		out[i] = n.describe(&sb.Endpoints[i])
 		if i == gw4 {
 			out[i].Gateway4 = sb.Endpoints[i].Gateway4
 		}
@@ -163,8 +180,13 @@ func (n *Node) interfaces(sb *cnm.Sandbox) []sandbox.Interface {
 }
 
 // describe is an endpoint's interface without default routes.
-func describe(e *cnm.Endpoint) sandbox.Interface {
-	i := sandbox.Interface{Name: e.IfName, MAC: e.MAC, MTU: e.MTU}
+func (n *Node) describe(e *cnm.Endpoint) sandbox.Interface {
+	// The options were checked when the network was joined.
+	o, _ := cnm.ParseEndpointOptions(e.Config.DriverOpts)
+	i := sandbox.Interface{Name: e.IfName, MAC: e.MAC, MTU: e.MTU, Highest: n.cfg.TAPOffload, Queues: o.Queues}
+	if o.Sysctls != "" {
+		i.Sysctls, _ = cnm.EndpointSysctls(o.Sysctls, e.IfName)
+	}
 	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if p.IsValid() {
 			i.Addrs = append(i.Addrs, p)

@@ -191,7 +191,7 @@ func lostMarker(at time.Time, lost int) cnm.Event {
 // emitNetwork publishes a network event; sandbox is the id of the sandbox
 // concerned, or empty.
 func (n *Node) emitNetwork(action string, nw *cnm.Network, sandbox string) {
-	attr := map[string]string{"name": nw.Name, "type": nw.Driver}
+	attr := map[string]string{"name": nw.Name, "type": cnm.APIDriver(nw.Driver)}
 	if sandbox != "" {
 		attr["container"] = sandbox
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"weft/internal/cnm"
@@ -108,9 +109,15 @@ func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 	return freed
 }
 
-// emitJoined publishes a network event for every endpoint of sb.
+// emitJoined publishes a network event for every endpoint of sb, which runs.
 func (n *Node) emitJoined(action string, sb *cnm.Sandbox) {
-	for _, e := range sb.Endpoints {
+	n.mu.Lock()
+	on := slices.Clone(sb.Endpoints)
+	if e, ok := n.modeEndpointLocked(sb); ok {
+		on = append(on, e)
+	}
+	n.mu.Unlock()
+	for _, e := range on {
 		n.mu.Lock()
 		nw := n.networks[e.NetworkID]
 		n.mu.Unlock()

@@ -38,9 +38,10 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	b.foreign = f
-	n.mu.Unlock()
+	if err := n.claimForeign(b, f); err != nil {
+		f.Close()
+		return err
+	}
 	for i, e := range n.interfaces(sb) {
 		if err := n.plug(ctx, b, f, sb.Endpoints[i].NetworkID, e); err != nil {
 			return err
@@ -53,6 +54,34 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 	b.sb.State, b.sb.NetNS, b.sb.PID = cnm.Running, f.NetNS(), sb.Spec.Foreign.PID
 	b.sb.Started, b.sb.Error = n.now(), ""
 	n.mu.Unlock()
+	return nil
+}
+
+// claimForeign makes f the namespace of b, unless another sandbox has it: two would
+// take each other's interface names and routes.
+func (n *Node) claimForeign(b *box, f *sandbox.ForeignNS) error {
+	const advice = "join further networks with weft network connect"
+	own := make(map[string]string) // namespace's path to sandbox's name
+	n.mu.Lock()
+	for _, o := range n.boxes {
+		if o.agent != nil {
+			own[o.agent.NetNS()] = o.sb.Spec.Name
+		}
+	}
+	n.mu.Unlock()
+	for path, name := range own {
+		if f.At(path) {
+			return cnm.Errorf(cnm.Conflict, "%s is the namespace of the sandbox %s: %s", f.NetNS(), name, advice)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.boxes {
+		if o.foreign != nil && o.foreign.Same(f) {
+			return cnm.Errorf(cnm.Conflict, "%s is already attached as %s: %s", f.NetNS(), o.sb.Spec.Name, advice)
+		}
+	}
+	b.foreign = f
 	return nil
 }
 
@@ -135,9 +164,8 @@ func (n *Node) buryPorts() {
 	}
 }
 
-// buryPort looks after a port whose device is gone while its sandbox is not: the
-// interface was deleted from inside. The endpoint goes with it. When something is
-// being done to the sandbox it is left for the next time.
+// buryPort looks after a port whose device is gone. When something is being done to
+// its sandbox it is left for the next time.
 func (n *Node) buryPort(key portKey) {
 	n.mu.Lock()
 	b := n.boxes[key.sandbox]
@@ -146,30 +174,47 @@ func (n *Node) buryPort(key portKey) {
 		return
 	}
 	defer b.op.Unlock()
+	n.bury(b, key)
+}
+
+// bury is for a device that is gone while the sandbox is not: the interface was
+// deleted from inside. That is a disconnect by other means: the endpoint goes, and
+// the sandbox is not joined again when it is next started. The caller holds b.op.
+func (n *Node) bury(b *box, key portKey) {
 	n.mu.Lock()
-	network := ""
+	var nw *network
 	for _, e := range b.sb.Endpoints {
 		if e.IfName == key.ifName && b.devices[key.ifName] != nil {
-			network = e.NetworkID
+			nw = n.networks[e.NetworkID]
 		}
 	}
-	f, name := b.foreign, b.sb.Spec.Name
+	f, a, name := b.foreign, b.agent, b.sb.Spec.Name
 	n.mu.Unlock()
-	if network == "" || !n.path.portDead(key) {
+	if nw == nil || !n.path.portDead(key) {
 		return // it has gone, or another took its name
 	}
-	if f != nil && errors.Is(f.Check(n.ctx), sandbox.ErrGone) {
+	ctx, cancel := n.bounded(n.ctx)
+	defer cancel()
+	if f != nil && errors.Is(f.Check(ctx), sandbox.ErrGone) {
 		n.exited(b, sandbox.ExitStatus{}, sandbox.ErrGone)
 		return
 	}
+	if a != nil {
+		// Interfaces also go with a sandbox that ends; watch does what follows.
+		if st, err := a.State(ctx); err != nil || st.Phase != sandbox.Running {
+			return
+		}
+	}
 	n.log.Warn("an interface was deleted from inside", "sandbox", name, "interface", key.ifName)
-	ctx, cancel := n.bounded(n.ctx)
-	defer cancel()
-	freed, err := n.unplug(ctx, b, nil, network)
+	freed, err := n.unplug(ctx, b, nil, nw.ID)
+	n.mu.Lock()
+	b.unjoinLocked(nw.Name)
+	n.mu.Unlock()
 	if err = errors.Join(err, n.reroute(ctx, b, defaultRoutes{}), n.save(b)); err != nil {
 		n.log.Warn("after an interface was deleted from inside", "sandbox", name, "error", err)
 	}
 	n.release(freed)
+	n.emitNetwork("disconnect", &nw.Network, key.sandbox)
 }
 
 // restoreForeign opens the interfaces of a foreign namespace again. Endpoints
@@ -201,9 +246,7 @@ func (n *Node) restoreForeign(ctx context.Context, b *box) error {
 	if !attached {
 		return errors.New("the daemon died while it was attached")
 	}
-	n.mu.Lock()
-	n.dropLostLocked(b)
-	n.mu.Unlock()
+	n.dropLost(b)
 	if err := n.save(b); err != nil {
 		n.log.Error("journal", "sandbox", sb.Spec.Name, "error", err)
 	}

@@ -94,6 +94,14 @@ func TestForeignDetach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, f := range map[string]cnm.Foreign{
+		"already attached as " + mustFind(t, n, id).Spec.Name: {NetNS: "/proc/" + strconv.Itoa(p.Process.Pid) + "/ns/net"},
+		"namespace of the sandbox own":                        {PID: mustRun(t, n, cnm.SandboxSpec{Name: "own"}).PID},
+	} {
+		if _, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Foreign: &f}); !errors.Is(err, cnm.Conflict) || !strings.Contains(err.Error(), name) {
+			t.Errorf("attached twice: %v, want %q", err, name)
+		}
+	}
 	count := func() int {
 		b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/net/dev")
 		if err != nil {
@@ -115,7 +123,7 @@ func TestForeignDetach(t *testing.T) {
 			t.Errorf("%+v was attached", f)
 		}
 	}
-	if list := n.Sandboxes(); len(list) != 0 {
+	if list := n.Sandboxes(); len(list) != 1 {
 		t.Errorf("left: %+v", list)
 	}
 }

@@ -101,6 +101,8 @@ func inside(args []string) int {
 		err = receive(args[1])
 	case "flap":
 		err = flap(args[1])
+	case "unlink":
+		err = unlink(args[1])
 	case "hostile":
 		err = hostile(args[1])
 	case "links":

@@ -44,7 +44,7 @@ func (n *Node) Stats() []PortStats {
 			continue // going away, or a tunnel: those are listed as peers
 		}
 		c := lp.port.Stats()
-		s.Rung, s.Worker = lp.device.Rung().String(), lp.charge.worker.id
+		s.Rung, s.Worker = lp.device.Rung().String(), lp.charges[0].worker.id
 		s.RxFrames, s.RxPackets, s.RxBytes = c.InFrames, c.InPackets, c.InBytes
 		s.TxFrames, s.TxPackets, s.TxBytes = c.OutFrames, c.OutPackets, c.OutBytes
 		s.Drops, s.TxDrops = dropNames(&c.Dropped), dropNames(&c.OutDropped)

@@ -197,6 +197,9 @@ func (n *Node) endpointsLocked(network string) []EndpointView {
 				out = append(out, EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name})
 			}
 		}
+		if e, ok := n.modeEndpointLocked(&b.sb); ok && (network == "" || e.NetworkID == network) {
+			out = append(out, EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name})
+		}
 	}
 	slices.SortFunc(out, func(a, b EndpointView) int {
 		return cmp.Or(cmp.Compare(a.Sandbox, b.Sandbox), cmp.Compare(a.IfName, b.IfName))

@@ -248,25 +248,3 @@ func TestDeathWhileConnecting(t *testing.T) {
 		}
 	}
 }
-
-// An interface that is deleted from inside takes its endpoint along.
-func TestInterfaceDeletedInside(t *testing.T) {
-	n := openNode(t, testConfig(t))
-	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose"})
-	n.mu.Lock()
-	a := n.boxes[sb.ID].agent
-	n.mu.Unlock()
-	if err := a.RemoveInterface(t.Context(), "eth0"); err != nil {
-		t.Fatal(err)
-	}
-	for range 300 {
-		if len(mustFind(t, n, "rose").Endpoints) == 0 {
-			if len(n.Stats()) != 0 {
-				t.Errorf("its port is still there: %+v", n.Stats())
-			}
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error("its endpoint is still there")
-}

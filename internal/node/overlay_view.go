@@ -15,7 +15,7 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 	defer n.path.mu.Unlock()
 	peers := []PeerStats{}
 	for _, lp := range n.path.ports {
-		if lp.charge != nil {
+		if lp.device != nil {
 			continue
 		}
 		c := lp.port.Stats()

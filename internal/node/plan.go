@@ -65,6 +65,9 @@ type portPlan struct {
 	mtu   int
 	guard bool
 	peer  netip.AddrPort // valid: a tunnel to this VTEP; it has a name and an MTU besides
+	// What the endpoint's options allow it.
+	allowRA, allowDHCP bool
+	maxMACs            int // 0: the switch's default
 }
 
 // gatewayAddrs are the addresses the switch itself answers for on nw: not those
@@ -152,8 +155,10 @@ func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
 	if e.IPv6.IsValid() {
 		addrs = append(addrs, linkLocal(e.MAC))
 	}
+	o, _ := cnm.ParseEndpointOptions(e.Config.DriverOpts) // checked when it joined
 	dom.ports[portKey{e.SandboxID, e.IfName}] = portPlan{
-		name: e.sandbox + ":" + e.IfName, mac: e.MAC, addrs: addrs, mtu: e.MTU, guard: guard,
+		name: e.sandbox + ":" + e.IfName, mac: e.MAC, addrs: addrs, mtu: e.MTU, guard: guard && !o.NoGuard,
+		allowRA: o.AllowRA, allowDHCP: o.AllowDHCP, maxMACs: o.MACLimit,
 	}
 	for _, a := range addrs {
 		dom.neighbours[a] = e.MAC
@@ -256,7 +261,8 @@ func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 
 // equal reports whether p is q but for the MTU, which can be changed in place.
 func (p portPlan) equal(q portPlan) bool {
-	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && slices.Equal(p.addrs, q.addrs)
+	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && p.allowRA == q.allowRA && p.allowDHCP == q.allowDHCP &&
+		p.maxMACs == q.maxMACs && slices.Equal(p.addrs, q.addrs)
 }
 
 // compareSteps orders by operation, then by object, so that a difference is the

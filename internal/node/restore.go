@@ -27,8 +27,8 @@ import (
 //	created, RunDir set  anything else  the daemon died within a start: undo it
 //	                                    (of a foreign namespace: forget it)
 //
-// Endpoints whose interface does not exist (killed within a connect) are
-// released; interfaces without an endpoint are removed. Runtime directories of
+// Endpoints whose interface does not exist (killed within a connect, or deleted from
+// inside meanwhile) are released; interfaces without an endpoint are removed. Runtime directories of
 // this node that no sandbox claims are cleaned up.
 
 // restoreParallel is how many agents are asked at a time.
@@ -153,7 +153,7 @@ func (n *Node) restore(ctx context.Context, b *box) {
 // adopt takes over the descriptors of a running sandbox's interfaces and brings
 // endpoints and interfaces together.
 func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
-	list, err := a.Interfaces(ctx)
+	list, err := a.Interfaces(ctx, n.cfg.TAPOffload)
 	if err != nil {
 		return err
 	}
@@ -175,24 +175,33 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 			n.log.Error("remove an interface without endpoint", "sandbox", b.sb.Spec.Name, "interface", i.Name, "error", err)
 		}
 	}
-	n.mu.Lock()
-	n.dropLostLocked(b)
-	n.mu.Unlock()
+	n.dropLost(b)
 	return nil
 }
 
-// dropLostLocked releases the endpoints of b that have no interface. While
-// restore runs nobody takes addresses, so the journal may follow later.
-func (n *Node) dropLostLocked(b *box) {
+// dropLost releases the endpoints of b that have no interface, and takes b off the
+// networks of those that were deleted from inside meanwhile, as buryPort does.
+// While restore runs nobody takes addresses, so the journal may follow later.
+func (n *Node) dropLost(b *box) {
+	var left []*network
+	n.mu.Lock()
 	kept := b.sb.Endpoints[:0]
 	for _, e := range b.sb.Endpoints {
 		if b.devices[e.IfName] != nil {
 			kept = append(kept, e)
-		} else {
-			n.releaseLocked(&e)
+			continue
+		}
+		n.releaseLocked(&e)
+		if b.joinedLocked(&e) {
+			b.unjoinLocked(e.Network)
+			left = append(left, n.networks[e.NetworkID])
 		}
 	}
 	b.sb.Endpoints = kept
+	n.mu.Unlock()
+	for _, nw := range left {
+		n.emitNetwork("disconnect", &nw.Network, b.sb.ID)
+	}
 }
 
 // joinedLocked reports whether e's network is one of those b is to be on: of a

@@ -8,6 +8,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/tap"
 )
 
 // A Config says where a daemon keeps its state and how large it may grow. The
@@ -26,6 +27,9 @@ type Config struct {
 	Workers int
 	// MaxEvents bounds the history Events can look back on.
 	MaxEvents int
+	// TAPOffload is the best offload rung TAPs are used on; the zero value is the
+	// best the kernel grants.
+	TAPOffload tap.Rung
 	// NoGuard switches anti-spoofing off for every endpoint.
 	NoGuard bool
 	// DataPathAddrs are the addresses overlays are carried over, at most one per

@@ -156,7 +156,7 @@ func (d *dataPath) socket(peer netip.Addr) (*underlaySocket, error) {
 		st := s.Stats()
 		return st.Bytes + st.Frames*frameCost
 	})
-	if err := d.idlest().take(us.charge); err != nil {
+	if err := d.idlest(0, 1).take(us.charge); err != nil {
 		s.Close()
 		return nil, err
 	}

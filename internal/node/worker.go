@@ -60,12 +60,16 @@ type charge struct {
 	fd         int
 	turn       func(*vswitch.Worker) (int, error) // one batch, all the way
 	spent      func() uint64                      // what it has cost so far
+	queue, of  int                                // which of how many queues of a port
 	serial     uint32                             // 24 bits
 	generation uint32                             // counts its workers
 	cost       uint64                             // spent at the last balance
 	worker     *worker
 	served     *served
 }
+
+// dead reports whether the descriptor is served no more: its device is gone.
+func (c *charge) dead() bool { return c.served == nil || c.served.dead.Load() }
 
 // A served is a charge in the care of a worker.
 type served struct {
@@ -155,7 +159,8 @@ func (w *worker) take(c *charge) error {
 	return nil
 }
 
-// drop takes a charge away. When it returns, the goroutine does not hold it.
+// drop takes a charge away. When it returns, the goroutine does not hold it; until
+// another worker takes it, it counts as one whose device is gone.
 func (w *worker) drop(c *charge) {
 	s := c.served
 	if s.dead.CompareAndSwap(false, true) {
@@ -168,7 +173,6 @@ func (w *worker) drop(c *charge) {
 		next = next[:len(next)-1]
 	}
 	w.ports.Store(&next)
-	c.worker, c.served = nil, nil
 	w.settle()
 }
 

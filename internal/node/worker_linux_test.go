@@ -64,9 +64,10 @@ func TestMovingPorts(t *testing.T) {
 			}
 			n.path.mu.Lock()
 			for _, lp := range n.path.ports {
-				from := lp.charge.worker
-				from.drop(lp.charge)
-				if err := n.path.workers[1-from.id].take(lp.charge); err != nil {
+				c := lp.charges[0]
+				from := c.worker
+				from.drop(c)
+				if err := n.path.workers[1-from.id].take(c); err != nil {
 					t.Error(err)
 				}
 				moved++

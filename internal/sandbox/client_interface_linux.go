@@ -17,12 +17,13 @@ func (a *Agent) AddInterface(ctx context.Context, i Interface) (*tap.Device, err
 	if err != nil {
 		return nil, err
 	}
-	return tap.Adopt(r.Name, fds)
+	return tap.Adopt(r.Name, fds, i.Highest)
 }
 
 // Interfaces returns every interface made by AddInterface with new descriptors,
-// for a daemon that was restarted. The devices are the caller's.
-func (a *Agent) Interfaces(ctx context.Context) (out []Adopted, err error) {
+// for a daemon that was restarted. The devices are the caller's; they work on no
+// rung above highest.
+func (a *Agent) Interfaces(ctx context.Context, highest tap.Rung) (out []Adopted, err error) {
 	defer func() {
 		if err != nil {
 			for _, i := range out {
@@ -42,7 +43,7 @@ func (a *Agent) Interfaces(ctx context.Context) (out []Adopted, err error) {
 			closeFDs(fds)
 			return out, a.wrap(opList, fmt.Errorf("more than %d interfaces", maxInterfaces))
 		}
-		d, err := tap.Adopt(r.Name, fds)
+		d, err := tap.Adopt(r.Name, fds, highest)
 		if err != nil {
 			return out, a.wrap(opList, err)
 		}

@@ -133,6 +133,15 @@ func (f *ForeignNS) Check(context.Context) error {
 	return file.Close()
 }
 
+// Same reports whether f and g are one namespace, whatever led to it.
+func (f *ForeignNS) Same(g *ForeignNS) bool { return f.dev == g.dev && f.ino == g.ino }
+
+// At reports whether a path leads to the namespace now.
+func (f *ForeignNS) At(path string) bool {
+	var st unix.Stat_t
+	return unix.Stat(path, &st) == nil && st.Dev == f.dev && st.Ino == f.ino
+}
+
 // NetNS returns the path of the namespace.
 func (f *ForeignNS) NetNS() string { return f.path }
 
@@ -181,7 +190,7 @@ func (f *ForeignNS) device(ctx context.Context, q request) (*tap.Device, error) 
 	if err != nil {
 		return nil, err
 	}
-	return tap.Adopt(r.Name, fds)
+	return tap.Adopt(r.Name, fds, q.Interface.Highest)
 }
 
 // call carries out a request inside the namespace.

@@ -27,6 +27,7 @@ func (a *agent) addInterface(i *Interface) (string, []*os.File, error) {
 	if a.ending {
 		return "", nil, ErrNotRunning
 	}
+	a.forgetLocked() // a deleted one may have had the name
 	d, files, err := makeInterface(a.sys, i, false)
 	if err != nil {
 		return "", nil, err
@@ -64,6 +65,12 @@ func (a *agent) removeInterfaces() {
 func (a *agent) interfaces() []*tap.Device {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.forgetLocked()
+	return slices.Clone(a.devices)
+}
+
+// forgetLocked closes the devices of interfaces that a process inside deleted.
+func (a *agent) forgetLocked() {
 	a.devices = slices.DeleteFunc(a.devices, func(d *tap.Device) bool {
 		if attached(d) {
 			return false
@@ -71,7 +78,6 @@ func (a *agent) interfaces() []*tap.Device {
 		d.Close()
 		return true
 	})
-	return slices.Clone(a.devices)
 }
 
 // attached reports whether a device's descriptors still lead to an interface.
@@ -147,6 +153,9 @@ func configure(sys *os.File, name string, i *Interface) error {
 		if err := h.LinkSetMTU(link, i.MTU); err != nil {
 			return fmt.Errorf("set MTU %d: %w", i.MTU, err)
 		}
+	}
+	if err := writeInterfaceSysctls(sys, name, i.Sysctls); err != nil {
+		return err
 	}
 	if err := h.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set up: %w", err)

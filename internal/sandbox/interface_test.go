@@ -71,7 +71,7 @@ func testInterfaces(t *testing.T) {
 	if out := inside(t, a, "ip -6 addr show dev eth1"); out != "" {
 		t.Errorf("IPv6 on an interface without IPv6: %s", out)
 	}
-	all, err := a.Interfaces(ctx)
+	all, err := a.Interfaces(ctx, tap.USO)
 	if err != nil || len(all) != 2 || all[0].Name != "eth0" || all[1].Name != "eth1" || len(all[1].Device.Queues()) != 2 {
 		t.Fatalf("%+v %v", all, err)
 	}
@@ -91,7 +91,21 @@ func testInterfaces(t *testing.T) {
 		t.Errorf("second removal: %v", err)
 	}
 	inside(t, a, "ip link del eth1") // a process inside may
-	if all, err := a.Interfaces(ctx); err != nil || len(all) != 0 {
+	again, err := a.AddInterface(ctx, Interface{Name: "eth1", MTU: 1500, Sysctls: map[string]string{"net/ipv4/conf/eth1/log_martians": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if out := inside(t, a, "cat /proc/sys/net/ipv4/conf/eth1/log_martians /proc/sys/net/ipv4/conf/default/log_martians"); out != "1\n0\n" {
+		t.Errorf("settings: %q", out)
+	}
+	if err := a.RemoveInterface(ctx, "eth1"); err != nil {
+		t.Fatal(err)
+	}
+	if out := inside(t, a, "ls /sys/class/net"); out != "lo\n" {
+		t.Errorf("after removal of the second eth1: %q", out)
+	}
+	if all, err := a.Interfaces(ctx, tap.USO); err != nil || len(all) != 0 {
 		t.Errorf("after deletion inside: %+v %v", all, err)
 	}
 }
@@ -136,6 +150,9 @@ func testInterfaceAtomic(t *testing.T) {
 		{"group MAC", func(i *Interface) { i.MAC[0] |= 1 }, "is a group address"},
 		{"multicast address", func(i *Interface) { i.Addrs = append(i.Addrs, netip.MustParsePrefix("224.0.0.1/32")) }, "address 224.0.0.1/32"},
 		{"last step", func(i *Interface) { i.Gateway6 = netip.MustParseAddr("10.1.0.1") }, "other family"},
+		{"setting of another interface", func(i *Interface) { i.Sysctls = map[string]string{"net/ipv4/conf/all/forwarding": "1"} }, "/eth0/KEY was expected"},
+		{"setting elsewhere", func(i *Interface) { i.Sysctls = map[string]string{"net/ipv4/conf/eth0/../../ip_forward": "1"} }, "/eth0/KEY was expected"},
+		{"setting of no interface", func(i *Interface) { i.Sysctls = map[string]string{"net/ipv4/route/eth0/flush": "1"} }, "/eth0/KEY was expected"},
 		{"name", func(i *Interface) { i.Name = "lo" }, "exists"},
 		{"long name", func(i *Interface) { i.Name = "a-name-of-sixteen" }, "longer than 15"},
 	} {
@@ -218,7 +235,7 @@ func testDaemonKilled(t *testing.T) {
 	if s, err := a.State(ctx); err != nil || s.Phase != Running {
 		t.Fatalf("%+v %v", s, err)
 	}
-	all, err := a.Interfaces(ctx)
+	all, err := a.Interfaces(ctx, tap.USO)
 	if err != nil || len(all) != 1 || all[0].Name != "eth0" {
 		t.Fatalf("%+v %v", all, err)
 	}

@@ -90,7 +90,7 @@ func TestLyingAgent(t *testing.T) {
 			}
 			return err
 		}, true},
-		{"end of a list with a descriptor", reply{}, func(a *Agent) error { _, err := a.Interfaces(ctx); return err }, true},
+		{"end of a list with a descriptor", reply{}, func(a *Agent) error { _, err := a.Interfaces(ctx, tap.USO); return err }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := liar(t, tt.r, null)
@@ -118,7 +118,7 @@ func TestEndlessInterfaces(t *testing.T) {
 		}
 		defer closeFiles(files)
 		a := liar(t, reply{Name: "eth0", More: true}, files[0])
-		out, err := a.Interfaces(testContext(t))
+		out, err := a.Interfaces(testContext(t), tap.USO)
 		if err == nil || len(out) != 0 || !strings.Contains(err.Error(), "more than 1024 interfaces") {
 			t.Errorf("%d interfaces, %v", len(out), err)
 		}

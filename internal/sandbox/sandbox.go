@@ -128,9 +128,11 @@ type Interface struct {
 	Routes   []Route
 	Gateway4 netip.Addr // default route, invalid for none
 	Gateway6 netip.Addr
-	Queues   int // 0: 1
-	Highest  tap.Rung
-	NAPI     bool
+	// Sysctls are the interface's own settings: paths below /proc/sys and values.
+	Sysctls map[string]string
+	Queues  int // 0: 1
+	Highest tap.Rung
+	NAPI    bool
 }
 
 // A Route leads to Dst by way of Via, or directly when Via is invalid.

@@ -53,15 +53,15 @@ func (*Agent) AddInterface(context.Context, Interface) (*tap.Device, error) {
 func (*Agent) Attach(context.Context, AttachOptions) (*Attachment, error) {
 	return nil, ErrUnsupported
 }
-func (*Agent) Close() error                                        { return ErrUnsupported }
-func (*Agent) Exec(context.Context, Process, Stdio) (*Exec, error) { return nil, ErrUnsupported }
-func (*Agent) Interfaces(context.Context) ([]Adopted, error)       { return nil, ErrUnsupported }
-func (*Agent) Kill(context.Context) error                          { return ErrUnsupported }
-func (*Agent) NetNS() string                                       { return "" }
-func (*Agent) OpenExec(uint64) *Exec                               { return nil }
-func (*Agent) PID() int                                            { return 0 }
-func (*Agent) RemoveInterface(context.Context, string) error       { return ErrUnsupported }
-func (*Agent) Resize(context.Context, uint16, uint16) error        { return ErrUnsupported }
+func (*Agent) Close() error                                            { return ErrUnsupported }
+func (*Agent) Exec(context.Context, Process, Stdio) (*Exec, error)     { return nil, ErrUnsupported }
+func (*Agent) Interfaces(context.Context, tap.Rung) ([]Adopted, error) { return nil, ErrUnsupported }
+func (*Agent) Kill(context.Context) error                              { return ErrUnsupported }
+func (*Agent) NetNS() string                                           { return "" }
+func (*Agent) OpenExec(uint64) *Exec                                   { return nil }
+func (*Agent) PID() int                                                { return 0 }
+func (*Agent) RemoveInterface(context.Context, string) error           { return ErrUnsupported }
+func (*Agent) Resize(context.Context, uint16, uint16) error            { return ErrUnsupported }
 func (*Agent) SetDefaultRoute(context.Context, string, netip.Addr, netip.Addr) error {
 	return ErrUnsupported
 }
@@ -82,6 +82,8 @@ func (*Exec) Resize(uint16, uint16) error                        { return ErrUns
 func (*Exec) Close() error                                       { return ErrUnsupported }
 func (*ForeignNS) Check(context.Context) error                   { return ErrUnsupported }
 func (*ForeignNS) NetNS() string                                 { return "" }
+func (*ForeignNS) Same(*ForeignNS) bool                          { return false }
+func (*ForeignNS) At(string) bool                                { return false }
 func (*ForeignNS) Close() error                                  { return ErrUnsupported }
 func (*ForeignNS) RemoveInterface(context.Context, string) error { return ErrUnsupported }
 func (*ForeignNS) AddInterface(context.Context, Interface) (*tap.Device, error) {

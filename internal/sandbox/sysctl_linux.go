@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,22 @@ func writeSysctl(sys *os.File, path, value string) error {
 	}
 	if err != nil {
 		return fmt.Errorf("sysctl %s=%s: %w", strings.ReplaceAll(path, "/", "."), value, err)
+	}
+	return nil
+}
+
+// writeInterfaceSysctls writes settings that belong to one interface, by name; any
+// other path is refused.
+func writeInterfaceSysctls(sys *os.File, name string, settings map[string]string) error {
+	for _, path := range slices.Sorted(maps.Keys(settings)) {
+		part := strings.Split(path, "/")
+		if len(part) != 5 || part[0] != "net" || part[1] != "ipv4" && part[1] != "ipv6" || part[2] != "conf" && part[2] != "neigh" ||
+			part[3] != name || part[4] == "" || part[4] == "." || part[4] == ".." {
+			return fmt.Errorf("sysctl %q: net/{ipv4,ipv6}/{conf,neigh}/%s/KEY was expected", path, name)
+		}
+		if err := writeSysctl(sys, path, settings[path]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
