@@ -200,7 +200,13 @@ func (f *ForeignNS) call(ctx context.Context, q request) (r reply, fds []int, er
 	if err = send(conn, q, nil); err == nil {
 		fds, err = receive(conn, &r)
 	}
-	if werr := wait(); werr != nil {
+	if err != nil {
+		conn.Close() // the other end may be waiting for a request that will not come
+	}
+	switch werr := wait(); {
+	case ctx.Err() != nil && err != nil:
+		err = ctx.Err()
+	case werr != nil:
 		err = werr // says more than the end of the connection
 	}
 	if err == nil {

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,6 +101,7 @@ func testForeignProcess(t *testing.T) {
 	if out := entered(t, pid, "ip", "-o", "link"); strings.Contains(out, "eth5") {
 		t.Errorf("half an interface is left: %s", out)
 	}
+	testForeignEnded(t, f)
 	if err := f.RemoveInterface(ctx, "eth1"); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +136,30 @@ func testForeignProcess(t *testing.T) {
 		if _, err := OpenForeign(ctx, ForeignConfig{PID: 1}); !errors.Is(err, ErrForbidden) {
 			t.Errorf("root's process: %v", err)
 		}
+	}
+}
+
+// testForeignEnded: a call whose context has ended returns, however far it came.
+func testForeignEnded(t *testing.T, f *ForeignNS) {
+	ctx, cancel := context.WithCancel(testContext(t))
+	cancel()
+	returned := make(chan error, 1)
+	go func() {
+		for range 100 {
+			if err := f.RemoveInterface(ctx, "eth7"); err != nil && !errors.Is(err, context.Canceled) {
+				returned <- err
+				return
+			}
+		}
+		returned <- nil
+	}()
+	select {
+	case err := <-returned:
+		if err != nil {
+			t.Errorf("removal with a context that has ended: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("removal with a context that has ended does not return")
 	}
 }
 
