@@ -62,6 +62,19 @@ func testForeignProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if again, err := OpenForeign(ctx, ForeignConfig{PID: pid, Expect: f.ID()}); err != nil {
+		t.Errorf("the same namespace again: %v", err)
+	} else {
+		again.Close()
+	}
+	inode, boot := f.ID(), f.ID()
+	inode.Ino++
+	boot.Boot = "another"
+	for _, id := range []NamespaceID{inode, boot} {
+		if _, err := OpenForeign(ctx, ForeignConfig{PID: pid, Expect: id}); !errors.Is(err, ErrGone) {
+			t.Errorf("%+v was expected: %v", id, err)
+		}
+	}
 	d, err := f.AddInterface(ctx, fullInterface())
 	if err != nil {
 		t.Fatal(err)

@@ -162,4 +162,15 @@ type ForeignConfig struct {
 	PID   int    // a process in the namespace
 	NetNS string // a path such as /run/netns/NAME
 	Exe   string // as in Config
+	// Expect, unless zero, is the namespace that is to be found there; another
+	// one is [ErrGone].
+	Expect NamespaceID
+}
+
+// A NamespaceID tells a network namespace from those that have its process id or
+// path later. It is good for as long as the namespace lives: after that the
+// kernel gives the numbers out again.
+type NamespaceID struct {
+	Dev, Ino uint64
+	Boot     string // of the kernel: its boot_id
 }
