@@ -29,6 +29,9 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 	if n.ConfigOnly {
 		return Errorf(Forbidden, "cannot create endpoint on configuration-only network")
 	}
+	if err := CheckLinks(c.Links); err != nil {
+		return err
+	}
 	if n.Driver == DriverHost || n.Driver == DriverNone {
 		return validateNoEndpoint(n, c)
 	}
@@ -50,11 +53,6 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 	for _, a := range c.Aliases {
 		if !validHost(a) {
 			bad.add(fmt.Errorf("invalid alias %q: expected a host name", a))
-		}
-	}
-	for _, l := range c.Links {
-		if _, _, err := ParseLink(l); err != nil {
-			bad.add(err)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.DriverOpts)) {
@@ -153,6 +151,20 @@ func EndpointSysctls(value, ifName string) (map[string]string, error) {
 		out[strings.Join(parts, "/")] = v
 	}
 	return out, nil
+}
+
+// CheckLinks refuses links, in one sentence wherever they are asked for: nothing
+// resolves names yet.
+func CheckLinks(links []string) error {
+	for _, l := range links {
+		if _, _, err := ParseLink(l); err != nil {
+			return err
+		}
+	}
+	if len(links) > 0 {
+		return Errorf(Unsupported, "links are not supported yet (%s): use addresses, or --add-host NAME:IP", links[0])
+	}
+	return nil
 }
 
 // ParseLink reads CONTAINER[:ALIAS].
