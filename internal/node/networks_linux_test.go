@@ -63,6 +63,50 @@ func TestNetworkErrors(t *testing.T) {
 	}
 }
 
+// What is accepted and changes nothing is said so, and IPAM options are read as
+// they were checked.
+func TestNetworkOptions(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	create := func(name string, nw cnm.Network) string {
+		t.Helper()
+		nw.Name, nw.EnableIPv4 = name, true
+		_, warning, err := n.NetworkCreate(t.Context(), nw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return warning
+	}
+	routed := map[string]string{"gateway_mode_ipv4": "routed"}
+	const want = "driver option gateway_mode_ipv4=routed has no effect yet: there is no way out of a network"
+	if got := create("plain", cnm.Network{}); got != "" {
+		t.Errorf("warning %q", got)
+	}
+	if got := create("routed", cnm.Network{Options: routed}); got != want {
+		t.Errorf("warning %q", got)
+	}
+	if got := create("settings", cnm.Network{ConfigOnly: true, Options: routed}); got != "" {
+		t.Errorf("of settings: warning %q", got)
+	}
+	if got := create("copy", cnm.Network{ConfigFrom: "settings"}); got != want {
+		t.Errorf("of a copy: warning %q", got)
+	}
+	create("serial", cnm.Network{IPAM: cnm.IPAM{Config: pool("10.67.1.0/24").Config, Options: map[string]string{cnm.OptSerial: "TRUE"}}})
+	var given []netip.Addr
+	for range 2 {
+		sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("serial")})
+		given = append(given, addr4(sb, "serial"))
+		if err := n.SandboxRemove(t.Context(), "rose", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if given[0] == given[1] {
+		t.Errorf("%v was given twice in a row", given[0])
+	}
+	if err := n.NetworkConnect(t.Context(), "plain", mustRun(t, n, cnm.SandboxSpec{}).ID, cnm.EndpointConfig{Links: []string{"a1:zz"}}); !errors.Is(err, cnm.Unsupported) {
+		t.Errorf("a link: %v", err)
+	}
+}
+
 // A pool runs dry and fills again; nothing is lost on the way.
 func TestExhaustion(t *testing.T) {
 	n := openNode(t, testConfig(t))
