@@ -90,6 +90,7 @@ type SandboxSpec struct {
 	Rootfs      string   // directory that becomes /; empty: the caller's own tree
 	TTY         bool
 	OpenStdin   bool
+	StdinOnce   bool // closed with the input of the first client attached to it
 	AutoRemove  bool
 	Labels      map[string]string
 	Sysctls     map[string]string

@@ -154,7 +154,7 @@ func (n *Node) run(ctx context.Context, b *box, a *sandbox.Agent, sb *cnm.Sandbo
 	}
 	err := a.Start(ctx, sandbox.Process{
 		Args: sb.Spec.Cmd, Env: sb.Spec.Env, Dir: sb.Spec.Dir, TTY: sb.Spec.TTY,
-		OpenStdin: sb.Spec.OpenStdin, StdinOnce: sb.Spec.OpenStdin,
+		OpenStdin: sb.Spec.OpenStdin, StdinOnce: sb.Spec.StdinOnce,
 	})
 	if err != nil {
 		return err

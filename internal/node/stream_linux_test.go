@@ -24,7 +24,7 @@ func run(t *testing.T, cmd ...string) (string, error) {
 
 func TestAttachWithInput(t *testing.T) {
 	n := openNode(t, testConfig(t))
-	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "rose", Cmd: program("cat"), OpenStdin: true, NetworkMode: "none"})
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "rose", Cmd: program("cat"), OpenStdin: true, StdinOnce: true, NetworkMode: "none"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,8 +77,8 @@ type Process struct {
 	Rows uint16 // first size of the terminal
 	Cols uint16
 	// OpenStdin gives the main process a standard input that attached clients
-	// write to; otherwise it is /dev/null. StdinOnce closes it when the first
-	// client that attached with Stdin goes.
+	// write to; otherwise it is /dev/null. StdinOnce closes it when the input of
+	// the first client that attached with Stdin ends, or the client goes.
 	OpenStdin bool
 	StdinOnce bool
 }
