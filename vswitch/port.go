@@ -65,6 +65,7 @@ type Port struct {
 	sw     *Switch
 	domain *Domain
 	slot   uint32
+	serial uint32 // no other port of the switch has it, ever
 	queues []Queue
 	guard  guard
 	vlans  *[64]uint64
@@ -78,9 +79,9 @@ type Port struct {
 // Name returns the configured name.
 func (p *Port) Name() string { return p.cfg.Name }
 
-// Index returns the port's slot in the switch, as it stands in frame.Frame.In.
-// A removed port's slot is given to a later one.
-func (p *Port) Index() uint32 { return p.slot }
+// Serial returns the number that stands for the port in captures. Unlike the slot,
+// which stands in frame.Frame.In, it is never given to a later port.
+func (p *Port) Serial() uint32 { return p.serial }
 
 // Queue returns the queue that worker number i writes to.
 func (p *Port) queue(i int) Queue {
