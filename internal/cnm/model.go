@@ -149,6 +149,7 @@ type Sandbox struct {
 	NetNS     string     // path of the network namespace
 	Endpoints []Endpoint // in interface order
 	LogPath   string
+	LogError  string // why its log is not whole; empty when it is
 }
 
 // An Event says that something happened to an object. Type and Action are

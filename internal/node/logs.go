@@ -10,7 +10,10 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"weft/internal/cnm"
 )
 
 // Theory of operation: reading logs
@@ -20,11 +23,16 @@ import (
 // the file it reads, and when not, finishes the old one and opens the new. A
 // follower at the end of everything looks again every logPoll until the run that
 // was under way has ended and its last line was read.
+//
+// Output the agent could not write is missing without a trace in the files: it
+// tells when it is asked and when it ends, and the log ends with that error.
 
 const (
 	logPoll = 50 * time.Millisecond
 	// maxLogLine bounds one entry: 16 KiB of text, each byte escaped.
 	maxLogLine = 256 << 10
+	// logCheckTimeout bounds how long an agent is asked about its log.
+	logCheckTimeout = 2 * time.Second
 )
 
 // SandboxLogs returns what a sandbox has written, as far as the log keeps it.
@@ -33,10 +41,15 @@ func (n *Node) SandboxLogs(ctx context.Context, ref string, o LogOptions) (LogRe
 	if err != nil {
 		return nil, err
 	}
+	n.checkLog(ctx, b)
 	n.mu.Lock()
 	path, next, running := b.sb.LogPath, b.next, b.agent != nil
 	n.mu.Unlock()
-	r := &logReader{path: path, o: o, closed: make(chan struct{}), stop: n.own.stop, ctx: ctx}
+	r := &logReader{path: path, o: o, closed: make(chan struct{}), stop: n.own.stop, ctx: ctx, missing: func() string {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return b.sb.LogError
+	}}
 	if o.Follow && running {
 		r.ended = next.ch
 	}
@@ -48,6 +61,78 @@ func (n *Node) SandboxLogs(ctx context.Context, ref string, o LogOptions) (LogRe
 		}
 	}
 	return r, nil
+}
+
+// logRoundTime is how often a running sandbox is asked whether its log is whole,
+// unless there are so many that one a second takes longer.
+const logRoundTime = 10 * time.Second
+
+// A logRound asks the running sandboxes for trouble with their logs, one a second
+// in turn. The keeper has it.
+type logRound struct {
+	left  []*box
+	begun time.Time
+	busy  atomic.Bool // the one asked last has not answered
+}
+
+// next asks the next sandbox, if it is time.
+func (l *logRound) next(n *Node, now time.Time) {
+	if len(l.left) == 0 {
+		if now.Sub(l.begun) < logRoundTime {
+			return
+		}
+		l.begun = now
+		n.mu.Lock()
+		for _, b := range n.boxes {
+			if b.agent != nil && b.sb.State == cnm.Running {
+				l.left = append(l.left, b)
+			}
+		}
+		n.mu.Unlock()
+	}
+	if len(l.left) == 0 || !l.busy.CompareAndSwap(false, true) {
+		return
+	}
+	b := l.left[0]
+	l.left = l.left[1:]
+	if !n.own.spawn(func() {
+		defer l.busy.Store(false)
+		n.checkLog(n.ctx, b)
+	}) {
+		l.busy.Store(false)
+	}
+}
+
+// checkLog asks a running sandbox whether its log is whole.
+func (n *Node) checkLog(ctx context.Context, b *box) {
+	a, done := n.lend(b)
+	defer done()
+	if a == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, logCheckTimeout)
+	defer cancel()
+	if state, err := a.State(ctx); err == nil { // an agent that does not answer is for others to notice
+		n.noteLogError(b, state.LogError)
+	}
+}
+
+// noteLogError keeps what is wrong with the log of a run. The first time it is
+// logged and published.
+func (n *Node) noteLogError(b *box, text string) {
+	if text == "" {
+		return
+	}
+	n.mu.Lock()
+	first := b.sb.LogError == ""
+	b.sb.LogError = text
+	sb := copySandbox(&b.sb)
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	n.log.Warn("a sandbox's output is not all logged", "sandbox", sb.Spec.Name, "error", text)
+	n.emitSandbox("log-error", &sb, "error", text)
 }
 
 type logReader struct {
@@ -65,6 +150,18 @@ type logReader struct {
 	once   sync.Once
 	stop   <-chan struct{}
 	ctx    context.Context
+	// missing says why lines may be missing, or nothing; nil: none are.
+	missing func() string
+}
+
+// end is what follows the last line.
+func (r *logReader) end() error {
+	if r.missing != nil {
+		if why := r.missing(); why != "" {
+			return fmt.Errorf("output may be missing: %s", why)
+		}
+	}
+	return io.EOF
 }
 
 // errNoEntry says that there is nothing more to read now.
@@ -132,7 +229,7 @@ func (r *logReader) Next() (LogLine, error) {
 			return l, err
 		}
 		if r.ended == nil || r.over {
-			return LogLine{}, io.EOF
+			return LogLine{}, r.end()
 		}
 		r.pause()
 	}

@@ -171,11 +171,13 @@ func (n *Node) keep() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	n.path.tick(n.now())
+	var logs logRound
 	for {
 		select {
 		case now := <-t.C:
 			n.path.tick(now)
 			n.checkForeign()
+			logs.next(n, now)
 			n.buryPorts() // those that were busy
 		case <-n.dead:
 			n.buryPorts()

@@ -161,7 +161,7 @@ func (n *Node) run(ctx context.Context, b *box, a *sandbox.Agent, sb *cnm.Sandbo
 	}
 	n.mu.Lock()
 	b.sb.State, b.sb.PID, b.sb.NetNS = cnm.Running, a.PID(), a.NetNS()
-	b.sb.Started, b.sb.Finished, b.sb.ExitCode, b.sb.Error = n.now(), time.Time{}, 0, ""
+	b.sb.Started, b.sb.Finished, b.sb.ExitCode, b.sb.Error, b.sb.LogError = n.now(), time.Time{}, 0, "", ""
 	n.mu.Unlock()
 	return nil
 }

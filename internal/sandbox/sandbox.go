@@ -93,6 +93,7 @@ type ExitStatus struct {
 	Signal   int       `json:"signal,omitempty"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
+	LogError string    `json:"logError,omitempty"` // as in State; of the main process only
 }
 
 // A Phase is where a sandbox is in its life.
