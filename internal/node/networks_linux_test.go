@@ -107,6 +107,33 @@ func TestNetworkOptions(t *testing.T) {
 	}
 }
 
+// What is accepted as a sysctl reaches the kernel, however its name was written.
+func TestSysctls(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	read := "cd /proc/sys/net/ipv4/conf/default; cat rp_filter log_martians"
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: []string{"/bin/sh", "-c", read}, NetworkMode: "none", Sysctls: map[string]string{
+		"net.ipv4.conf.default.rp_filter": "2", "net/ipv4/conf/default/log_martians": "1",
+	}})
+	logs, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Follow: true, Tail: -1, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	for _, want := range []string{"2\n", "1\n"} {
+		if l, err := logs.Next(); err != nil || string(l.Text) != want {
+			t.Errorf("inside: %q, %v, want %q", l.Text, err, want)
+		}
+	}
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: []string{"true"}, NetworkMode: "none",
+		Sysctls: map[string]string{"net.ipv4.conf.eth0/1.forwarding": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("of an interface that is not there: %v", err)
+	}
+}
+
 // A pool runs dry and fills again; nothing is lost on the way.
 func TestExhaustion(t *testing.T) {
 	n := openNode(t, testConfig(t))

@@ -142,7 +142,7 @@ func (n *Node) launch(ctx context.Context, sb *cnm.Sandbox, dir string) (*sandbo
 	return sandbox.Launch(ctx, sandbox.Config{
 		ID: cnm.ShortID(sb.ID), Dir: dir, Exe: n.cfg.Exe,
 		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Rootfs: sb.Spec.Rootfs,
-		Hosts: hosts, ResolvConf: resolv, Sysctls: sb.Spec.Sysctls,
+		Hosts: hosts, ResolvConf: resolv, Sysctls: cnm.SysctlPaths(sb.Spec.Sysctls),
 		HostNetwork: sb.Spec.NetworkMode == cnm.NetHost, LogPath: sb.LogPath,
 	})
 }

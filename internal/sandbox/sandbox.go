@@ -56,8 +56,10 @@ type Config struct {
 	Rootfs     string // directory that becomes /; empty for the caller's own tree
 	Hosts      []byte // first content of /etc/hosts
 	ResolvConf []byte // first content of /etc/resolv.conf
-	// Sysctls are written before the first process. Forwarding is 0 for both
-	// families unless one of them says otherwise.
+	// Sysctls, by their paths below /proc/sys, are written before the first
+	// process. The caller sees to it that they are a sandbox's own (only those of
+	// the network are kept off the host's). Forwarding is 0 for both families
+	// unless one of them says otherwise.
 	Sysctls map[string]string
 	// HostNetwork leaves the sandbox in the daemon's network namespace.
 	HostNetwork bool
