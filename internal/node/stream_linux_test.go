@@ -323,6 +323,35 @@ func TestFollowEnds(t *testing.T) {
 	cancel()
 }
 
+// A sandbox has a bound of exec processes; at it the next is refused, and one that
+// is planned can be started later.
+func TestExecBound(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none"})
+	planned, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	for i := range maxRunningExecs {
+		n.execs[fmt.Sprint(i)] = &execution{info: ExecInfo{ID: fmt.Sprint(i), SandboxID: sb.ID, Running: true}, begun: true}
+	}
+	n.mu.Unlock()
+	if _, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"true"}}); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := n.ExecStart(t.Context(), planned); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("one planned before: %v", err)
+	}
+	n.execEnded(n.execs["0"], 0)
+	s, err := n.ExecStart(t.Context(), planned)
+	if err != nil {
+		t.Fatalf("after one has ended: %v", err)
+	}
+	readAll(s)
+	s.Close()
+}
+
 func TestExec(t *testing.T) {
 	n := openNode(t, testConfig(t))
 	mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none", Env: []string{"A=1", "B=2"}})
