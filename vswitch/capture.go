@@ -23,7 +23,7 @@ func (h *captureHook) put(now int64, p *Port, dir capture.Direction, f *frame.Fr
 	}
 	for i := range h.taps {
 		if h.taps[i].point&want != 0 {
-			h.taps[i].ring.Put(now, p.slot, dir, f)
+			h.taps[i].ring.Put(now, p.serial, dir, f)
 		}
 	}
 }

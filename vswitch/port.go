@@ -68,6 +68,7 @@ type Port struct {
 	sw     *Switch
 	domain *Domain
 	slot   uint32
+	serial uint32 // no other port of the switch has it, ever
 	queues []Queue
 	guard  guard
 	vlans  *[64]uint64
@@ -83,9 +84,13 @@ type Port struct {
 // Name returns the configured name.
 func (p *Port) Name() string { return p.cfg.Name }
 
-// Index returns the port's slot in the switch, as it stands in frame.Frame.In.
-// A removed port's slot is given to a later one.
+// Index returns the port's slot in the switch, as it stands in frame.Frame.In and
+// in the tables of a [Source]. A removed port's slot is given to a later one.
 func (p *Port) Index() uint32 { return p.slot }
+
+// Serial returns the number that stands for the port in captures. Unlike the slot,
+// which stands in frame.Frame.In, it is never given to a later port.
+func (p *Port) Serial() uint32 { return p.serial }
 
 // Learned returns the number of addresses learned on the port.
 func (p *Port) Learned() int { return int(p.macs.Load()) }

@@ -50,6 +50,7 @@ type Switch struct {
 	ports   atomic.Pointer[[]*Port]
 	workers atomic.Pointer[[]*Worker]
 	now     atomic.Uint32
+	serial  uint32 // of the port added last; guarded by mu
 }
 
 // New returns a switch without ports.
@@ -97,7 +98,8 @@ func (s *Switch) AddPort(c PortConfig, queues ...Queue) (*Port, error) {
 		}
 		slot, table = len(table), append(table, nil)
 	}
-	p.slot, table[slot] = uint32(slot), p
+	s.serial++
+	p.serial, p.slot, table[slot] = s.serial, uint32(slot), p
 	if p.guard.on && !c.Domain.fdb.setStatic(fdbKey(0, c.MAC), p) {
 		return nil, fmt.Errorf("vswitch: port %q: the forwarding database of %q is full", c.Name, c.Domain.cfg.Name)
 	}

@@ -465,8 +465,8 @@ func TestRemovedPortIsClosed(t *testing.T) {
 		t.Errorf("Turn on a removed port = %v", err)
 	}
 	b := n.add("b", PortConfig{})
-	if b.port.Index() != 0 {
-		t.Errorf("slot %d, want the freed one", b.port.Index())
+	if b.port.slot != a.port.slot || b.port.Serial() == a.port.Serial() {
+		t.Errorf("slot %d and serial %d, want the freed slot with another serial", b.port.slot, b.port.Serial())
 	}
 }
 

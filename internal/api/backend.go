@@ -16,7 +16,8 @@ type Backend interface {
 	Info() node.Info
 	// Events yields what happens from now on, preceded by what is still known
 	// since a time that is not zero. The channel is closed at until (if not
-	// zero), when ctx ends, and when the reader is too slow.
+	// zero), when ctx ends and when the backend does. A reader that is too slow
+	// loses events and is told by one of type "daemon", action "events-lost".
 	Events(ctx context.Context, since, until time.Time) <-chan cnm.Event
 
 	networks

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -250,21 +251,25 @@ func (m *memory) SandboxLogs(_ context.Context, ref string, o node.LogOptions) (
 	if err != nil {
 		return nil, err
 	}
-	return &logReader{s: b.proc.attach(true), o: o, end: b.proc.attach(false).at, t: b.Created}, nil
+	return &logReader{s: b.proc.attach(true), o: o, end: b.proc.attach(false).at, t: b.Created, trouble: b.LogError}, nil
 }
 
 // A logReader makes one line of each piece of output, without Follow of those
 // there were when it was made.
 type logReader struct {
-	s   *memStream
-	o   node.LogOptions
-	end int
-	t   time.Time
+	s       *memStream
+	o       node.LogOptions
+	end     int
+	t       time.Time
+	trouble string
 }
 
 func (l *logReader) Next() (node.LogLine, error) {
 	for {
 		if !l.o.Follow && l.s.at == l.end {
+			if l.trouble != "" {
+				return node.LogLine{}, errors.New(l.trouble)
+			}
 			return node.LogLine{}, io.EOF
 		}
 		fd, data, err := l.s.Next()

@@ -75,6 +75,7 @@ func sandboxModel(name string, req createRequest) (cnm.SandboxSpec, []string, er
 		Rootfs:     c.Labels[LabelRootfs],
 		TTY:        c.Tty,
 		OpenStdin:  c.OpenStdin,
+		StdinOnce:  c.StdinOnce,
 		AutoRemove: h.AutoRemove,
 		Labels:     c.Labels,
 		Sysctls:    h.Sysctls,

@@ -91,7 +91,7 @@ func config(s cnm.SandboxSpec) *container.Config {
 		Domainname: s.Domainname,
 		Tty:        s.TTY,
 		OpenStdin:  s.OpenStdin,
-		StdinOnce:  s.OpenStdin,
+		StdinOnce:  s.StdinOnce,
 		Env:        s.Env,
 		Cmd:        s.Cmd,
 		Image:      s.Image(),

@@ -19,7 +19,6 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 			"mounts: a sandbox sees the whole file tree, or the one of label " + LabelRootfs},
 		{len(h.PortBindings) > 0 || h.PublishAllPorts, "published ports"},
 		{h.NetworkMode.IsContainer(), "network mode " + clip(string(h.NetworkMode)) + ": join the same networks instead"},
-		{len(h.Links) > 0, "links: use a user-defined network"},
 		{!h.RestartPolicy.IsNone(), "restart policy " + clip(string(h.RestartPolicy.Name))},
 		{h.PidMode != "", "pid mode " + clip(string(h.PidMode))},
 		{h.UTSMode != "", "uts mode " + clip(string(h.UTSMode))},
@@ -35,7 +34,7 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 			return cnm.Errorf(cnm.Unsupported, "weft does not support %s", f.what)
 		}
 	}
-	return nil
+	return cnm.CheckLinks(h.Links)
 }
 
 // ignored returns a warning for each wish that is left out without the process

@@ -16,7 +16,7 @@ import (
 	"weft/internal/frame"
 )
 
-const createA = `{"Hostname":"h","Domainname":"d.example","Cmd":["sleep","1000"],"Env":["A=b"],"WorkingDir":"/tmp","Tty":false,"OpenStdin":true,
+const createA = `{"Hostname":"h","Domainname":"d.example","Cmd":["sleep","1000"],"Env":["A=b"],"WorkingDir":"/tmp","Tty":false,"OpenStdin":true,"StdinOnce":true,
 	"Labels":{"env":"prod","weft.rootfs":"/srv/root"},"StopSignal":"SIGINT","StopTimeout":3,"Image":"scratch",
 	"HostConfig":{"NetworkMode":"bridge","AutoRemove":true,"Sysctls":{"net.ipv4.ip_forward":"1"},"ExtraHosts":["db:10.0.0.9"],
 		"Dns":["9.9.9.9"],"DnsSearch":["example"],"DnsOptions":["ndots:2"],"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"Memory":1000000}}`
@@ -38,7 +38,7 @@ func TestContainerCreate(t *testing.T) {
 	}
 	want := cnm.SandboxSpec{
 		Name: "a", Hostname: "h", Domainname: "d.example", Cmd: []string{"sleep", "1000"}, Env: []string{defaultPath, "A=b"},
-		Dir: "/tmp", Rootfs: "/srv/root", OpenStdin: true, AutoRemove: true,
+		Dir: "/tmp", Rootfs: "/srv/root", OpenStdin: true, StdinOnce: true, AutoRemove: true,
 		Labels:  map[string]string{"env": "prod", "weft.rootfs": "/srv/root"},
 		Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}, ExtraHosts: []string{"db:10.0.0.9"},
 		DNS: b.Spec.DNS, DNSSearch: []string{"example"}, DNSOptions: []string{"ndots:2"},
@@ -133,6 +133,7 @@ func TestContainerCreateRefused(t *testing.T) {
 		{`{"Cmd":["x"],"HostConfig":{"RestartPolicy":{"Name":"always"}}}`, 501, "restart policy always"},
 		{`{"Cmd":["x"],"HostConfig":{"Privileged":true}}`, 501, "privileged"},
 		{`{"Cmd":["x"],"HostConfig":{"PidMode":"host"}}`, 501, "pid mode"},
+		{`{"Cmd":["x"],"HostConfig":{"Links":["db:mydb"]}}`, 501, "links are not supported yet (db:mydb)"},
 		{`{"Cmd":["x"],"HostConfig":{"Dns":["nine"]}}`, 400, "invalid JSON"},
 	} {
 		w := ask(s, "POST", "/containers/create", c.body)
@@ -250,7 +251,9 @@ func TestContainerLife(t *testing.T) {
 		{"POST", "/containers/a/rename?name=/b", 204, ""},
 		{"GET", "/containers/a/json", 404, "No such container: a"},
 		{"POST", "/containers/b/rename", 400, "empty"},
-		{"DELETE", "/containers/b?force=1", 204, ""},
+		{"DELETE", "/containers/b?link=1", 501, "links are not supported yet"},
+		{"DELETE", "/containers/b?link=1&force=1", 501, "links are not supported yet"},
+		{"DELETE", "/containers/b?force=1&link=0", 204, ""},
 		{"DELETE", "/containers/b?force=1", 404, "No such container: b"},
 	} {
 		w := ask(s, c.method, c.path, "")

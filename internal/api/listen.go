@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/node"
 )
 
 // Listen opens a listener for a host as in --host: unix:///path or
@@ -35,13 +36,16 @@ func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() != os.ModeSocket {
 		return nil, fmt.Errorf("listen on %s: a file that is not a socket is in the way", path)
 	}
+	if len(path) > node.MaxSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path has %d bytes, a socket's can have %d: choose a shorter one", path, len(path), node.MaxSocketPath)
+	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".weft") // mode 0700
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	tmp := filepath.Join(dir, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: tmp, Net: "unix"})
+	l, err := bindIn(dir, "s")
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
@@ -54,6 +58,32 @@ func listenUnix(path string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	return &unixListener{UnixListener: l, path: path}, nil
+}
+
+// bindIn makes the socket name in dir. Where there is /proc, it is reached by dir's
+// descriptor: dir's path may be too long for a socket's address.
+func bindIn(dir, name string) (*net.UnixListener, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = d.Close() }()
+	path := filepath.Join(dir, name)
+	if short := fmt.Sprintf("/proc/self/fd/%d", d.Fd()); sameFile(short, dir) {
+		path = filepath.Join(short, name)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // the path leads elsewhere by then
+	return l, nil
+}
+
+func sameFile(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
 }
 
 // A unixListener removes its socket when it is closed.

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"weft/internal/node"
 )
 
 func TestListenUnix(t *testing.T) {
@@ -32,6 +34,39 @@ func TestListenUnix(t *testing.T) {
 	}
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("socket is left after Close: %v", err)
+	}
+}
+
+// A path may be as long as a socket's address can be, whatever the listener needs
+// on the way there.
+func TestListenLongPath(t *testing.T) {
+	base, err := os.MkdirTemp("/tmp", "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(base) })
+	dir := filepath.Join(base, strings.Repeat("d", node.MaxSocketPath-len(base)-len("//weft.sock")))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "weft.sock")
+	l, err := Listen("unix://" + path)
+	if err != nil {
+		t.Fatalf("%d bytes: %v", len(path), err)
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := Listen("unix://" + path + "x"); err == nil || !strings.Contains(err.Error(), "has 108 bytes, a socket's can have 107") {
+		t.Errorf("one byte more: %v", err)
 	}
 }
 

@@ -46,7 +46,8 @@ func (s *Server) containerLogs(w http.ResponseWriter, r *http.Request) error {
 }
 
 // copyLogs writes lines until their end or the client's. An error of the log
-// itself is sent as part of the stream.
+// itself is sent as part of the stream; where that has no room for one, as the
+// last line.
 func copyLogs(ctx context.Context, out *muxWriter, logs node.LogReader, stamps bool, flush func() error) {
 	var buf []byte
 	for {
@@ -57,6 +58,9 @@ func copyLogs(ctx context.Context, out *muxWriter, logs node.LogReader, stamps b
 		if err != nil {
 			if ctx.Err() == nil { // it was not closed because the client or the daemon goes
 				out.fail(err)
+				if out.raw {
+					_ = out.write(1, []byte("weft: "+err.Error()+"\r\n"))
+				}
 			}
 			return
 		}

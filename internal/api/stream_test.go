@@ -259,6 +259,12 @@ func TestLogs(t *testing.T) {
 		ask(s, "POST", "/containers/"+n+"/start", "")
 		ask(s, "POST", "/containers/"+n+"/wait", "")
 	}
+	for name, tty := range map[string]string{"full": "false", "fulltty": "true"} {
+		ask(s, "POST", "/containers/create?name="+name, `{"Cmd":["both"],"Tty":`+tty+`}`)
+		ask(s, "POST", "/containers/"+name+"/start", "")
+		ask(s, "POST", "/containers/"+name+"/wait", "")
+		m.sandboxes[len(m.sandboxes)-1].LogError = "disk full"
+	}
 	const out, err = "\x01\x00\x00\x00\x00\x00\x00\x04out\n", "\x02\x00\x00\x00\x00\x00\x00\x04err\n"
 	for _, c := range []struct {
 		path  string
@@ -273,6 +279,8 @@ func TestLogs(t *testing.T) {
 		{"/containers/a/logs?stdout=1&timestamps=1", 200,
 			"\x01\x00\x00\x00\x00\x00\x00\x23" + "2026-01-02T03:04:05.001006000Z out\n", "application/vnd.docker.multiplexed-stream"},
 		{"/containers/tty/logs?stdout=1", 200, "out\r\nerr\r\n", "application/vnd.docker.raw-stream"},
+		{"/containers/full/logs?stdout=1", 200, out + "\x03\x00\x00\x00\x00\x00\x00\x09disk full", "application/vnd.docker.multiplexed-stream"},
+		{"/containers/fulltty/logs?stdout=1", 200, "out\r\nerr\r\nweft: disk full\r\n", "application/vnd.docker.raw-stream"},
 		{"/containers/a/logs", 400, "", "application/json"},
 		{"/containers/a/logs?stdout=1&since=soon", 400, "", "application/json"},
 		{"/containers/nobody/logs?stdout=1", 404, "", "application/json"},

@@ -35,8 +35,8 @@ func (d Direction) String() string {
 
 // A Record is one captured frame with what the switch knew about it.
 type Record struct {
-	Time    int64 // nanoseconds since 1970 UTC
-	Port    uint32
+	Time    int64  // nanoseconds since 1970 UTC
+	Port    uint32 // its serial: no other port had or will have it
 	Dir     Direction
 	Verdict frame.Verdict
 	Reason  frame.Reason

@@ -76,7 +76,7 @@ func NewRing(size int, filter *Filter, snaplen int) *Ring {
 
 // Put copies f into the ring if the filter takes it, or counts a drop if the
 // ring is full. It never blocks and does not allocate. now is in nanoseconds
-// since 1970 UTC, port the index of the port.
+// since 1970 UTC, port a number that belongs to the port for good.
 func (r *Ring) Put(now int64, port uint32, dir Direction, f *frame.Frame) {
 	if r.closed.Load() || !r.filter.Match(f) {
 		return
@@ -105,14 +105,22 @@ func (r *Ring) Put(now int64, port uint32, dir Direction, f *frame.Frame) {
 // reserve takes lines for one record.
 func (r *Ring) reserve(need uint64) (at uint64, ok bool) {
 	for {
+		head := r.head.Load()
 		at = r.tail.Load()
-		if at+need-r.head.Load() > r.lines {
-			return 0, false
-		}
-		if r.tail.CompareAndSwap(at, at+need) {
-			return at, true
+		if ok, full := r.take(head, at, need); ok || full {
+			return at, ok
 		}
 	}
+}
+
+// take moves tail from at, if the lines fit behind head. The producer may have
+// been held up since it loaded the two, or between them: the ring is full only if
+// neither has moved.
+func (r *Ring) take(head, at, need uint64) (ok, full bool) {
+	if at+need-head > r.lines {
+		return false, r.head.Load() == head && r.tail.Load() == at
+	}
+	return r.tail.CompareAndSwap(at, at+need), false
 }
 
 // fill copies b to pos, around the end of the array if need be, and returns the

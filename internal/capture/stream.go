@@ -11,9 +11,8 @@ import (
 // described before its first packet, and at the end the statistics.
 type Stream struct {
 	Ring *Ring
-	// Name returns the name of the port that has an index now. It is asked for
-	// every record: an index whose port has another name than before becomes a
-	// new interface.
+	// Name returns a port's name. It is asked once, at the port's first record or
+	// before: the port may be gone by then.
 	Name func(port uint32) string
 	// Appl is written as the capturing program.
 	Appl string
@@ -23,7 +22,7 @@ type Stream struct {
 	Limit uint64
 
 	w    *NGWriter
-	seen map[uint32]*streamPort // by index: the port that has it now
+	seen map[uint32]*streamPort // by port
 	all  []*streamPort          // by interface
 	last int64
 }
@@ -31,7 +30,6 @@ type Stream struct {
 // streamPort is the interface a port became.
 type streamPort struct {
 	id       uint32
-	name     string
 	received uint64
 }
 
@@ -70,11 +68,11 @@ func (s *Stream) Run(ctx context.Context, w io.Writer) error {
 }
 
 // port returns a port's interface, describing it first if it is new.
-func (s *Stream) port(index uint32) *streamPort {
-	p, name := s.seen[index], s.Name(index)
-	if p == nil || p.name != name {
-		p = &streamPort{id: s.w.AddInterface(name, s.Ring.Snaplen()), name: name}
-		s.seen[index], s.all = p, append(s.all, p)
+func (s *Stream) port(port uint32) *streamPort {
+	p := s.seen[port]
+	if p == nil {
+		p = &streamPort{id: s.w.AddInterface(s.Name(port), s.Ring.Snaplen())}
+		s.seen[port], s.all = p, append(s.all, p)
 	}
 	return p
 }

@@ -364,6 +364,11 @@ func tryNetworks(t *testing.T, e *trial) {
 	e.must(t, "network", "create", "--internal", "--subnet", "10.94.0.0/24", "back")
 	e.fails(t, 1, "overlap", "network", "create", "--subnet", "10.91.0.0/25", "clash")
 	e.fails(t, 1, "already exists", "network", "create", "front")
+	if out, err := e.command("network", "create", "-o", "gateway_mode_ipv4=routed", "routed").CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "weft: warning: driver option gateway_mode_ipv4=routed has no effect yet") {
+		t.Errorf("a setting without effect: %v %s", err, out)
+	}
+	e.must(t, "network", "rm", "routed")
 	if got := e.must(t, "network", "ls", "--filter", "label=k=v", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"); got != "front bridge local" {
 		t.Errorf("network ls: %q", got)
 	}

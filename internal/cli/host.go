@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"weft/internal/node"
 )
 
 // Which daemon a command talks to: --host, else WEFT_HOST, else the user's own
@@ -68,10 +70,6 @@ func (a *app) chooseHost() (hostChoice, error) {
 	return hostChoice{url: "unix://" + filepath.Join(dir, "weft.sock")}, nil
 }
 
-// maxSocketPath is how long a socket's path may be, in bytes (sun_path less its
-// terminator).
-const maxSocketPath = 107
-
 // hostURL completes what a user may write as a host: a path alone is a socket.
 func hostURL(s string) (string, error) {
 	switch {
@@ -80,8 +78,8 @@ func hostURL(s string) (string, error) {
 		if !filepath.IsAbs(p) {
 			return "", fmt.Errorf("host %q: expected an absolute path after unix://, such as unix:///run/weft/weft.sock", s)
 		}
-		if len(p) > maxSocketPath {
-			return "", fmt.Errorf("host %s: the path has %d bytes, a socket's can have %d: choose a shorter one", s, len(p), maxSocketPath)
+		if len(p) > node.MaxSocketPath {
+			return "", fmt.Errorf("host %s: the path has %d bytes, a socket's can have %d: choose a shorter one", s, len(p), node.MaxSocketPath)
 		}
 		return s, nil
 	case strings.HasPrefix(s, "tcp://"):

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"weft/internal/node"
 	"weft/tap"
 )
 
@@ -22,7 +23,7 @@ func TestChooseHost(t *testing.T) {
 		{name: "environment", env: "unix:///b.sock", want: "unix:///b.sock", explicit: true},
 		{name: "path alone", flag: "/a.sock", want: "unix:///a.sock", explicit: true},
 		{name: "tcp", flag: "tcp://127.0.0.1:1", want: "tcp://127.0.0.1:1", explicit: true},
-		{name: "too long", flag: "/" + strings.Repeat("x", maxSocketPath), err: "choose a shorter one"},
+		{name: "too long", flag: "/" + strings.Repeat("x", node.MaxSocketPath), err: "choose a shorter one"},
 		{name: "relative", flag: "a.sock", err: "expected a socket"},
 		{name: "relative url", flag: "unix://a.sock", err: "absolute path"},
 	} {

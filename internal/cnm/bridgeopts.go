@@ -86,6 +86,35 @@ func BridgeOptionNames() []string {
 	return []string{optGatewayMode4, optGatewayMode6, optHostIPv4, optICC, optInhibitIPv4, optIfPrefix, optMTU, optMasquerade, optName, optBindIPv4, optTrusted}
 }
 
+// Warning names the options set to something that makes no difference yet, empty
+// if there are none: they all concern the way out of a network.
+func (o BridgeOptions) Warning() string {
+	var idle []string
+	outside := func(m GatewayMode) bool { return m == ModeRouted || m == ModeNATUnprotected }
+	for _, f := range []struct {
+		set  bool
+		what string
+	}{
+		{outside(o.Mode4), "gateway_mode_ipv4=" + string(o.Mode4)},
+		{outside(o.Mode6), "gateway_mode_ipv6=" + string(o.Mode6)},
+		{o.HostBinding.IsValid() && !o.HostBinding.IsUnspecified(), "host_binding_ipv4"},
+		{len(o.Trusted) > 0, "trusted_host_interfaces"},
+		{!o.Masquerade, "enable_ip_masquerade"},
+		{o.HostIPv4.IsValid() && !o.HostIPv4.IsUnspecified(), "host_ipv4"},
+	} {
+		if f.set {
+			idle = append(idle, f.what)
+		}
+	}
+	switch len(idle) {
+	case 0:
+		return ""
+	case 1:
+		return "driver option " + idle[0] + " has no effect yet: there is no way out of a network"
+	}
+	return "driver options " + strings.Join(idle, ", ") + " have no effect yet: there is no way out of a network"
+}
+
 // fullOption returns the full name of an option given by its short one.
 func fullOption(key string) string {
 	switch key {

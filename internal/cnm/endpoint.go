@@ -19,6 +19,9 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 	if n.ConfigOnly {
 		return Errorf(Forbidden, "cannot create endpoint on configuration-only network")
 	}
+	if err := CheckLinks(c.Links); err != nil {
+		return err
+	}
 	if n.Driver == DriverHost || n.Driver == DriverNone {
 		return validateNoEndpoint(n, c)
 	}
@@ -40,11 +43,6 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 	for _, a := range c.Aliases {
 		if !validHost(a) {
 			bad.add(fmt.Errorf("invalid alias %q: expected a host name", a))
-		}
-	}
-	for _, l := range c.Links {
-		if _, _, err := ParseLink(l); err != nil {
-			bad.add(err)
 		}
 	}
 	_, wrong := parseEndpointOptions(c.DriverOpts)
@@ -103,6 +101,20 @@ func checkStatic(n Network, a netip.Addr, v4 bool) error {
 		return fmt.Errorf("user specified IP address is supported only when connecting to networks with user configured subnets")
 	}
 	return fmt.Errorf("no configured subnet contains IP address %s", a)
+}
+
+// CheckLinks refuses links, in one sentence wherever they are asked for: nothing
+// resolves names yet.
+func CheckLinks(links []string) error {
+	for _, l := range links {
+		if _, _, err := ParseLink(l); err != nil {
+			return err
+		}
+	}
+	if len(links) > 0 {
+		return Errorf(Unsupported, "links are not supported yet (%s): use addresses, or --add-host NAME:IP", links[0])
+	}
+	return nil
 }
 
 // ParseLink reads CONTAINER[:ALIAS].

@@ -90,6 +90,7 @@ type SandboxSpec struct {
 	Rootfs      string   // directory that becomes /; empty: the caller's own tree
 	TTY         bool
 	OpenStdin   bool
+	StdinOnce   bool // closed with the input of the first client attached to it
 	AutoRemove  bool
 	Labels      map[string]string
 	Sysctls     map[string]string
@@ -163,6 +164,7 @@ type Sandbox struct {
 	NetNS     string     // path of the network namespace
 	Endpoints []Endpoint // in interface order
 	LogPath   string
+	LogError  string // why its log is not whole; empty when it is
 }
 
 // An Event says that something happened to an object. Type and Action are

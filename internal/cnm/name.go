@@ -10,6 +10,7 @@ const (
 	NetHost    = "host"
 	NetNone    = "none"
 	netDefault = "default" // what Docker calls "bridge" in a network mode
+	netNull    = "null"    // what the API calls "none"
 )
 
 // maxName is the longest name of a network or sandbox in bytes. Docker has no
@@ -17,10 +18,10 @@ const (
 const maxName = 128
 
 // IsPredefined reports whether a network name is taken by one that always
-// exists: it can be neither created nor removed.
+// exists, be it as another name for it: it can be neither created nor removed.
 func IsPredefined(name string) bool {
 	switch name {
-	case NetBridge, NetHost, NetNone, netDefault:
+	case NetBridge, NetHost, NetNone, netDefault, netNull:
 		return true
 	}
 	return false

@@ -35,6 +35,7 @@ func TestNetworkName(t *testing.T) {
 		{"blank", "  ", "name is empty"},
 		{"predefined", "bridge", "operation is not permitted on predefined bridge network"},
 		{"predefined default", "default", "predefined default network"},
+		{"other name of none", "null", "predefined null network"},
 		{"slash", "a/b", "only [a-zA-Z0-9]"},
 		{"leading dash", "-a", "only [a-zA-Z0-9]"},
 		{"umlaut", "über", "only [a-zA-Z0-9]"},

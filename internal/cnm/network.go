@@ -5,12 +5,20 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 )
 
 // OptSerial is the IPAM option that makes addresses be given in turn instead of
 // lowest first, so that a released one rests before it is used again.
 const OptSerial = "com.docker.network.ipam.serial"
+
+// Serial reads [OptSerial]; the option without a value switches it on.
+func (i IPAM) Serial() (bool, error) {
+	v, given := i.Options[OptSerial]
+	if v == "" {
+		return given, nil
+	}
+	return boolOption(OptSerial, v)
+}
 
 // ValidateNetwork checks a network a user wants to create, config-from already
 // merged, and returns it with names normalised and defaults filled in. ID and
@@ -133,11 +141,9 @@ func validateIPAM(n Network) error {
 		if key != OptSerial {
 			return Errorf(Invalid, "unknown ipam option %q for the %s ipam driver", key, n.IPAM.Driver)
 		}
-		if v := n.IPAM.Options[key]; v != "" {
-			if _, err := strconv.ParseBool(v); err != nil {
-				return Errorf(Invalid, "failed to parse %s value: %s (expected true or false)", key, v)
-			}
-		}
+	}
+	if _, err := n.IPAM.Serial(); err != nil {
+		return err
 	}
 	if n.IPAM.Driver == IPAMNull && len(n.IPAM.Config) > 0 {
 		return Errorf(Invalid, "null ipam driver does not handle specific address pool requests")

@@ -111,6 +111,7 @@ func TestValidateNetwork(t *testing.T) {
 		{"null ipam", Network{EnableIPv4: true, IPAM: IPAM{Driver: "null"}}, "", ""},
 		{"null ipam subnet", Network{EnableIPv4: true, IPAM: IPAM{Driver: "null", Config: v4}}, Invalid, "null ipam driver does not handle specific address pool requests"},
 		{"serial", Network{EnableIPv4: true, IPAM: IPAM{Options: opt(OptSerial, "true")}}, "", ""},
+		{"bad serial", Network{EnableIPv4: true, IPAM: IPAM{Options: opt(OptSerial, "yes")}}, Invalid, "failed to parse com.docker.network.ipam.serial value: yes (expected true or false)"},
 		{"ipam option", Network{EnableIPv4: true, IPAM: IPAM{Options: opt("color", "red")}}, Invalid, `unknown ipam option "color"`},
 		{"driver option", Network{EnableIPv4: true, Options: opt("encrypted", "")}, Invalid, `unknown driver option "encrypted" for the bridge driver`},
 		{"isolated", Network{EnableIPv4: true, Options: opt("gateway_mode_ipv4", "isolated")}, Invalid, "gateway mode 'isolated' can only be used for an internal network"},
@@ -235,5 +236,16 @@ func TestJSONRoundTrip(t *testing.T) {
 				t.Fatalf("%s became %+v, %v", b, c.out, err)
 			}
 		})
+	}
+}
+
+func TestSerial(t *testing.T) {
+	for value, want := range map[string]bool{"": true, "t": true, "TRUE": true, "1": true, "True": true, "0": false, "F": false, "false": false} {
+		if got, err := (IPAM{Options: map[string]string{OptSerial: value}}).Serial(); got != want || err != nil {
+			t.Errorf("%q is %v, %v", value, got, err)
+		}
+	}
+	if on, err := (IPAM{}).Serial(); on || err != nil {
+		t.Errorf("without the option: %v, %v", on, err)
 	}
 }

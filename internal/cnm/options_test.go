@@ -53,6 +53,36 @@ func TestParseBridgeOptions(t *testing.T) {
 	}
 }
 
+func TestBridgeWarning(t *testing.T) {
+	type M = map[string]string
+	const one, more = " has no effect yet: there is no way out of a network", " have no effect yet: there is no way out of a network"
+	for _, c := range []struct {
+		name string
+		in   M
+		want string
+	}{
+		{"nothing set", nil, ""},
+		{"defaults", M{"enable_ip_masquerade": "true", "gateway_mode_ipv4": "nat", "host_binding_ipv4": "0.0.0.0"}, ""},
+		{"with an effect", M{"enable_icc": "false", "mtu": "1400", "inhibit_ipv4": "true", "gateway_mode_ipv6": "isolated"}, ""},
+		{"routed", M{"gateway_mode_ipv4": "routed"}, "driver option gateway_mode_ipv4=routed" + one},
+		{"all", M{"gateway_mode_ipv4": "nat-unprotected", "gateway_mode_ipv6": "routed", "host_binding_ipv4": "127.0.0.1",
+			"trusted_host_interfaces": "eth0", "enable_ip_masquerade": "false", "host_ipv4": "10.0.0.1"},
+			"driver options gateway_mode_ipv4=nat-unprotected, gateway_mode_ipv6=routed, host_binding_ipv4, trusted_host_interfaces, enable_ip_masquerade, host_ipv4" + more},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, err := ParseBridgeOptions(c.in)
+			if got := o.Warning(); err != nil || got != c.want {
+				t.Fatalf("%q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+	for _, n := range Predefined() {
+		if o, _ := ParseBridgeOptions(n.Options); o.Warning() != "" {
+			t.Errorf("predefined %s: %s", n.Name, o.Warning())
+		}
+	}
+}
+
 func TestPoolsFromFlags(t *testing.T) {
 	type S = []string
 	for _, c := range []struct {

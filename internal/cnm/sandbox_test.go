@@ -37,6 +37,9 @@ func TestValidateSandbox(t *testing.T) {
 		{"search none", func(s *SandboxSpec) { s.DNSSearch = S{"."} }, ""},
 		{"dns option", func(s *SandboxSpec) { s.DNSOptions = S{"a\nb"} }, "invalid DNS option"},
 		{"sysctl", func(s *SandboxSpec) { s.Sysctls = map[string]string{"net.ipv4.ip_forward": "1", "kernel.shmmax": "1"} }, ""},
+		{"one sysctl twice", func(s *SandboxSpec) {
+			s.Sysctls = map[string]string{"net.ipv4.ip_forward": "1", "net/ipv4/ip_forward": "0"}
+		}, "sysctl net/ipv4/ip_forward is given twice, also as net.ipv4.ip_forward"},
 		{"host sysctl", func(s *SandboxSpec) { s.Sysctls = map[string]string{"kernel.panic": "1"} }, "sysctl 'kernel.panic' is not allowed"},
 		{"sysctl in host mode", func(s *SandboxSpec) {
 			s.NetworkMode, s.Sysctls = "host", map[string]string{"net.ipv4.ip_forward": "1"}
@@ -73,7 +76,8 @@ func TestSysctl(t *testing.T) {
 		{"mqueue", "fs.mqueue.msg_max=1", "fs/mqueue/msg_max", ""},
 		{"no value", "net.ipv4.ip_forward", "", "expected KEY=VALUE"},
 		{"not namespaced", "vm.swappiness=1", "", "not in a separate kernel namespace"},
-		{"hostname is set otherwise", "kernel.hostname=x", "", "not in a separate kernel namespace"},
+		{"hostname is set otherwise", "kernel.hostname=x", "", "use --domainname and --hostname"},
+		{"so is the domain", "kernel.domainname=x", "", "use --domainname and --hostname"},
 		{"parent", "net/../kernel/panic=1", "", "bad name"},
 		{"parent in dots", "net...kernel=1", "", "bad name"},
 		{"absolute", "/net/x=1", "", "bad name"},

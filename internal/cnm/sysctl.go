@@ -53,6 +53,9 @@ func checkSysctl(key, value string) error {
 	if strings.ContainsAny(value, "\n\x00") {
 		return Errorf(Invalid, "sysctl '%s' is not allowed: the value has several lines", key)
 	}
+	if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
+		return Errorf(Invalid, "sysctl '%s' is not allowed: use --domainname and --hostname", key)
+	}
 	if !namespaced(dotted) {
 		return Errorf(Invalid, "sysctl '%s' is not allowed: it is not in a separate kernel namespace (net.*, fs.mqueue.*, kernel.msg*, kernel.sem, kernel.shm*)", key)
 	}
@@ -62,19 +65,32 @@ func checkSysctl(key, value string) error {
 func namespaced(key string) bool {
 	switch key {
 	case "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem",
-		"kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced", "kernel.domainname":
+		"kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced":
 		return true
 	}
 	return strings.HasPrefix(key, "net.") || strings.HasPrefix(key, "fs.mqueue.")
 }
 
+// SysctlPaths returns checked settings by their paths below /proc/sys.
+func SysctlPaths(m map[string]string) map[string]string {
+	paths := make(map[string]string, len(m))
+	for _, k := range sortedKeys(m) {
+		paths[SysctlPath(k)] = m[k]
+	}
+	return paths
+}
+
 // checkSysctls checks all settings of a sandbox.
 func checkSysctls(m map[string]string, networkMode string, bad *problems) {
+	seen := map[string]string{}
 	for _, k := range sortedKeys(m) {
 		if err := checkSysctl(k, m[k]); err != nil {
 			bad.add(err)
+		} else if other, twice := seen[SysctlPath(k)]; twice {
+			bad.add(fmt.Errorf("sysctl %s is given twice, also as %s", k, other))
 		} else if networkMode == NetHost && strings.HasPrefix(k, "net") {
 			bad.add(fmt.Errorf("sysctl %q not allowed in host network namespace", k))
 		}
+		seen[SysctlPath(k)] = k
 	}
 }

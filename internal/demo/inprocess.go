@@ -241,12 +241,12 @@ func (p *inProcess) capture(ctx context.Context, host, filter, file string, duri
 	ring := capture.NewRing(1<<20, f, 0)
 	names := map[uint32]string{}
 	for _, vp := range p.ports[host] {
-		names[vp.Index()] = vp.Name()
+		names[vp.Serial()] = vp.Name()
 		vp.Capture(ring, capture.Before|capture.After)
 		defer vp.Uncapture(ring)
 	}
 	done := make(chan error, 1)
-	s := &capture.Stream{Ring: ring, Name: func(i uint32) string { return names[i] }, Appl: "weft demo"}
+	s := &capture.Stream{Ring: ring, Name: func(port uint32) string { return names[port] }, Appl: "weft demo"}
 	go func() { done <- s.Run(ctx, out) }()
 	err = during()
 	time.Sleep(settle)

@@ -41,6 +41,7 @@ type box struct {
 	runDir   string // of the agent, while there is one
 	agent    *sandbox.Agent
 	foreign  *sandbox.ForeignNS
+	nsID     sandbox.NamespaceID    // of the foreign namespace, once it was entered
 	devices  map[string]*tap.Device // by interface name
 	next     *outcome               // how the next run ends
 	gone     *outcome               // that it was removed
@@ -281,7 +282,7 @@ func (n *Node) showLocked(b *box) cnm.Sandbox {
 // save writes the sandbox's record. The caller holds b.op.
 func (n *Node) save(b *box) error {
 	n.mu.Lock()
-	r := sandboxRecord{Sandbox: copySandbox(&b.sb), RunDir: b.runDir}
+	r := sandboxRecord{Sandbox: copySandbox(&b.sb), RunDir: b.runDir, Namespace: b.nsID}
 	n.mu.Unlock()
 	return n.journal.putSandbox(r)
 }

@@ -39,7 +39,7 @@ type captureSession struct {
 	ifName  string // empty for all
 
 	mu    sync.Mutex
-	names map[uint32]string // port slot -> name of the port there now
+	names map[uint32]string // by serial; of ports that have gone too: their frames may be waiting
 }
 
 // wants reports whether the session looks at a port.
@@ -54,7 +54,7 @@ func (s *captureSession) join(lp *livePort) {
 		return
 	}
 	s.mu.Lock()
-	s.names[lp.port.Index()] = lp.port.Name()
+	s.names[lp.port.Serial()] = lp.port.Name()
 	s.mu.Unlock()
 	lp.port.Capture(s.ring, s.point)
 }
@@ -161,11 +161,11 @@ func (s *captureSession) stream(appl string) *capture.Stream {
 	return &capture.Stream{Ring: s.ring, Name: s.name, Appl: appl, Ports: slices.Sorted(maps.Keys(s.names))}
 }
 
-// name returns the name of the port that has a slot now.
-func (s *captureSession) name(slot uint32) string {
+// name returns the name of the port with a serial.
+func (s *captureSession) name(serial uint32) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.names[slot]
+	return s.names[serial]
 }
 
 // A captureReader is the reading end; closing it ends the session.

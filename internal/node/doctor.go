@@ -31,9 +31,9 @@ func (c Check) warn(advice string) Check { c.Status, c.Advice = Warn, advice; re
 
 func (c Check) fail(advice string) Check { c.Status, c.Advice = Fail, advice; return c }
 
-// maxSocketPath is how long the address of a Unix socket may be, in bytes
+// MaxSocketPath is how long the address of a Unix socket may be, in bytes
 // (sun_path less its terminator).
-const maxSocketPath = 107
+const MaxSocketPath = 107
 
 // checkRunDir looks whether the runtime directory can be used.
 func checkRunDir(dir string) Check {
@@ -42,8 +42,8 @@ func checkRunDir(dir string) Check {
 		c.Found = "not set"
 		return c.fail("set XDG_RUNTIME_DIR, or start the daemon with --host and --data-dir")
 	}
-	if len(filepath.Join(dir, "weft.sock")) > maxSocketPath {
-		return c.fail(fmt.Sprintf("its path leaves no room for a socket's address of at most %d bytes: choose a shorter one", maxSocketPath))
+	if len(filepath.Join(dir, "weft.sock")) > MaxSocketPath {
+		return c.fail(fmt.Sprintf("its path leaves no room for a socket's address of at most %d bytes: choose a shorter one", MaxSocketPath))
 	}
 	// Of a directory that is not there yet, its nearest parent decides.
 	at := dir

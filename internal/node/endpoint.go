@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"weft/internal/cnm"
@@ -50,7 +51,10 @@ func (n *Node) joinLocked(b *box, join cnm.NetworkJoin) (cnm.Endpoint, error) {
 		return cnm.Endpoint{}, err
 	}
 	e.Gateway4, e.Gateway6 = gateways(nw)
-	if err := n.macLocked(&e); err != nil {
+	if err = n.macLocked(&e); err == nil {
+		err = n.linkLocalsLocked(nw, &e)
+	}
+	if err != nil {
 		n.releaseLocked(&e)
 		return cnm.Endpoint{}, err
 	}
@@ -97,6 +101,41 @@ func (n *Node) macLocked(e *cnm.Endpoint) error {
 		for _, o := range b.sb.Endpoints {
 			if o.NetworkID == e.NetworkID && o.MAC == e.MAC && o.ID != e.ID {
 				return cnm.Errorf(cnm.Conflict, "MAC address %s is already in use by container %s on network %s", e.MAC, b.sb.Spec.Name, e.Network)
+			}
+		}
+	}
+	return nil
+}
+
+// linkLocalsLocked refuses link-local addresses for e that somebody else on the
+// network has or may be given: no allocator keeps them apart.
+func (n *Node) linkLocalsLocked(nw *network, e *cnm.Endpoint) error {
+	inUse := func(a netip.Addr, by string) error {
+		return cnm.Errorf(cnm.Conflict, "link-local address %s is already in use by %s on network %s", a, by, nw.Name)
+	}
+	gw := gatewayMAC(&nw.Network)
+	for i, a := range e.Config.LinkLocal {
+		if pool := nw.poolOf(a); pool != nil {
+			return cnm.Errorf(cnm.Conflict, "link-local address %s lies in the subnet %s of network %s: ask for it as IP address", a, pool.Subnet, nw.Name)
+		}
+		if slices.Contains(e.Config.LinkLocal[:i], a) {
+			return cnm.Errorf(cnm.Invalid, "link-local address %s is asked for twice", a)
+		}
+		if !gw.IsZero() && a == linkLocal(gw) {
+			return inUse(a, "the gateway")
+		}
+	}
+	mine := append(slices.Clone(e.Config.LinkLocal), linkLocal(e.MAC))
+	for _, b := range n.boxes {
+		for i := range b.sb.Endpoints {
+			o := &b.sb.Endpoints[i]
+			if o.NetworkID != e.NetworkID || o.ID == e.ID {
+				continue
+			}
+			for _, a := range mine {
+				if slices.Contains(o.Config.LinkLocal, a) || a == linkLocal(o.MAC) {
+					return inUse(a, "container "+b.sb.Spec.Name)
+				}
 			}
 		}
 	}

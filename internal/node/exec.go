@@ -9,9 +9,13 @@ import (
 	"weft/internal/sandbox"
 )
 
-// maxExecs bounds the executions remembered; of those that have ended the oldest
-// are forgotten first.
-const maxExecs = 1024
+const (
+	// maxExecs bounds the executions remembered: of those that do not run the
+	// oldest are forgotten first.
+	maxExecs = 1024
+	// maxRunningExecs bounds those that run in one sandbox.
+	maxRunningExecs = 256
+)
 
 // An execution is a further process of a sandbox, planned, running or ended.
 // Guarded by Node.mu.
@@ -45,6 +49,9 @@ func (n *Node) ExecCreate(_ context.Context, ref string, spec ExecSpec) (string,
 	if b.agent == nil || b.sb.State != cnm.Running {
 		return "", cnm.Errorf(cnm.Conflict, "container %s is not running", b.sb.ID)
 	}
+	if err := n.execRoomLocked(&b.sb); err != nil {
+		return "", err
+	}
 	n.forgetExecsLocked()
 	n.lastExec++
 	e := &execution{info: ExecInfo{ID: cnm.NewID(), SandboxID: b.sb.ID, Spec: spec}, number: n.lastExec, done: make(chan struct{})}
@@ -52,6 +59,20 @@ func (n *Node) ExecCreate(_ context.Context, ref string, spec ExecSpec) (string,
 	sb := copySandbox(&b.sb)
 	n.emitSandbox("exec_create: "+strings.Join(spec.Cmd, " "), &sb, "execID", e.info.ID)
 	return e.info.ID, nil
+}
+
+// execRoomLocked refuses one more execution in a sandbox that has as many as it may.
+func (n *Node) execRoomLocked(sb *cnm.Sandbox) error {
+	running := 0
+	for _, e := range n.execs {
+		if e.info.SandboxID == sb.ID && e.begun && e.info.ExitCode == nil {
+			running++
+		}
+	}
+	if running >= maxRunningExecs {
+		return cnm.Errorf(cnm.Unavailable, "%d exec processes run in container %s already: wait until one has ended", running, sb.Spec.Name)
+	}
+	return nil
 }
 
 // forgetExecsLocked makes room for one more execution.
@@ -64,7 +85,7 @@ func (n *Node) forgetExecsLocked() {
 			}
 		}
 		if oldest == nil {
-			return // all of them run: so be it
+			return // all of them run, which is bounded by execRoomLocked
 		}
 		delete(n.execs, oldest.info.ID)
 	}
@@ -108,6 +129,8 @@ func (n *Node) ExecStart(ctx context.Context, id string) (Stream, error) {
 		err = cnm.Errorf(cnm.Conflict, "exec command %s has already run", id)
 	case a == nil || b.sb.State != cnm.Running:
 		err = cnm.Errorf(cnm.Conflict, "container %s is not running", e.info.SandboxID)
+	default:
+		err = n.execRoomLocked(&b.sb)
 	}
 	if err != nil {
 		n.mu.Unlock()

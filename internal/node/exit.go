@@ -40,6 +40,7 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 	ctx, cancel := n.bounded(n.ctx)
 	defer cancel()
 	freed := n.dismantle(ctx, b)
+	n.noteLogError(b, st.LogError)
 	if before.Spec.Foreign == nil && cause != nil {
 		// An agent that was killed left no status, and with it its processes
 		// were killed: that reads as 137.

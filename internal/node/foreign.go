@@ -34,12 +34,25 @@ func (n *Node) AttachForeign(ctx context.Context, spec cnm.SandboxSpec) (string,
 
 // enterForeign is what launching is to a sandbox of weft's own.
 func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error {
-	f, err := n.openForeign(ctx, sb)
+	n.mu.Lock()
+	expect := b.nsID
+	n.mu.Unlock()
+	if sb.Spec.Foreign.NetNS != "" {
+		expect = sandbox.NamespaceID{} // a path names what is there; a process id is given out again
+	}
+	f, err := n.openForeign(ctx, sb, expect)
 	if err != nil {
 		return err
 	}
 	if err := n.claimForeign(b, f); err != nil {
 		f.Close()
+		return err
+	}
+	n.mu.Lock()
+	b.nsID = f.ID()
+	n.mu.Unlock()
+	// The journal knows which namespace it is before anything of ours is there.
+	if err := n.save(b); err != nil {
 		return err
 	}
 	for i, e := range n.interfaces(sb) {
@@ -85,8 +98,8 @@ func (n *Node) claimForeign(b *box, f *sandbox.ForeignNS) error {
 	return nil
 }
 
-func (n *Node) openForeign(ctx context.Context, sb *cnm.Sandbox) (*sandbox.ForeignNS, error) {
-	return sandbox.OpenForeign(ctx, sandbox.ForeignConfig{PID: sb.Spec.Foreign.PID, NetNS: sb.Spec.Foreign.NetNS, Exe: n.cfg.Exe})
+func (n *Node) openForeign(ctx context.Context, sb *cnm.Sandbox, expect sandbox.NamespaceID) (*sandbox.ForeignNS, error) {
+	return sandbox.OpenForeign(ctx, sandbox.ForeignConfig{PID: sb.Spec.Foreign.PID, NetNS: sb.Spec.Foreign.NetNS, Exe: n.cfg.Exe, Expect: expect})
 }
 
 // leaveForeign removes weft's interfaces from a namespace, if it is still there.
@@ -217,21 +230,29 @@ func (n *Node) bury(b *box, key portKey) {
 	n.emitNetwork("disconnect", &nw.Network, key.sandbox)
 }
 
+var errDiedAttaching = errors.New("the daemon died while it was attached")
+
 // restoreForeign opens the interfaces of a foreign namespace again. Endpoints
 // whose interface was deleted meanwhile are released; an attach that was under way
-// fails, with what there is of it left to be undone.
+// fails, with what there is of it left to be undone. The namespace has to be the
+// one the journal knows; a record of a version that did not note it is believed
+// this once.
 func (n *Node) restoreForeign(ctx context.Context, b *box) error {
 	n.mu.Lock()
 	sb := copySandbox(&b.sb)
+	expect := b.nsID
 	n.mu.Unlock()
-	f, err := n.openForeign(ctx, &sb)
+	attached := sb.State == cnm.Running
+	if !attached && expect == (sandbox.NamespaceID{}) {
+		return errDiedAttaching // before it entered: nothing of ours is there
+	}
+	f, err := n.openForeign(ctx, &sb, expect)
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
-	b.foreign = f
+	b.foreign, b.nsID = f, f.ID()
 	n.mu.Unlock()
-	attached := sb.State == cnm.Running
 	for _, i := range n.interfaces(&sb) {
 		d, err := f.Reopen(ctx, i)
 		switch {
@@ -244,7 +265,7 @@ func (n *Node) restoreForeign(ctx context.Context, b *box) error {
 		}
 	}
 	if !attached {
-		return errors.New("the daemon died while it was attached")
+		return errDiedAttaching
 	}
 	n.dropLost(b)
 	if err := n.save(b); err != nil {

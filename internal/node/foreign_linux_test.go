@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/sandbox"
 )
 
 // strange starts a process in namespaces that weft did not make.
@@ -125,5 +126,58 @@ func TestForeignDetach(t *testing.T) {
 	}
 	if list := n.Sandboxes(); len(list) != 1 {
 		t.Errorf("left: %+v", list)
+	}
+}
+
+// A restarted daemon takes back the namespace it was attached to, and no other
+// that has its process id now.
+func TestForeignReplaced(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		note  func(*sandbox.NamespaceID)
+		state cnm.State
+	}{
+		{"the same", func(*sandbox.NamespaceID) {}, cnm.Running},
+		{"another inode", func(id *sandbox.NamespaceID) { id.Ino++ }, cnm.Exited},
+		{"before the last boot", func(id *sandbox.NamespaceID) { id.Boot = "another" }, cnm.Exited},
+		{"not noted by an earlier version", func(id *sandbox.NamespaceID) { *id = sandbox.NamespaceID{} }, cnm.Running},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := testConfig(t)
+			n, err := Open(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := strange(t, "sleep")
+			id, err := n.AttachForeign(t.Context(), cnm.SandboxSpec{Name: "pod", Foreign: &cnm.Foreign{PID: p.Process.Pid}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := n.boxes[id]
+			noted := b.nsID
+			tt.note(&b.nsID)
+			if err := n.save(b); err != nil {
+				t.Fatal(err)
+			}
+			n.Close()
+
+			n = openNode(t, c)
+			sb := mustFind(t, n, "pod")
+			if sb.State != tt.state || (len(sb.Endpoints) == 1) != (tt.state == cnm.Running) {
+				t.Errorf("%s with %d endpoints: %s", sb.State, len(sb.Endpoints), sb.Error)
+			}
+			if tt.state == cnm.Running {
+				if got := n.boxes[id].nsID; got != noted {
+					t.Errorf("noted now: %+v, want %+v", got, noted)
+				}
+				return
+			}
+			if !strings.Contains(sb.Error, "another namespace") {
+				t.Errorf("error %q", sb.Error)
+			}
+			if err := n.SandboxStart(t.Context(), "pod"); !errors.Is(err, cnm.Conflict) {
+				t.Errorf("attaching it again: %v", err)
+			}
+		})
 	}
 }

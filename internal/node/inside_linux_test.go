@@ -2,7 +2,9 @@ package node
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +130,56 @@ func TestCapture(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Error("the session is still there")
+}
+
+// A capture whose reader lags names frames after the port they crossed, also when
+// that has gone and its slot is another's.
+func TestCaptureBacklog(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.11.0/24")})
+	s, err := n.captureSession(CaptureOptions{Before: true, Filter: "icmp"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.path.addSession(s); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"rose", "iris"} {
+		mustRun(t, n, cnm.SandboxSpec{Name: name, Networks: on("front")})
+		if out, code := execute(t, n, name, "ping", "10.66.11.1"); code != 0 {
+			t.Errorf("ping: %s", out)
+		}
+		if err := n.SandboxRemove(t.Context(), name, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.path.dropSession(s)
+	var b bytes.Buffer
+	s.ring.Close()
+	if err := s.stream("weft").Run(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	// The blocks (draft-ietf-opsawg-pcapng, 4.2 and 4.3): 1 describes an
+	// interface, 6 is a packet of the interface that its first word says.
+	var names, from []string
+	for rest := b.Bytes(); len(rest) > 12; {
+		kind, size := binary.LittleEndian.Uint32(rest), binary.LittleEndian.Uint32(rest[4:])
+		block := rest[8:size]
+		rest = rest[size:]
+		switch kind {
+		case 1:
+			for _, name := range []string{"rose:eth0", "iris:eth0"} {
+				if bytes.Contains(block, []byte(name)) {
+					names = append(names, name)
+				}
+			}
+		case 6:
+			from = append(from, names[binary.LittleEndian.Uint32(block)])
+		}
+	}
+	if !slices.Equal(from, []string{"rose:eth0", "iris:eth0"}) {
+		t.Errorf("captured of %q", from)
+	}
 }
 
 func TestDoctor(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"weft/internal/cnm"
+	"weft/internal/sandbox"
 )
 
 // Theory of operation: the journal
@@ -54,6 +55,9 @@ type sandboxRecord struct {
 	Sandbox cnm.Sandbox
 	NextIf  int    // next N of ethN
 	RunDir  string // of the agent, while there is one
+	// Namespace is the foreign namespace it was attached to; zero in records of
+	// earlier versions.
+	Namespace sandbox.NamespaceID
 }
 
 type journalMeta struct {

@@ -10,7 +10,10 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"weft/internal/cnm"
 )
 
 // Theory of operation: reading logs
@@ -23,11 +26,16 @@ import (
 //
 // One that does not follow reads what was there when it was asked for, as Docker's
 // does: both files are opened then, and NAME is read to the length it had.
+//
+// Output the agent could not write is missing without a trace in the files: it
+// tells when it is asked and when it ends, and the log ends with that error.
 
 const (
 	logPoll = 50 * time.Millisecond
 	// maxLogLine bounds one entry: 16 KiB of text, each byte escaped.
 	maxLogLine = 256 << 10
+	// logCheckTimeout bounds how long an agent is asked about its log.
+	logCheckTimeout = 2 * time.Second
 )
 
 // SandboxLogs returns what a sandbox has written, as far as the log keeps it.
@@ -36,10 +44,15 @@ func (n *Node) SandboxLogs(ctx context.Context, ref string, o LogOptions) (LogRe
 	if err != nil {
 		return nil, err
 	}
+	n.checkLog(ctx, b)
 	n.mu.Lock()
 	path, next, running := b.sb.LogPath, b.next, b.agent != nil
 	n.mu.Unlock()
-	r := &logReader{path: path, o: o, closed: make(chan struct{}), stop: n.own.stop, ctx: ctx}
+	r := &logReader{path: path, o: o, closed: make(chan struct{}), stop: n.own.stop, ctx: ctx, missing: func() string {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return b.sb.LogError
+	}}
 	if o.Follow && running {
 		r.ended = next.ch
 	}
@@ -58,6 +71,78 @@ func (n *Node) SandboxLogs(ctx context.Context, ref string, o LogOptions) (LogRe
 	return r, nil
 }
 
+// logRoundTime is how often a running sandbox is asked whether its log is whole,
+// unless there are so many that one a second takes longer.
+const logRoundTime = 10 * time.Second
+
+// A logRound asks the running sandboxes for trouble with their logs, one a second
+// in turn. The keeper has it.
+type logRound struct {
+	left  []*box
+	begun time.Time
+	busy  atomic.Bool // the one asked last has not answered
+}
+
+// next asks the next sandbox, if it is time.
+func (l *logRound) next(n *Node, now time.Time) {
+	if len(l.left) == 0 {
+		if now.Sub(l.begun) < logRoundTime {
+			return
+		}
+		l.begun = now
+		n.mu.Lock()
+		for _, b := range n.boxes {
+			if b.agent != nil && b.sb.State == cnm.Running {
+				l.left = append(l.left, b)
+			}
+		}
+		n.mu.Unlock()
+	}
+	if len(l.left) == 0 || !l.busy.CompareAndSwap(false, true) {
+		return
+	}
+	b := l.left[0]
+	l.left = l.left[1:]
+	if !n.own.spawn(func() {
+		defer l.busy.Store(false)
+		n.checkLog(n.ctx, b)
+	}) {
+		l.busy.Store(false)
+	}
+}
+
+// checkLog asks a running sandbox whether its log is whole.
+func (n *Node) checkLog(ctx context.Context, b *box) {
+	a, done := n.lend(b)
+	defer done()
+	if a == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, logCheckTimeout)
+	defer cancel()
+	if state, err := a.State(ctx); err == nil { // an agent that does not answer is for others to notice
+		n.noteLogError(b, state.LogError)
+	}
+}
+
+// noteLogError keeps what is wrong with the log of a run. The first time it is
+// logged and published.
+func (n *Node) noteLogError(b *box, text string) {
+	if text == "" {
+		return
+	}
+	n.mu.Lock()
+	first := b.sb.LogError == ""
+	b.sb.LogError = text
+	sb := copySandbox(&b.sb)
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	n.log.Warn("a sandbox's output is not all logged", "sandbox", sb.Spec.Name, "error", text)
+	n.emitSandbox("log-error", &sb, "error", text)
+}
+
 type logReader struct {
 	mu     sync.Mutex // held by Next; Close waits for it
 	path   string
@@ -65,7 +150,7 @@ type logReader struct {
 	file   *os.File // nil before the first and between two
 	fixed  bool     // the log ends with last
 	last   *os.File // NAME while fixed and not yet read; nil when there was none
-	end    int64    // length of last, bytes
+	size   int64    // of last, in bytes
 	in     *bufio.Reader
 	part   []byte // beginning of a line whose end has not come
 	old    bool   // reading NAME.1
@@ -76,6 +161,18 @@ type logReader struct {
 	once   sync.Once
 	stop   <-chan struct{}
 	ctx    context.Context
+	// missing says why lines may be missing, or nothing; nil: none are.
+	missing func() string
+}
+
+// end is what follows the last line.
+func (r *logReader) end() error {
+	if r.missing != nil {
+		if why := r.missing(); why != "" {
+			return fmt.Errorf("output may be missing: %s", why)
+		}
+	}
+	return io.EOF
 }
 
 // errNoEntry says that there is nothing more to read now.
@@ -96,7 +193,7 @@ func (r *logReader) fixEnd() error {
 		f.Close()
 		return err
 	}
-	r.last, r.end = f, st.Size()
+	r.last, r.size = f, st.Size()
 	return nil
 }
 
@@ -130,7 +227,7 @@ func (r *logReader) openNext() (bool, error) {
 			return false, nil
 		}
 		r.last = nil
-		r.use(f, io.LimitReader(f, r.end))
+		r.use(f, io.LimitReader(f, r.size))
 		return true, nil
 	}
 	f, err := os.Open(r.path)
@@ -197,7 +294,7 @@ func (r *logReader) Next() (LogLine, error) {
 			return l, err
 		}
 		if r.ended == nil || r.over {
-			return LogLine{}, io.EOF
+			return LogLine{}, r.end()
 		}
 		r.pause()
 	}

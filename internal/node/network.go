@@ -23,7 +23,13 @@ func (n *Node) NetworkCreate(_ context.Context, want cnm.Network) (id, warning s
 		return "", "", err
 	}
 	n.emitNetwork("create", &nw.Network, "")
-	return nw.ID, cnm.OverlayAdvice(nw.Network), nil
+	if nw.Driver == cnm.DriverOverlay {
+		return nw.ID, cnm.OverlayAdvice(nw.Network), nil
+	}
+	if !nw.ConfigOnly { // of those, whoever makes a network from it is told
+		warning = nw.options.Warning()
+	}
+	return nw.ID, warning, nil
 }
 
 // draft checks what a user wants and returns the network it would become, with

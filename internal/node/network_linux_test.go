@@ -216,6 +216,49 @@ func TestStaticAddresses(t *testing.T) {
 	}
 }
 
+// A link-local address is one sandbox's on a network, as every other.
+func TestLinkLocalAddresses(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.66.14.0/24")})
+	mustNetwork(t, n, cnm.Network{Name: "back", IPAM: pool("169.254.7.0/24")})
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: []cnm.NetworkJoin{{Network: "front", Config: cnm.EndpointConfig{
+		LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("fe80::42:aff:fe42:e09")}}}}})
+	iris := mustRun(t, n, cnm.SandboxSpec{Name: "iris", Networks: on("back")})
+	front, err := n.Network("front")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := front.Subnets[0].InUse
+	join := func(network string, c cnm.EndpointConfig) error {
+		id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: program("sleep"), Networks: []cnm.NetworkJoin{{Network: network, Config: c}}})
+		if err != nil {
+			return err
+		}
+		return n.SandboxStart(t.Context(), id)
+	}
+	for _, c := range []struct{ name, network, address, want string }{
+		{"another's", "front", "169.254.1.1", "already in use by container rose on network front"},
+		{"another's own", "front", linkLocal(rose.Endpoints[0].MAC).String(), "already in use by container rose on network front"},
+		{"the gateway's own", "front", linkLocal(gatewayMAC(&front.Network)).String(), "already in use by the gateway on network front"},
+		{"the gateway's", "back", "169.254.7.1", "lies in the subnet 169.254.7.0/24 of network back"},
+		{"given to another", "back", addr4(iris, "back").String(), "lies in the subnet"},
+		{"on another network", "back", "169.254.1.1", ""},
+	} {
+		err := join(c.network, cnm.EndpointConfig{LinkLocal: []netip.Addr{netip.MustParseAddr(c.address)}})
+		if (c.want == "") != (err == nil) || err != nil && (!errors.Is(err, cnm.Conflict) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	// The address an interface gives itself may not be one that is taken either.
+	err = join("front", cnm.EndpointConfig{IPv4: netip.MustParseAddr("10.66.14.9")})
+	if !errors.Is(err, cnm.Conflict) {
+		t.Errorf("its MAC's address is rose's: %v", err)
+	}
+	if front, _ = n.Network("front"); front.Subnets[0].InUse != used {
+		t.Errorf("%d addresses in use after refusals, %d before", front.Subnets[0].InUse, used)
+	}
+}
+
 // Sandboxes that die while they are connected leave nothing half made.
 func TestDeathWhileConnecting(t *testing.T) {
 	n := openNode(t, testConfig(t))

@@ -63,6 +63,77 @@ func TestNetworkErrors(t *testing.T) {
 	}
 }
 
+// What is accepted and changes nothing is said so, and IPAM options are read as
+// they were checked.
+func TestNetworkOptions(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	create := func(name string, nw cnm.Network) string {
+		t.Helper()
+		nw.Name, nw.EnableIPv4 = name, true
+		_, warning, err := n.NetworkCreate(t.Context(), nw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return warning
+	}
+	routed := map[string]string{"gateway_mode_ipv4": "routed"}
+	const want = "driver option gateway_mode_ipv4=routed has no effect yet: there is no way out of a network"
+	if got := create("plain", cnm.Network{}); got != "" {
+		t.Errorf("warning %q", got)
+	}
+	if got := create("routed", cnm.Network{Options: routed}); got != want {
+		t.Errorf("warning %q", got)
+	}
+	if got := create("settings", cnm.Network{ConfigOnly: true, Options: routed}); got != "" {
+		t.Errorf("of settings: warning %q", got)
+	}
+	if got := create("copy", cnm.Network{ConfigFrom: "settings"}); got != want {
+		t.Errorf("of a copy: warning %q", got)
+	}
+	create("serial", cnm.Network{IPAM: cnm.IPAM{Config: pool("10.67.1.0/24").Config, Options: map[string]string{cnm.OptSerial: "TRUE"}}})
+	var given []netip.Addr
+	for range 2 {
+		sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("serial")})
+		given = append(given, addr4(sb, "serial"))
+		if err := n.SandboxRemove(t.Context(), "rose", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if given[0] == given[1] {
+		t.Errorf("%v was given twice in a row", given[0])
+	}
+	if err := n.NetworkConnect(t.Context(), "plain", mustRun(t, n, cnm.SandboxSpec{}).ID, cnm.EndpointConfig{Links: []string{"a1:zz"}}); !errors.Is(err, cnm.Unsupported) {
+		t.Errorf("a link: %v", err)
+	}
+}
+
+// What is accepted as a sysctl reaches the kernel, however its name was written.
+func TestSysctls(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	read := "cd /proc/sys/net/ipv4/conf/default; cat rp_filter log_martians"
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: []string{"/bin/sh", "-c", read}, NetworkMode: "none", Sysctls: map[string]string{
+		"net.ipv4.conf.default.rp_filter": "2", "net/ipv4/conf/default/log_martians": "1",
+	}})
+	logs, err := n.SandboxLogs(t.Context(), "rose", LogOptions{Follow: true, Tail: -1, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logs.Close()
+	for _, want := range []string{"2\n", "1\n"} {
+		if l, err := logs.Next(); err != nil || string(l.Text) != want {
+			t.Errorf("inside: %q, %v, want %q", l.Text, err, want)
+		}
+	}
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Cmd: []string{"true"}, NetworkMode: "none",
+		Sysctls: map[string]string{"net.ipv4.conf.eth0/1.forwarding": "1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("of an interface that is not there: %v", err)
+	}
+}
+
 // A pool runs dry and fills again; nothing is lost on the way.
 func TestExhaustion(t *testing.T) {
 	n := openNode(t, testConfig(t))

@@ -196,6 +196,7 @@ func (n *Node) keep() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	n.path.tick(n.now())
+	var logs logRound
 	for {
 		select {
 		case now := <-t.C:
@@ -203,6 +204,7 @@ func (n *Node) keep() {
 			n.mend()
 			n.lookAtPaths()
 			n.checkForeign()
+			logs.next(n, now)
 			n.buryPorts() // those that were busy
 		case <-n.dead:
 			n.buryPorts()

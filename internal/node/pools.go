@@ -33,6 +33,10 @@ func (n *Node) reserveLocked(nw *network, avoid []netip.Prefix) error {
 	if !hasDomain(&nw.Network) {
 		return nil
 	}
+	serial, err := nw.IPAM.Serial()
+	if err != nil {
+		return err
+	}
 	if nw.IPAM.Driver != cnm.IPAMNull {
 		nw.IPAM.Config = completePools(&nw.Network)
 	}
@@ -55,7 +59,7 @@ func (n *Node) reserveLocked(nw *network, avoid []netip.Prefix) error {
 		v6 := p.Subnet.IsValid() && p.Subnet.Addr().Is6() || !p.Subnet.IsValid() && i == autoIPv6(nw)
 		pool, err := n.ipam.Request(ipam.Request{
 			Owner: nw.Name + " (" + nw.ID + ")", Driver: nw.IPAM.Driver, Subnet: p.Subnet, IPv6: v6, From: from, Range: p.IPRange,
-			Gateway: p.Gateway, NoGateway: noGateway(nw, v6), Aux: p.Aux, Serial: serial(nw.IPAM.Options), Avoid: avoid,
+			Gateway: p.Gateway, NoGateway: noGateway(nw, v6), Aux: p.Aux, Serial: serial, Avoid: avoid,
 		})
 		if err != nil {
 			n.unreserveLocked(nw)
@@ -123,11 +127,6 @@ func noGateway(nw *network, v6 bool) bool {
 		return nw.options.Mode6 == cnm.ModeIsolated
 	}
 	return nw.options.Mode4 == cnm.ModeIsolated
-}
-
-func serial(options map[string]string) bool {
-	v, ok := options[cnm.OptSerial]
-	return ok && (v == "" || v == "true" || v == "1")
 }
 
 // addressLocked takes e's addresses, asked for or free ones, one per family that

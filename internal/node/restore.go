@@ -44,7 +44,7 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	n.mu.Lock()
 	for i, r := range records {
 		b := newBox(r.Sandbox)
-		b.runDir = r.RunDir
+		b.runDir, b.nsID = r.RunDir, r.Namespace
 		n.reacquireAllLocked(b)
 		n.boxes[b.sb.ID] = b
 		boxes[i] = b

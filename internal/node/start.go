@@ -142,7 +142,7 @@ func (n *Node) launch(ctx context.Context, sb *cnm.Sandbox, dir string) (*sandbo
 	return sandbox.Launch(ctx, sandbox.Config{
 		ID: cnm.ShortID(sb.ID), Dir: dir, Exe: n.cfg.Exe,
 		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Rootfs: sb.Spec.Rootfs,
-		Hosts: hosts, ResolvConf: resolv, Sysctls: sb.Spec.Sysctls,
+		Hosts: hosts, ResolvConf: resolv, Sysctls: cnm.SysctlPaths(sb.Spec.Sysctls),
 		HostNetwork: sb.Spec.NetworkMode == cnm.NetHost, LogPath: sb.LogPath,
 	})
 }
@@ -154,14 +154,14 @@ func (n *Node) run(ctx context.Context, b *box, a *sandbox.Agent, sb *cnm.Sandbo
 	}
 	err := a.Start(ctx, sandbox.Process{
 		Args: sb.Spec.Cmd, Env: sb.Spec.Env, Dir: sb.Spec.Dir, TTY: sb.Spec.TTY,
-		OpenStdin: sb.Spec.OpenStdin, StdinOnce: sb.Spec.OpenStdin,
+		OpenStdin: sb.Spec.OpenStdin, StdinOnce: sb.Spec.StdinOnce,
 	})
 	if err != nil {
 		return err
 	}
 	n.mu.Lock()
 	b.sb.State, b.sb.PID, b.sb.NetNS = cnm.Running, a.PID(), a.NetNS()
-	b.sb.Started, b.sb.Finished, b.sb.ExitCode, b.sb.Error = n.now(), time.Time{}, 0, ""
+	b.sb.Started, b.sb.Finished, b.sb.ExitCode, b.sb.Error, b.sb.LogError = n.now(), time.Time{}, 0, "", ""
 	n.mu.Unlock()
 	return nil
 }

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,7 +26,7 @@ func run(t *testing.T, cmd ...string) (string, error) {
 
 func TestAttachWithInput(t *testing.T) {
 	n := openNode(t, testConfig(t))
-	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "rose", Cmd: program("cat"), OpenStdin: true, NetworkMode: "none"})
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "rose", Cmd: program("cat"), OpenStdin: true, StdinOnce: true, NetworkMode: "none"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +134,117 @@ func TestLogs(t *testing.T) {
 			t.Errorf("%+v: %q, %v, want %q", c.o, got, err, c.want)
 		}
 		r.Close()
+	}
+}
+
+// overflow runs a shell that writes more than a log takes and then does what is
+// asked, in a sandbox whose log cannot be rotated: its directory is gone.
+func overflow(t *testing.T, n *Node, then string) (id string) {
+	t.Helper()
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{
+		Cmd: []string{"/bin/sh", "-c", "read x; head -c 11000000 /dev/zero | tr '\\0' x; " + then}, OpenStdin: true, NetworkMode: "none",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(n.boxDir(id)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := n.SandboxAttach(t.Context(), id, AttachOptions{Stdin: true, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := io.WriteString(s.Stdin(), "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	for size := 0; size < 11000000; {
+		_, data, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		size += len(data)
+	}
+	return id
+}
+
+// Output that could not be logged is told of: once in the daemon's own log and by
+// an event, and at the end of what there is.
+func TestLogIncomplete(t *testing.T) {
+	var said bytes.Buffer
+	c := testConfig(t)
+	c.Log = slog.New(slog.NewTextHandler(&said, nil))
+	n, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := n.Events(t.Context(), time.Time{}, time.Time{})
+	id := overflow(t, n, "exec sleep 1000")
+	end := func(n *Node) error {
+		r, err := n.SandboxLogs(t.Context(), id, LogOptions{Tail: -1, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for {
+			if _, err := r.Next(); err != nil {
+				return err
+			}
+		}
+	}
+	for range 2 {
+		if err := end(n); err == nil || !strings.Contains(err.Error(), "output may be missing: log log.json cannot be rotated") {
+			t.Errorf("the log ends with %v", err)
+		}
+	}
+	for e := nextEvent(t, events); e.Action != "log-error"; e = nextEvent(t, events) {
+	}
+	if err := n.SandboxKill(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.SandboxWait(t.Context(), id, false); err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	if got := strings.Count(said.String(), "not all logged"); got != 1 {
+		t.Errorf("the daemon said so %d times:\n%s", got, said.String())
+	}
+	n = openNode(t, c)
+	if err := end(n); err == nil || err == io.EOF {
+		t.Errorf("after a restart the log ends with %v", err)
+	}
+}
+
+// Nobody has to ask for the log: the keeper does in its rounds, and the end of a
+// run says so.
+func TestLogErrorNoticed(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	noticed := func(id string) bool { return mustFind(t, n, id).LogError != "" }
+	running := overflow(t, n, "exec sleep 1000")
+	var l logRound
+	l.next(n, n.now())
+	for range 100 {
+		if noticed(running) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if !noticed(running) {
+		t.Error("not by asking")
+	}
+	l.next(n, n.now())
+	if len(l.left) != 0 {
+		t.Error("it is asked again at once")
+	}
+	exited := overflow(t, n, "exit 0")
+	if _, err := n.SandboxWait(t.Context(), exited, false); err != nil {
+		t.Fatal(err)
+	}
+	if !noticed(exited) {
+		t.Error("not by its end")
 	}
 }
 
@@ -250,6 +363,35 @@ func TestFollowEnds(t *testing.T) {
 		r.Close()
 	}
 	cancel()
+}
+
+// A sandbox has a bound of exec processes; at it the next is refused, and one that
+// is planned can be started later.
+func TestExecBound(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	sb := mustRun(t, n, cnm.SandboxSpec{Name: "rose", NetworkMode: "none"})
+	planned, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"true"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	for i := range maxRunningExecs {
+		n.execs[fmt.Sprint(i)] = &execution{info: ExecInfo{ID: fmt.Sprint(i), SandboxID: sb.ID, Running: true}, begun: true}
+	}
+	n.mu.Unlock()
+	if _, err := n.ExecCreate(t.Context(), "rose", ExecSpec{Cmd: []string{"true"}}); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := n.ExecStart(t.Context(), planned); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("one planned before: %v", err)
+	}
+	n.execEnded(n.execs["0"], 0)
+	s, err := n.ExecStart(t.Context(), planned)
+	if err != nil {
+		t.Fatalf("after one has ended: %v", err)
+	}
+	readAll(s)
+	s.Close()
 }
 
 func TestExec(t *testing.T) {

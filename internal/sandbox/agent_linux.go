@@ -196,7 +196,7 @@ func (a *agent) end(main *child) {
 	a.log.close()
 	a.mu.Lock()
 	a.exit = main.status
-	a.exit.Started = a.started
+	a.exit.Started, a.exit.LogError = a.started, a.log.problem()
 	a.phase = Exited
 	a.mu.Unlock()
 	if err := writeStatus(a.dir, a.exit); err != nil {

@@ -36,7 +36,7 @@ func testAttachInput(t *testing.T) {
 		done <- errors.Join(err, at.CloseWrite())
 	}()
 	p := shell("cat")
-	p.OpenStdin = true
+	p.OpenStdin, p.StdinOnce = true, true
 	if err := a.Start(ctx, p); err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +146,37 @@ func testClientLeaves(t *testing.T) {
 		t.Error("a closed attachment still reads")
 	}
 	if s, err := a.Wait(ctx); err != nil || s.Code != 4 {
+		t.Errorf("%+v %v", s, err)
+	}
+}
+
+// Without StdinOnce the input outlives the clients that write it.
+func testInputStaysOpen(t *testing.T) {
+	ctx := testContext(t)
+	a := launchTest(t, Config{})
+	p := shell("read x; echo one; read y; echo $x $y")
+	p.OpenStdin = true
+	if err := a.Start(ctx, p); err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{"first\n", "second\n"} {
+		at, err := a.Attach(ctx, AttachOptions{Stdin: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := at.Write([]byte(in)); err != nil {
+			t.Fatal(err)
+		}
+		if err := at.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		_, out, err := at.Next()
+		if want := map[string]string{"first\n": "one\n", "second\n": "first second\n"}[in]; err != nil || string(out) != want {
+			t.Errorf("%q, %v after %q, want %q", out, err, in, want)
+		}
+		at.Close()
+	}
+	if s, err := a.Wait(ctx); err != nil || s.Code != 0 {
 		t.Errorf("%+v %v", s, err)
 	}
 }

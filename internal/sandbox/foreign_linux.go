@@ -39,8 +39,7 @@ const foreignArg = "foreign"
 type ForeignNS struct {
 	config ForeignConfig
 	path   string
-	dev    uint64 // identity of the namespace
-	ino    uint64
+	id     NamespaceID
 	pidfd  *os.File // of ForeignConfig.PID
 }
 
@@ -78,9 +77,24 @@ func OpenForeign(_ context.Context, c ForeignConfig) (*ForeignNS, error) {
 		f.Close()
 		return nil, fmt.Errorf("foreign namespace: %w", err)
 	}
-	f.dev, f.ino = st.Dev, st.Ino
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("foreign namespace: %w", err)
+	}
+	f.id = NamespaceID{Dev: st.Dev, Ino: st.Ino, Boot: strings.TrimSpace(string(boot))}
+	if c.Expect != (NamespaceID{}) && c.Expect != f.id {
+		f.Close()
+		return nil, fmt.Errorf("foreign namespace %s: %w: %w", f.path, ErrGone, errAnother)
+	}
 	return f, nil
 }
+
+// errAnother: the path, or the process id, leads somewhere else than before.
+var errAnother = errors.New("another namespace is found there now")
+
+// ID returns the namespace's identity, for ForeignConfig.Expect of a later daemon.
+func (f *ForeignNS) ID() NamespaceID { return f.id }
 
 // open opens the namespace's file and makes sure that it is still the same.
 func (f *ForeignNS) open() (*os.File, error) {
@@ -116,8 +130,8 @@ func (f *ForeignNS) same(file *os.File) error {
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
 		return err
 	}
-	if f.ino != 0 && (st.Dev != f.dev || st.Ino != f.ino) {
-		return errors.New("another namespace is found there now")
+	if f.id.Ino != 0 && (st.Dev != f.id.Dev || st.Ino != f.id.Ino) {
+		return errAnother
 	}
 	return nil
 }
@@ -134,12 +148,12 @@ func (f *ForeignNS) Check(context.Context) error {
 }
 
 // Same reports whether f and g are one namespace, whatever led to it.
-func (f *ForeignNS) Same(g *ForeignNS) bool { return f.dev == g.dev && f.ino == g.ino }
+func (f *ForeignNS) Same(g *ForeignNS) bool { return f.id == g.id }
 
 // At reports whether a path leads to the namespace now.
 func (f *ForeignNS) At(path string) bool {
 	var st unix.Stat_t
-	return unix.Stat(path, &st) == nil && st.Dev == f.dev && st.Ino == f.ino
+	return unix.Stat(path, &st) == nil && st.Dev == f.id.Dev && st.Ino == f.id.Ino
 }
 
 // NetNS returns the path of the namespace.
@@ -216,7 +230,13 @@ func (f *ForeignNS) call(ctx context.Context, q request) (r reply, fds []int, er
 	if err = send(conn, q, nil); err == nil {
 		fds, err = receive(conn, &r)
 	}
-	if werr := wait(); werr != nil {
+	if err != nil {
+		conn.Close() // the other end may be waiting for a request that will not come
+	}
+	switch werr := wait(); {
+	case ctx.Err() != nil && err != nil:
+		err = ctx.Err()
+	case werr != nil:
 		err = werr // says more than the end of the connection
 	}
 	if err == nil {

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +62,19 @@ func testForeignProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
+	if again, err := OpenForeign(ctx, ForeignConfig{PID: pid, Expect: f.ID()}); err != nil {
+		t.Errorf("the same namespace again: %v", err)
+	} else {
+		again.Close()
+	}
+	inode, boot := f.ID(), f.ID()
+	inode.Ino++
+	boot.Boot = "another"
+	for _, id := range []NamespaceID{inode, boot} {
+		if _, err := OpenForeign(ctx, ForeignConfig{PID: pid, Expect: id}); !errors.Is(err, ErrGone) {
+			t.Errorf("%+v was expected: %v", id, err)
+		}
+	}
 	d, err := f.AddInterface(ctx, fullInterface())
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +114,7 @@ func testForeignProcess(t *testing.T) {
 	if out := entered(t, pid, "ip", "-o", "link"); strings.Contains(out, "eth5") {
 		t.Errorf("half an interface is left: %s", out)
 	}
+	testForeignEnded(t, f)
 	if err := f.RemoveInterface(ctx, "eth1"); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +149,30 @@ func testForeignProcess(t *testing.T) {
 		if _, err := OpenForeign(ctx, ForeignConfig{PID: 1}); !errors.Is(err, ErrForbidden) {
 			t.Errorf("root's process: %v", err)
 		}
+	}
+}
+
+// testForeignEnded: a call whose context has ended returns, however far it came.
+func testForeignEnded(t *testing.T, f *ForeignNS) {
+	ctx, cancel := context.WithCancel(testContext(t))
+	cancel()
+	returned := make(chan error, 1)
+	go func() {
+		for range 100 {
+			if err := f.RemoveInterface(ctx, "eth7"); err != nil && !errors.Is(err, context.Canceled) {
+				returned <- err
+				return
+			}
+		}
+		returned <- nil
+	}()
+	select {
+	case err := <-returned:
+		if err != nil {
+			t.Errorf("removal with a context that has ended: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("removal with a context that has ended does not return")
 	}
 }
 

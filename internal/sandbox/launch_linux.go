@@ -113,7 +113,7 @@ func normalize(c *Config) error {
 		return fmt.Errorf("hostname %q, domain name %q: at most 64 bytes each are possible", c.Hostname, c.Domainname)
 	}
 	for name := range c.Sysctls {
-		if _, err := sysctlPath(name); err != nil {
+		if err := checkSysctlPath(name); err != nil {
 			return err
 		}
 	}

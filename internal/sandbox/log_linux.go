@@ -182,12 +182,15 @@ func (l *logFile) close() {
 	l.file = nil
 }
 
-// problem says why output is missing, or nothing.
+// problem says why output is missing or the log outgrows its bound, or nothing.
 func (l *logFile) problem() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lastErr == nil {
 		return ""
+	}
+	if l.lost == 0 {
+		return fmt.Sprintf("log %s cannot be rotated: %v", l.name, l.lastErr)
 	}
 	return fmt.Sprintf("log %s: %d writes failed, the last: %v", l.name, l.lost, l.lastErr)
 }

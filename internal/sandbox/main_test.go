@@ -59,6 +59,7 @@ var bothTests = []struct {
 	{"stalled client does not hold up the end", testStalledClient},
 	{"lossy client is dropped", testLossyClient},
 	{"client that leaves", testClientLeaves},
+	{"input stays open", testInputStaysOpen},
 	{"terminal", testTerminal},
 	{"exec", testExec},
 	{"exec with terminal", testExecTerminal},

@@ -59,8 +59,10 @@ type Config struct {
 	Rootfs     string // directory that becomes /; empty for the caller's own tree
 	Hosts      []byte // first content of /etc/hosts
 	ResolvConf []byte // first content of /etc/resolv.conf
-	// Sysctls are written before the first process. Forwarding is 0 for both
-	// families unless one of them says otherwise.
+	// Sysctls, by their paths below /proc/sys, are written before the first
+	// process. The caller sees to it that they are a sandbox's own (only those of
+	// the network are kept off the host's). Forwarding is 0 for both families
+	// unless one of them says otherwise.
 	Sysctls map[string]string
 	// HostNetwork leaves the sandbox in the daemon's network namespace.
 	HostNetwork bool
@@ -80,8 +82,8 @@ type Process struct {
 	Rows uint16 // first size of the terminal
 	Cols uint16
 	// OpenStdin gives the main process a standard input that attached clients
-	// write to; otherwise it is /dev/null. StdinOnce closes it when the first
-	// client that attached with Stdin goes.
+	// write to; otherwise it is /dev/null. StdinOnce closes it when the input of
+	// the first client that attached with Stdin ends, or the client goes.
 	OpenStdin bool
 	StdinOnce bool
 }
@@ -96,6 +98,7 @@ type ExitStatus struct {
 	Signal   int       `json:"signal,omitempty"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
+	LogError string    `json:"logError,omitempty"` // as in State; of the main process only
 }
 
 // A Phase is where a sandbox is in its life.
@@ -167,4 +170,15 @@ type ForeignConfig struct {
 	PID   int    // a process in the namespace
 	NetNS string // a path such as /run/netns/NAME
 	Exe   string // as in Config
+	// Expect, unless zero, is the namespace that is to be found there; another
+	// one is [ErrGone].
+	Expect NamespaceID
+}
+
+// A NamespaceID tells a network namespace from those that have its process id or
+// path later. It is good for as long as the namespace lives: after that the
+// kernel gives the numbers out again.
+type NamespaceID struct {
+	Dev, Ino uint64
+	Boot     string // of the kernel: its boot_id
 }

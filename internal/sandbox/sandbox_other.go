@@ -80,6 +80,7 @@ func (*Exec) Wait(context.Context) (ExitStatus, error)           { return ExitSt
 func (*Exec) Signal(context.Context, syscall.Signal) error       { return ErrUnsupported }
 func (*Exec) Resize(uint16, uint16) error                        { return ErrUnsupported }
 func (*Exec) Close() error                                       { return ErrUnsupported }
+func (*ForeignNS) ID() NamespaceID                               { return NamespaceID{} }
 func (*ForeignNS) Check(context.Context) error                   { return ErrUnsupported }
 func (*ForeignNS) NetNS() string                                 { return "" }
 func (*ForeignNS) Same(*ForeignNS) bool                          { return false }

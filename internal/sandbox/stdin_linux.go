@@ -50,8 +50,9 @@ func (s *stdinPipe) write(data []byte, done <-chan struct{}) {
 	file.Write(data)
 }
 
-// closeWrite ends the input. A terminal has no end of its own: its programs are
-// told by a character.
+// closeWrite ends the input when a client's has ended, unless it stays open for
+// the next one. A terminal has no end of its own: its programs are told by a
+// character.
 func (s *stdinPipe) closeWrite() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +62,7 @@ func (s *stdinPipe) closeWrite() {
 		s.asked = true
 		return
 	}
-	if s.file != nil && !s.tty {
+	if s.file != nil && s.once && !s.tty {
 		s.file.SetWriteDeadline(time.Now()) // frees a client that waits in write
 		s.file.Close()
 		s.file = nil
