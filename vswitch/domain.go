@@ -24,6 +24,9 @@ type DomainConfig struct {
 	// DropUnknownNeighbour drops ARP requests and solicitations for unknown
 	// addresses instead of flooding them.
 	DropUnknownNeighbour bool
+	// QuietTunnels keeps broadcast and multicast out of tunnels: ports with a
+	// Horizon.
+	QuietTunnels bool
 	// MaxMACs bounds the FDB, MaxNeighbours the neighbour table; 0 is
 	// DefaultDomainMACs and DefaultNeighbours.
 	MaxMACs, MaxNeighbours int

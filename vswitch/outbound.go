@@ -93,6 +93,11 @@ func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
 	case !out.carries(f.View.VLAN):
 		return frame.VLANGuard
 	}
+	if out.tunnel() {
+		if r := w.clamp(in, out, f); r != frame.NotDropped {
+			return r
+		}
+	}
 	w.send(out, f)
 	return frame.NotDropped
 }
@@ -101,12 +106,17 @@ func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
 // All of them get the same bytes.
 func (w *Worker) flood(in *Port, f *frame.Frame) frame.Reason {
 	nobody := frame.NoPort
+	quiet := in.domain.cfg.QuietTunnels && !unicast(f.DstMAC())
 	for _, out := range *in.domain.members.Load() {
 		if out == in {
 			continue
 		}
 		if !in.reaches(out) {
 			nobody = frame.Isolated
+			continue
+		}
+		if quiet && out.tunnel() {
+			nobody = frame.QuietTunnel
 			continue
 		}
 		// A port added since this turn began has no list yet; it misses one

@@ -47,7 +47,9 @@ type PortConfig struct {
 	// Isolated ports reach only ports that are not.
 	Isolated bool
 	// Horizon is a split-horizon group: frames never go from a port to another
-	// of the same group. 0 is no group.
+	// of the same group. 0 is no group. A port of one is a tunnel, a way through
+	// an underlay: only there are TCP segment sizes clamped and senders told what
+	// is too big.
 	Horizon uint8
 	// MTU is the largest IP packet, in bytes, that leaves through the port at
 	// first (see [Port.SetMTU]); 0 does not check.

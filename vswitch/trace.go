@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,7 @@ import (
 
 // A Step is one step of a traced frame's way, in the words of the path.
 type Step struct {
-	Name   string // view, guard, learn, answer, forward, write
+	Name   string // view, guard, learn, answer, forward, clamp, write
 	Result string // what it found, for people
 }
 
@@ -94,19 +95,51 @@ func (t *Trace) answered(w *Worker, in *Port, f *frame.Frame) bool {
 	return true
 }
 
-// forward takes the last step before the write.
+// forward takes the forward and clamp steps.
 func (t *Trace) forward(w *Worker, in *Port, f *frame.Frame) {
-	dst := f.DstMAC()
-	if t.Reason = w.forward(in, f); t.Reason != frame.NotDropped {
+	dst, asked := f.DstMAC(), mss(f)
+	t.Reason = w.forward(in, f)
+	known := lookup(w.ports, in.domain.fdb.lookup(fdbKey(f.View.VLAN, dst)))
+	clamped := known != nil && known.tunnel() && unicast(dst)
+	if t.Reason != frame.NotDropped && !(clamped && t.Reason == frame.TooBig) {
 		t.note("forward", "%s: dropped: %s", dst, t.Reason)
 		return
 	}
-	t.Verdict = frame.Forwarded
-	if known := lookup(w.ports, in.domain.fdb.lookup(fdbKey(f.View.VLAN, dst))); known != nil && unicast(dst) {
-		t.note("forward", "%s is on %s", dst, known.cfg.Name)
+	if known == nil || !unicast(dst) {
+		t.Verdict = frame.Forwarded
+		t.note("forward", "%s: flooded to %d ports", dst, len(w.active))
 		return
 	}
-	t.note("forward", "%s: flooded to %d ports", dst, len(w.active))
+	t.note("forward", "%s is on %s", dst, known.cfg.Name)
+	if clamped && t.clamped(w, in, known, f, asked) {
+		return
+	}
+	t.Verdict = frame.Forwarded
+}
+
+// clamped says what the clamp step did and reports whether the frame has ended.
+func (t *Trace) clamped(w *Worker, in, out *Port, f *frame.Frame, asked uint16) bool {
+	switch {
+	case t.Reason == frame.TooBig && len(w.active) > 0:
+		t.note("clamp", "dropped: %s for %s, whose MTU is %d; %s is told", t.Reason, out.cfg.Name, out.MTU(), in.cfg.Name)
+	case t.Reason == frame.TooBig:
+		t.note("clamp", "dropped: %s for %s, whose MTU is %d; nobody is to be told", t.Reason, out.cfg.Name, out.MTU())
+	case asked != mss(f):
+		t.note("clamp", "maximum segment size lowered from %d to %d", asked, mss(f))
+	default:
+		t.note("clamp", "fits")
+	}
+	return t.Reason != frame.NotDropped
+}
+
+// mss returns the maximum segment size that a SYN asks for, 0 if it is none or
+// asks for none.
+func mss(f *frame.Frame) uint16 {
+	at := findMSS(f)
+	if at == 0 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(f.Bytes()[at:])
 }
 
 func (t *Trace) note(step, format string, args ...any) {
@@ -172,13 +205,17 @@ func describeFrame(f *frame.Frame) string {
 }
 
 func describeWrite(p *Port, f *frame.Frame) string {
+	name := p.cfg.Name
+	if p.tunnel() {
+		name = "to " + name
+	}
 	switch {
 	case tooBig(p.MTU(), f):
-		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", p.cfg.Name, frame.TooBig, p.MTU())
+		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", name, frame.TooBig, p.MTU())
 	case p.queues[0].Caps().Takes(&f.Offload):
-		return p.cfg.Name + ": written as it is"
+		return name + ": written as it is"
 	case f.Offload.GSO != frame.GSONone:
-		return fmt.Sprintf("%s: segmented into %d frames", p.cfg.Name, packets(f))
+		return fmt.Sprintf("%s: segmented into %d frames", name, packets(f))
 	}
-	return p.cfg.Name + ": written with its checksum finished"
+	return name + ": written with its checksum finished"
 }

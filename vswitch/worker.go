@@ -32,6 +32,9 @@ type Worker struct {
 	wire   wireList
 	tally  tally
 	saved  savedFrames
+	// own holds the frames the switch makes itself, made when first needed.
+	own    *frame.Batch
+	tooBig tooBigBudget
 	// quiet keeps the tables from being taught: a trace.
 	quiet bool
 }
@@ -89,13 +92,17 @@ func (w *Worker) run(p *Port) (int, error) {
 func (w *Worker) begin() {
 	w.ports = *w.sw.ports.Load()
 	w.now = w.sw.now.Load()
+	if w.own != nil {
+		w.own.Reset()
+	}
 	for len(w.tx) < len(w.ports) {
 		w.tx = append(w.tx, nil)
 	}
 }
 
 // send appends the frame to the list of an egress port. A frame is sent to a
-// port at most once, so a list never overflows.
+// port at most once, and what the switch tells its sender stands for it, so a list
+// never overflows.
 func (w *Worker) send(p *Port, f *frame.Frame) {
 	l := w.tx[p.slot]
 	if l == nil {

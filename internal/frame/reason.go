@@ -57,6 +57,7 @@ const (
 	Isolated       // ports of this network do not talk to each other
 	NoPort         // nobody else is on the network
 	UnknownMAC     // unknown unicast and the network does not flood
+	QuietTunnel    // group frame that only tunnels were left for, where they carry none
 	// write
 	PortDown     // egress port is going away
 	TooBig       // does not fit the egress port and cannot be split
@@ -81,7 +82,7 @@ var reasonNames = [Reasons]string{
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
-	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac",
+	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
 	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",
 }
