@@ -13,8 +13,8 @@
 // frame. Receiving likewise: UDP_GRO, recvmmsg(2), recvfrom(2).
 //
 // The outer UDP checksum is always sent: a zero one, which RFC 7348 prefers,
-// switches the kernel's segmentation and merging off (and is forbidden on IPv6
-// but for RFC 6935's exception). A zero one is accepted. Outer datagrams are
+// switches the kernel's segmentation and merging off. A zero one is accepted, over
+// IPv6 as well (RFC 6935). Outer datagrams are
 // never fragmented. The source port is taken from the dynamic range by the inner
 // flow (RFC 7348, 5), out of a few.
 //

@@ -100,6 +100,32 @@ func TestOneMessagePerRun(t *testing.T) {
 	}
 }
 
+// A run ends where a message must: at 63 frames and at 65,000 bytes.
+func TestRunBounds(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		data     [][]byte
+		messages uint64
+		merged   uint64
+	}{
+		{"63 frames", udp(63, 100, 1), 1, 1},
+		{"64 frames", udp(64, 100, 1), 2, 1},
+		{"65,000 bytes", udp(50, 1300-50, 1), 1, 1},
+		{"65,050 bytes", udp(50, 1301-50, 1), 2, 1},
+		{"a longer one", append(udp(2, 100, 1), udp(2, 101, 1)...), 2, 2},
+		{"a shorter one ends it", append(udp(2, 100, 1), udp(2, 99, 1)...), 2, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, b, q := pair(t, "127.0.0.1", "127.0.0.2")
+			writeAll(t, q, list(t, c.data...))
+			if st := a.Stats(); st.SentMessages != c.messages || st.SentMerged != c.merged || st.Calls != 1 {
+				t.Errorf("%d messages, %d merged, %d calls; want %d, %d and 1", st.SentMessages, st.SentMerged, st.Calls, c.messages, c.merged)
+			}
+			sameFrames(t, collect(t, b, len(c.data)), c.data)
+		})
+	}
+}
+
 // Frames of a flow keep their order, however flows are mixed.
 func TestOrder(t *testing.T) {
 	const flows, each = 7, 9
@@ -137,11 +163,10 @@ func TestOrder(t *testing.T) {
 // A received frame may be written out again from where it lies, and the frames
 // around it stay what they were.
 func TestForwardInPlace(t *testing.T) {
-	a, b, q := pair(t, "127.0.0.1", "127.0.0.2")
+	_, b, q := pair(t, "127.0.0.1", "127.0.0.2")
 	c := listen(t, "127.0.0.3")
 	c.SetTable(NewTable([]Route{{b.Addr(), testVNI + 1, 7}}))
 	on := b.NewLink(c.Addr(), testVNI+1).Queues()[0]
-	_ = a
 	data := udp(40, 900, 1)
 	writeAll(t, q, list(t, data...))
 	if !wait(t, b.FD(), 1e9) {

@@ -180,7 +180,6 @@ func (tx *sender) plan(fs []*frame.Frame, to *address, merge bool) int {
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&to.raw)), to.len
 		h.Iov = &tx.iovs[i]
 		h.SetIovlen(r.frames)
-		h.Control = nil
 		h.SetControllen(0)
 		if r.frames > 1 {
 			tx.sizes[m].size = uint16(size)

@@ -73,6 +73,10 @@ func (s *Socket) open() error {
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
 	// Not fatal: without it the kernel's drops stay untold.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
+	if s.cfg.Addr.Addr().Is6() {
+		// VTEPs may send a zero checksum over IPv6 (RFC 6935); not fatal either.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
+	}
 	s.probeReceive(fd)
 	s.probeSend(fd)
 	if s.addr, err = bind(fd, s.cfg.Addr); err != nil {
