@@ -5,17 +5,26 @@
 // The path of a frame that came from a local port, one function a step, read
 // from top to bottom in outbound.go:
 //
-//	read → view → guard → learn → answer → forward → merge → segment → write
+//	read → view → guard → learn → answer → forward → clamp → merge → segment → write
 //
-// A [Worker] runs it to completion for one batch: it reads a port, takes every
-// frame through the steps, writes to the egress ports, and only then reads
-// again. Whoever owns the goroutines (internal/node, a replay, a test) calls
-// [Worker.Turn]; this package starts none.
+// and of one that came through an underlay, decapsulated by a [Source], in
+// inbound.go:
+//
+//	view → guard → learn → forward → merge → segment → write
+//
+// A [Worker] runs them to completion for one batch: it reads a port or a source,
+// takes every frame through the steps, writes to the egress ports, and only then
+// reads again. Whoever owns the goroutines (internal/node, a replay, a test) calls
+// [Worker.Turn] and [Worker.Inbound]; this package starts none.
+//
+// A way through an underlay is a port like any other: one with a Horizon, which
+// is written to and learned on, but never read by itself.
 //
 // Implemented: MAC learning and ageing as in IEEE 802.1Q-2022 8.7 and 8.8 with
 // independent VLAN learning, the reserved group addresses of 8.6.3, ARP and
 // neighbour discovery answered from a table (package arp), RFC 6105-like router
-// advertisement guard.
+// advertisement guard, towards tunnels the clamping of TCP segment sizes and path
+// MTU messages (RFC 1191, RFC 4443, 3.2).
 //
 // Not supported: spanning tree, link aggregation, VLAN translation.
 //

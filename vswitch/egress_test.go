@@ -90,6 +90,9 @@ func TestOneWriteForManyFrames(t *testing.T) {
 					want = append(want, g.data)
 				}
 			}
+			if len(want) < len(a.in) {
+				t.Fatalf("%d frames of %d, one a turn", len(want), len(a.in))
+			}
 			for len(a.in) > 0 {
 				if _, err := n.w.Turn(a.port); err != nil {
 					t.Fatal(err)

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"weft/internal/capture"
 	"weft/internal/frame"
@@ -296,9 +298,59 @@ func TestInboundRandom(t *testing.T) {
 	checkConservation(t, n)
 }
 
-// TestRemovePortWaitsForInbound: no queue is written to by a turn on a source
-// after its port's removal has returned.
+// A slow queue tells when it is written to, and waits to be let go on.
+type slow struct{ entered, leave chan struct{} }
+
+func (*slow) ReadBatch(*frame.Batch) (int, error) { return 0, nil }
+func (*slow) Caps() frame.Caps                    { return 0 }
+func (q *slow) WriteBatch(fs []*frame.Frame) (int, error) {
+	close(q.entered)
+	<-q.leave
+	return len(fs), nil
+}
+
+// TestRemovePortWaitsForInbound: a port's queue is its owner's to close when
+// RemovePort has returned, also under a turn on a source.
 func TestRemovePortWaitsForInbound(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	tunnel := n.add("t", PortConfig{Horizon: 1})
+	q := &slow{make(chan struct{}), make(chan struct{})}
+	p, err := n.sw.AddPort(PortConfig{Name: "x", Domain: n.domain, MAC: mac(5)}, q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	turned, removed := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(turned)
+		o := &overlay{}
+		o.add(tunnel, raw(t, mac(20), mac(5)))
+		if _, err := n.w.Inbound(o); err != nil {
+			t.Error(err)
+		}
+	}()
+	<-q.entered
+	go func() { n.sw.RemovePort(p); close(removed) }()
+	for !p.gone.Load() {
+		runtime.Gosched()
+	}
+	select {
+	case <-removed:
+		t.Error("RemovePort returned while the port was written to")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(q.leave)
+	<-turned
+	<-removed
+	if got := n.arrive(tunnel, raw(t, mac(20), mac(5))); len(got) != 0 {
+		t.Errorf("a frame for a removed port came out of %v", got)
+	}
+	checkConservation(t, n)
+}
+
+// TestPortsChangeUnderInbound is TestConcurrentChange for turns on a source: -race
+// and a queue that panics when it is written to after its port's removal are the
+// oracle.
+func TestPortsChangeUnderInbound(t *testing.T) {
 	n := newNet(t, DomainConfig{})
 	tunnel := n.add("t", PortConfig{Horizon: 1})
 	ctx, stop := context.WithCancel(t.Context())
