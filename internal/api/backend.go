@@ -69,6 +69,9 @@ type inside interface {
 	FDB(network string) ([]node.FDBEntry, error)
 	Neighbours(network string) ([]node.Neighbour, error)
 	Stats() []node.PortStats
+	// Peers returns the counters of overlays towards their remote VTEPs, and the
+	// sockets that carry them.
+	Peers() ([]node.PeerStats, []node.Underlay)
 	Trace(ctx context.Context, o node.TraceOptions) ([]node.TraceStep, error)
 	// Capture returns a pcapng stream that ends when it is closed.
 	Capture(ctx context.Context, o node.CaptureOptions) (io.ReadCloser, error)

@@ -171,7 +171,15 @@ func (m *memory) NetworkCreate(_ context.Context, n cnm.Network) (string, string
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{172, byte(15 + m.serial), 0, 0}), 16)
 		n.IPAM.Config = []cnm.Pool{{Subnet: p, Gateway: p.Addr().Next()}}
 	}
-	m.networks = append(m.networks, &node.NetworkView{Network: n})
+	v := &node.NetworkView{Network: n}
+	if n.Driver == cnm.DriverOverlay { // by the real rules
+		o, err := cnm.ParseOverlayOptions(n.Options)
+		if err != nil {
+			return "", "", err
+		}
+		v.MTU, v.Peers = 1450, o.Remotes(4789, nil)
+	}
+	m.networks = append(m.networks, v)
 	m.emitLocked("network", "create", n.ID, map[string]string{"name": n.Name, "type": n.Driver})
 	return n.ID, "", nil
 }
@@ -292,6 +300,16 @@ func (m *memory) Neighbours(string) ([]node.Neighbour, error) {
 
 func (m *memory) Stats() []node.PortStats {
 	return []node.PortStats{{Port: "a:eth0", Sandbox: "a", Network: "bridge", IfName: "eth0", MAC: frame.MAC{2, 0x42, 172, 17, 0, 2}, Rung: "uso", RxFrames: 7, Drops: map[string]uint64{"spoofed-mac": 2}}}
+}
+
+func (m *memory) Peers() ([]node.PeerStats, []node.Underlay) {
+	return []node.PeerStats{
+			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1450, RxFrames: 7, RxPackets: 9, RxBytes: 700,
+				TxFrames: 5, TxPackets: 90, TxBytes: 90000, Drops: map[string]uint64{"too-big": 2}, Learned: 3},
+			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.3:4790"), MTU: 1450},
+			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1430},
+		}, []node.Underlay{{Addr: netip.MustParseAddrPort("192.0.2.1:4789"), SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 9, TxDatagrams: 90,
+			GROMessages: 1, GSOMessages: 4, KernelDrops: 1, Drops: map[string]uint64{"unknown-vtep": 6}}}
 }
 
 func (m *memory) Doctor() []node.Check {

@@ -49,6 +49,10 @@ func TestClient(t *testing.T) {
 	if l, err := c.Stats(ctx); err != nil || len(l) != 1 || l[0].RxFrames != 7 || l[0].Drops["spoofed-mac"] != 2 {
 		t.Errorf("stats %+v, %v", l, err)
 	}
+	if p, err := c.Peers(ctx, ""); err != nil || len(p.Peers) != 3 || p.Peers[0].Learned != 3 || p.Peers[2].Peer.String() != "[2001:db8::2]:4789" ||
+		len(p.Underlays) != 1 || p.Underlays[0].Drops["unknown-vtep"] != 6 {
+		t.Errorf("peers %+v, %v", p, err)
+	}
 	want := []Check{{"user namespaces", "ok", "allowed", ""}, {"tun", "fail", "mode 0600", "chmod 0666 /dev/net/tun"}}
 	if l, err := c.Doctor(ctx); err != nil || !reflect.DeepEqual(l, want) {
 		t.Errorf("doctor %+v, %v", l, err)

@@ -43,6 +43,14 @@ func (c *Client) Stats(ctx context.Context) ([]PortStats, error) {
 	return l, err
 }
 
+// Peers returns the counters of a network's remote VTEPs, of all networks' when it
+// is empty, and those of the sockets underneath.
+func (c *Client) Peers(ctx context.Context, network string) (Peers, error) {
+	var p Peers
+	err := c.call(ctx, http.MethodGet, "peers", onNetwork(network), nil, &p)
+	return p, err
+}
+
 // Doctor returns what the daemon finds its host allows.
 func (c *Client) Doctor(ctx context.Context) ([]Check, error) {
 	var l []Check

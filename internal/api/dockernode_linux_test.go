@@ -64,6 +64,7 @@ func TestDockerOnNode(t *testing.T) {
 			d := &docker{t, path, sock, t.TempDir()}
 			t.Run("run", func(t *testing.T) { runOnNode(d.in(t)) })
 			t.Run("networks", func(t *testing.T) { networksOnNode(d.in(t)) })
+			t.Run("overlays", func(t *testing.T) { overlaysOnNode(d.in(t)) })
 			t.Run("life", func(t *testing.T) { lifeOnNode(d.in(t)) })
 		})
 	}
@@ -107,6 +108,25 @@ func networksOnNode(d *docker) {
 	if out := d.ok("network", "prune", "-f"); !strings.Contains(out, "front") || !strings.Contains(out, "back") {
 		d.t.Errorf("prune: %s", out)
 	}
+}
+
+func overlaysOnNode(d *docker) {
+	wide := []string{"network", "create", "-d", "overlay", "-o", "weft.vni=4097", "-o", "weft.peers=127.0.0.2,127.0.0.3:4790"}
+	if id := d.ok(append(wide, "wide")...); len(id) != 64 { // docker does not show the warning
+		d.t.Errorf("create prints %q", id)
+	}
+	d.want("overlay local 10.0.1.0/24 10.0.1.1 127.0.0.2:4789 127.0.0.3:4790", "network", "inspect", "-f",
+		"{{.Driver}} {{.Scope}}{{range .IPAM.Config}} {{.Subnet}} {{.Gateway}}{{end}}{{range .Peers}} {{.Name}}{{end}}", "wide")
+	d.fails(1, "both have VNI 4097", append(wide, "--subnet", "10.0.9.0/24", "--attachable", "twin")...)
+	d.fails(1, "needs a swarm", "network", "create", "-d", "overlay", "--attachable", "lone")
+	d.fails(1, `network scope "swarm" is not supported yet`, append(wide, "--scope", "swarm", "far")...)
+	d.ok("run", "-d", "--name", "rose", "--network", "wide", "scratch", "sleep", "1000")
+	d.want("10.0.1.2 02:42:0a:00:01:02 []", "inspect", "-f", "{{with .NetworkSettings.Networks.wide}}{{.IPAddress}} {{.MacAddress}} [{{.Gateway}}]{{end}}", "rose")
+	if out := d.ok("exec", "rose", "cat", "/proc/net/route"); strings.Contains(out, "eth0\t00000000") {
+		d.t.Errorf("an overlay gave a default route: %s", out)
+	}
+	d.ok("rm", "-f", "rose")
+	d.want("wide", "network", "rm", "wide")
 }
 
 func lifeOnNode(d *docker) {

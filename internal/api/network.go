@@ -23,7 +23,7 @@ func (s *Server) networkList(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if ok {
-			list = append(list, network.Summary{Network: networkObject(n.Network)})
+			list = append(list, network.Summary{Network: networkObject(n)})
 		}
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].Created.Before(list[j].Created) })

@@ -54,7 +54,7 @@ func networkModel(r network.CreateRequest) cnm.Network {
 
 // networkObject is a network on the wire. Maps and lists are empty, not null,
 // where Docker's are.
-func networkObject(n cnm.Network) network.Network {
+func networkObject(n node.NetworkView) network.Network {
 	o := network.Network{
 		Name:       n.Name,
 		ID:         n.ID,
@@ -69,7 +69,7 @@ func networkObject(n cnm.Network) network.Network {
 		Ingress:    n.Ingress,
 		ConfigFrom: network.ConfigReference{Network: n.ConfigFrom},
 		ConfigOnly: n.ConfigOnly,
-		Options:    notNil(n.Options),
+		Options:    notNil(n.Shown(n.MTU)),
 		Labels:     notNil(n.Labels),
 	}
 	for _, p := range n.IPAM.Config {
@@ -81,7 +81,10 @@ func networkObject(n cnm.Network) network.Network {
 // networkView is a network on the wire with who is on it, and since API 1.52
 // with how many addresses are taken.
 func networkView(v version, n node.NetworkView) network.Inspect {
-	o := network.Inspect{Network: networkObject(n.Network), Containers: map[string]network.EndpointResource{}}
+	o := network.Inspect{Network: networkObject(n), Containers: map[string]network.EndpointResource{}}
+	for _, p := range n.Peers { // the API has no place for a port but the name
+		o.Peers = append(o.Peers, network.PeerInfo{Name: p.String(), IP: p.Addr()})
+	}
 	for _, e := range n.Endpoints {
 		o.Containers[e.SandboxID] = network.EndpointResource{
 			Name:        e.Sandbox,

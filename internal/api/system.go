@@ -97,7 +97,7 @@ func systemInfo(i node.Info, now time.Time) system.Info {
 			{"Networks", itoa(i.Networks)}, {"Ports", itoa(i.Ports)}, {"Workers", itoa(i.Workers)}, {"Offload", i.Rung},
 		},
 		Plugins: system.PluginsInfo{
-			Volume: []string{}, Network: []string{"bridge", "host", "null"}, Authorization: []string{}, Log: []string{"json-file"},
+			Volume: []string{}, Network: []string{"bridge", "host", "null", "overlay"}, Authorization: []string{}, Log: []string{"json-file"},
 		},
 		IPv4Forwarding:  true, // by the switch, whatever the host's setting
 		NGoroutines:     runtime.NumGoroutine(),

@@ -48,18 +48,48 @@ func (s *Server) weftARP(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) weftStats(w http.ResponseWriter, _ *http.Request) error {
 	list := []PortStats{}
 	for _, p := range s.backend.Stats() {
-		drops := p.Drops
-		if drops == nil {
-			drops = map[string]uint64{}
-		}
 		list = append(list, PortStats{
 			Port: p.Port, Sandbox: p.Sandbox, SandboxID: p.SandboxID, Network: p.Network, IfName: p.IfName,
 			MAC: wireMAC(p.MAC), Rung: p.Rung, Worker: p.Worker,
-			RxFrames: p.RxFrames, RxBytes: p.RxBytes, TxFrames: p.TxFrames, TxBytes: p.TxBytes, Drops: drops,
+			RxFrames: p.RxFrames, RxBytes: p.RxBytes, TxFrames: p.TxFrames, TxBytes: p.TxBytes, Drops: counted(p.Drops),
 		})
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
+}
+
+// weftPeers answers for one network, or for all.
+func (s *Server) weftPeers(w http.ResponseWriter, r *http.Request) error {
+	name := r.URL.Query().Get("network")
+	if name != "" {
+		n, err := s.backend.Network(name)
+		if err != nil {
+			return err
+		}
+		name = n.Name
+	}
+	peers, underlays := s.backend.Peers()
+	answer := Peers{Peers: []PeerStats{}, Underlays: []Underlay{}}
+	for _, p := range peers {
+		if name == "" || p.Network == name {
+			p.Drops = counted(p.Drops)
+			answer.Peers = append(answer.Peers, PeerStats(p))
+		}
+	}
+	for _, u := range underlays {
+		u.Drops = counted(u.Drops)
+		answer.Underlays = append(answer.Underlays, Underlay(u))
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// counted makes an empty map of none, for {} in place of null.
+func counted(drops map[string]uint64) map[string]uint64 {
+	if drops == nil {
+		return map[string]uint64{}
+	}
+	return drops
 }
 
 func (s *Server) weftDoctor(w http.ResponseWriter, _ *http.Request) error {

@@ -69,6 +69,43 @@ type PortStats struct {
 	Drops     map[string]uint64 // by reason
 }
 
+// Peers is GET /weft/v1/peers: the overlays' remote VTEPs and the sockets that
+// carry them.
+type Peers struct {
+	Peers     []PeerStats
+	Underlays []Underlay
+}
+
+// PeerStats are the counters of one overlay towards one remote VTEP. Rx came from
+// it, Tx went to it; a superframe counts as one frame and as several packets.
+type PeerStats struct {
+	Network   string
+	VNI       uint32
+	Peer      netip.AddrPort
+	MTU       int // of the path, for frames without their Ethernet header
+	RxFrames  uint64
+	RxPackets uint64
+	RxBytes   uint64
+	TxFrames  uint64
+	TxPackets uint64
+	TxBytes   uint64
+	Drops     map[string]uint64 // by reason
+	Learned   int               // MAC addresses behind it
+}
+
+// An Underlay is one UDP socket that carries overlays.
+type Underlay struct {
+	Addr        netip.AddrPort
+	SendRung    string // "gso", "sendmmsg", "sendto"
+	ReceiveRung string // "gro", "recvmmsg", "recvfrom"
+	RxDatagrams uint64
+	TxDatagrams uint64
+	GROMessages uint64 // received with several datagrams in one
+	GSOMessages uint64 // sent so
+	KernelDrops uint64 // datagrams its receive buffer had no room for
+	Drops       map[string]uint64
+}
+
 // A Check is one finding of the doctor.
 type Check struct {
 	Name   string

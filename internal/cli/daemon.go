@@ -69,6 +69,8 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.RunDir = h.runDir(cfg.DataDir)
 	cfg.Workers = f.Workers
 	cfg.Pools = f.pools
+	cfg.DataPathAddrs, cfg.AdvertiseAddr, cfg.DataPathPort = f.addrs, f.advertise, uint16(f.Port)
+	cfg.NoGSO, cfg.NoGRO = f.NoGSO, f.NoGRO
 	cfg.Version = Version
 	return cfg, h.url, nil
 }

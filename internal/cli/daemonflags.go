@@ -25,12 +25,13 @@ const maxConfig = 1 << 20
 
 // daemonFlags are the daemon's settings, from flags or from the config file.
 type daemonFlags struct {
-	Host      string   `yaml:"host"`
-	DataDir   string   `yaml:"data-dir"`
-	LogLevel  string   `yaml:"log-level"`
-	LogFormat string   `yaml:"log-format"`
-	Workers   int      `yaml:"workers"`
-	Pools     []string `yaml:"default-address-pool"`
+	Host          string   `yaml:"host"`
+	DataDir       string   `yaml:"data-dir"`
+	LogLevel      string   `yaml:"log-level"`
+	LogFormat     string   `yaml:"log-format"`
+	Workers       int      `yaml:"workers"`
+	Pools         []string `yaml:"default-address-pool"`
+	dataPathFlags `yaml:",inline"`
 
 	config string
 	pools  []node.AddressPool
@@ -44,6 +45,7 @@ func (f *daemonFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.LogFormat, "log-format", "text", "text or json")
 	fl.IntVar(&f.Workers, "workers", 0, "Goroutines that move frames (default one per CPU, at least two)")
 	fl.StringArrayVar(&f.Pools, "default-address-pool", nil, "Where networks without --subnet come from, as base=10.10.0.0/16,size=24; repeatable (default Docker's)")
+	f.dataPathFlags.bind(c)
 }
 
 // load puts the config file under the flags and checks both.
@@ -65,6 +67,9 @@ func (f *daemonFlags) load(c *cobra.Command) error {
 			return &usageError{cmd: c, err: err}
 		}
 		f.pools = append(f.pools, p)
+	}
+	if err := f.dataPathFlags.check(interfaceAddrs); err != nil {
+		return &usageError{cmd: c, err: err}
 	}
 	return nil
 }
@@ -88,6 +93,7 @@ func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
 	if !given("default-address-pool") {
 		f.Pools = file.Pools
 	}
+	f.dataPathFlags.merge(given, &file.dataPathFlags)
 }
 
 // readConfig reads a YAML file strictly: unknown and doubled keys are errors.
@@ -152,6 +158,8 @@ func plainYAML(err error) error {
 var configKinds = map[string]string{
 	"host": "a socket such as unix:///run/weft/weft.sock", "data-dir": "an absolute path", "log-level": "debug, info, warn or error",
 	"log-format": "text or json", "workers": "a number", "default-address-pool": `a list such as ["base=10.10.0.0/16,size=24"]`,
+	"data-path-addr": `a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`, "data-path-port": "a number", "advertise-addr": "an address or an interface",
+	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
 }
 
 func configKeys() []string { return slices.Sorted(maps.Keys(configKinds)) }

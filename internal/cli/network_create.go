@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"weft/internal/cnm"
 )
 
 // networkFlags are the flags of `weft network create`, Docker's.
@@ -24,7 +27,15 @@ func (a *app) networkCreateCmd() *cobra.Command {
 	var f networkFlags
 	c := &cobra.Command{
 		Use: "create [FLAGS] NETWORK", Short: "Make a network", Args: exactArgs(1, "NETWORK"),
-		Example: "  weft network create --subnet 10.1.0.0/24 --gateway 10.1.0.1 front\n  weft network create --internal --ipv6 back",
+		Long: "Make a network.\n\n" +
+			"One made with --driver overlay reaches over several nodes. Without a swarm, each node makes it with the same subnet and VNI, with the\n" +
+			"others as its peers, and with a part of the subnet of its own to give addresses from. Options of an overlay:\n\n" +
+			"  -o weft.vni=NUMBER           VXLAN network identifier, 1 to 16777215, the same on every node\n" +
+			"  -o weft.peers=PEER,...       the other VTEPs: ADDRESS, ADDRESS:PORT or [IPV6]:PORT (default port: this node's own)\n" +
+			"  -o weft.multicast=on|off     flood broadcast and multicast to the peers (default on)\n" +
+			"  -o com.docker.network.driver.mtu=BYTES   MTU of its interfaces (default what the underlay leaves)",
+		Example: "  weft network create --subnet 10.1.0.0/24 --gateway 10.1.0.1 front\n  weft network create --internal --ipv6 back\n" +
+			"  weft network create -d overlay --subnet 10.9.0.0/24 --ip-range 10.9.0.64/26 -o weft.vni=4097 -o weft.peers=192.0.2.2,192.0.2.3 wide",
 	}
 	f.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -52,7 +63,7 @@ func (a *app) networkCreateCmd() *cobra.Command {
 func (f *networkFlags) bind(c *cobra.Command) {
 	f.aux.need = true
 	fl := c.Flags()
-	fl.StringVarP(&f.driver, "driver", "d", "bridge", "What makes the network: bridge, none or host")
+	fl.StringVarP(&f.driver, "driver", "d", "bridge", "What makes the network: bridge or overlay")
 	fl.StringArrayVar(&f.subnets, "subnet", nil, "Subnet in CIDR form, such as 10.1.0.0/24; repeatable")
 	fl.StringArrayVar(&f.ranges, "ip-range", nil, "Part of the subnet that addresses are given from")
 	fl.StringArrayVar(&f.gateways, "gateway", nil, "Gateway of the subnet (default its first address)")
@@ -69,6 +80,30 @@ func (f *networkFlags) bind(c *cobra.Command) {
 	fl.BoolVar(&f.configOnly, "config-only", false, "Only a configuration, for --config-from")
 	fl.VarP(&f.options, "opt", "o", "Option of the driver, as KEY=VALUE")
 	fl.Var(&f.labels, "label", "Label, as KEY[=VALUE]")
+	f.complete(c)
+}
+
+// complete offers a shell the drivers, and the options of the one chosen.
+func (f *networkFlags) complete(c *cobra.Command) {
+	options := func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		names := cnm.BridgeOptionNames()
+		if f.driver == cnm.DriverOverlay {
+			names = cnm.OverlayOptionNames()
+		}
+		for i := range names {
+			names[i] += "="
+		}
+		slices.Sort(names)
+		return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	for flag, words := range map[string]cobra.CompletionFunc{
+		"driver":      cobra.FixedCompletions([]string{cnm.DriverBridge, cnm.DriverOverlay}, cobra.ShellCompDirectiveNoFileComp),
+		"ipam-driver": cobra.FixedCompletions([]string{cnm.IPAMDefault, cnm.IPAMNull}, cobra.ShellCompDirectiveNoFileComp),
+		"opt":         options,
+	} {
+		// The only error is a flag that does not exist or is completed already.
+		_ = c.RegisterFlagCompletionFunc(flag, words)
+	}
 }
 
 // createOptions turns the flags into the API's request.

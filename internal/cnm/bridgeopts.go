@@ -81,6 +81,11 @@ func ParseBridgeOptions(opts map[string]string) (BridgeOptions, error) {
 	return o, nil
 }
 
+// BridgeOptionNames are the options a user may give a bridge, by their full names.
+func BridgeOptionNames() []string {
+	return []string{optGatewayMode4, optGatewayMode6, optHostIPv4, optICC, optInhibitIPv4, optIfPrefix, optMTU, optMasquerade, optName, optBindIPv4, optTrusted}
+}
+
 // fullOption returns the full name of an option given by its short one.
 func fullOption(key string) string {
 	switch key {

@@ -73,8 +73,8 @@ func TestParseOverlayOptions(t *testing.T) {
 		{"encrypted false", M{"encrypted": "false"}, "not supported yet", nil}, // yes in Docker
 		{"encrypted in capitals", M{"Encrypted": ""}, `unknown driver option "Encrypted"`, nil},
 		{"dsr", M{"dsr": ""}, "not supported yet", nil},
-		{"bridge option", M{"enable_icc": "false"}, `unknown driver option "enable_icc" for the overlay driver (known: com.docker.network.driver.overlay.vxlanid_list, ` +
-			`com.docker.network.driver.mtu, weft.multicast, weft.peers, weft.vni)`, nil},
+		{"bridge option", M{"enable_icc": "false"}, `unknown driver option "enable_icc" for the overlay driver (known: com.docker.network.driver.mtu, ` +
+			`com.docker.network.driver.overlay.vxlanid_list, weft.multicast, weft.peers, weft.vni)`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ParseOverlayOptions(c.in)

@@ -100,7 +100,7 @@ func (o *OverlayOptions) set(key, full, value string) (err error) {
 
 // OverlayOptionNames are the options an overlay takes, sorted.
 func OverlayOptionNames() []string {
-	return []string{OptVNIList, OptMTU, OptMulticast, OptPeers, OptVNI}
+	return []string{OptMTU, OptVNIList, OptMulticast, OptPeers, OptVNI}
 }
 
 // vniOption reads VNIs joined by commas.
