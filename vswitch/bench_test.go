@@ -93,3 +93,33 @@ func BenchmarkCore64Guarded(b *testing.B) {
 	w, p := benchNet(b, 1000, true)
 	benchTurns(b, w, p)
 }
+
+// BenchmarkSnooped is multicast to a group with one listener among 1,000 groups.
+func BenchmarkSnooped(b *testing.B) {
+	sw := New(Config{Seed: 1})
+	d, err := sw.AddDomain(DomainConfig{Snooping: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := sw.NewWorker()
+	if err != nil {
+		b.Fatal(err)
+	}
+	src := &source{}
+	p, err := sw.AddPort(PortConfig{Name: "src", Domain: d}, src)
+	if err != nil {
+		b.Fatal(err)
+	}
+	q, err := sw.AddPort(PortConfig{Name: "dst", Domain: d, Horizon: 1}, &source{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range 1000 {
+		g := netip.AddrFrom4([4]byte{239, 1, byte(i >> 8), byte(i)})
+		d.snoop.groups.join(groupKey4(g.AsSlice()), q, 0)
+		src.frames = append(src.frames, udp4(b, mac(2), groupMAC(g), ip(2), g, 1000, 2000, 18))
+	}
+	d.snoop.asked(ip4Family, 0, queryResponse)
+	sw.Tick(2*queryResponse + 1) // nobody takes all any more
+	benchTurns(b, w, p)
+}

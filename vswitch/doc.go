@@ -5,12 +5,12 @@
 // The path of a frame that came from a local port, one function a step, read
 // from top to bottom in outbound.go:
 //
-//	read → view → guard → learn → answer → forward → clamp → merge → segment → write
+//	read → view → guard → learn → answer → snoop → forward → clamp → merge → segment → write
 //
 // and of one that came through an underlay, decapsulated by a [Source], in
 // inbound.go:
 //
-//	view → guard → learn → forward → merge → segment → write
+//	view → guard → learn → snoop → forward → merge → segment → write
 //
 // A [Worker] runs them to completion for one batch: it reads a port or a source,
 // takes every frame through the steps, writes to the egress ports, and only then
@@ -23,10 +23,12 @@
 // Implemented: MAC learning and ageing as in IEEE 802.1Q-2022 8.7 and 8.8 with
 // independent VLAN learning, the reserved group addresses of 8.6.3, ARP and
 // neighbour discovery answered from a table (package arp), RFC 6105-like router
-// advertisement guard, towards tunnels the clamping of TCP segment sizes and path
-// MTU messages (RFC 1191, RFC 4443, 3.2).
+// advertisement guard, IGMP and MLD snooping with a querier (RFC 4541), towards
+// tunnels the clamping of TCP segment sizes and path MTU messages (RFC 1191, RFC
+// 4443, 3.2).
 //
-// Not supported: spanning tree, link aggregation, VLAN translation.
+// Not supported: spanning tree, link aggregation, VLAN translation; snooping on
+// VLANs, or by source (RFC 4604), or of PIM.
 //
 // Concurrency: [Switch] and [Domain] methods may be called from any goroutine.
 // A [Worker] belongs to one goroutine at a time. Forwarding takes no lock: the

@@ -30,6 +30,11 @@ type DomainConfig struct {
 	// MaxMACs bounds the FDB, MaxNeighbours the neighbour table; 0 is
 	// DefaultDomainMACs and DefaultNeighbours.
 	MaxMACs, MaxNeighbours int
+	// Snooping sends IP multicast only to ports that listen to the group, by
+	// what IGMP and MLD reports say; see snoop.go. MaxGroups bounds the groups
+	// known; 0 is DefaultGroups.
+	Snooping  bool
+	MaxGroups int
 	// AgeSeconds is how long a learned address stays without being seen; 0 is
 	// DefaultAge.
 	AgeSeconds uint32
@@ -39,6 +44,7 @@ type DomainConfig struct {
 const (
 	DefaultDomainMACs = 8192
 	DefaultNeighbours = 4096
+	DefaultGroups     = 1024
 	DefaultAge        = 300
 )
 
@@ -50,6 +56,7 @@ type Domain struct {
 	neighbours *arp.Table
 	gateway    gateway
 	members    atomic.Pointer[[]*Port]
+	snoop      *snooper // nil where the domain does not
 }
 
 // A gateway is the switch's own presence on a domain.
@@ -72,6 +79,9 @@ func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
 	}
 	d := &Domain{cfg: c, fdb: newFDB(s, c.MaxMACs, s.cfg.Seed), neighbours: arp.NewTable(c.MaxNeighbours)}
 	d.members.Store(&[]*Port{})
+	if c.Snooping {
+		d.snoop = newSnooper(s, d)
+	}
 	d.gateway = gateway{on: c.GatewayMAC != frame.MAC{}, mac: c.GatewayMAC}
 	for _, a := range c.Gateways {
 		if err := d.neighbours.SetStatic(a, c.GatewayMAC); err != nil {
@@ -139,9 +149,17 @@ type DomainStats struct {
 	Entries int    // addresses in the FDB now
 	Moves   uint64 // learned addresses that changed their port
 	Full    uint64 // frames whose source found no room
+	// Groups that somebody listens to now, and reports of groups that found no
+	// room; where the domain snoops.
+	Groups     int
+	GroupsFull uint64
 }
 
 // Stats returns the domain's counters.
 func (d *Domain) Stats() DomainStats {
-	return DomainStats{Entries: int(d.fdb.entries.Load()), Moves: d.fdb.moves.Load(), Full: d.fdb.full.Load()}
+	s := DomainStats{Entries: int(d.fdb.entries.Load()), Moves: d.fdb.moves.Load(), Full: d.fdb.full.Load()}
+	if d.snoop != nil {
+		s.Groups, s.GroupsFull = int(d.snoop.groups.entries.Load()), d.snoop.groups.full.Load()
+	}
+	return s
 }

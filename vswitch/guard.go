@@ -15,7 +15,8 @@ import (
 // from such a port may claim to be somebody else: the Ethernet source, the IP
 // source, and the sender binding of ARP and neighbour discovery must be the
 // endpoint's own. Router advertisements and redirects (RFC 6105) and DHCP server
-// messages are dropped unless allowed. It works on the frame alone and runs
+// messages are dropped unless allowed; so are IGMP and MLD queries where the
+// switch snoops, for they would draw the network's multicast. It works on the frame alone and runs
 // before learning, so that a refused frame leaves no trace in any table.
 //
 // Allowed besides the endpoint's own addresses: the link-local address that
@@ -31,10 +32,12 @@ type guard struct {
 	ip4                []uint32
 	ip6                [][16]byte
 	allowRA, allowDHCP bool
+	noQuery            bool // on a network that snoops, whoever asks is a router
 }
 
 func newGuard(c *PortConfig) guard {
 	g := guard{on: c.MAC != frame.MAC{}, mac: c.MAC, allowRA: c.AllowRA, allowDHCP: c.AllowDHCP}
+	g.noQuery = c.Domain.cfg.Snooping && !c.AllowRA
 	for _, a := range c.Addrs {
 		if a = a.Unmap(); a.Is4() {
 			b := a.As4()
@@ -104,6 +107,9 @@ func (g *guard) check4(f *frame.Frame) frame.Reason {
 	if v.Proto == frame.ProtoUDP && !g.allowDHCP && !v.Later && fromServer(f, dhcpServer, dhcpClient) {
 		return frame.DHCPGuard
 	}
+	if v.Proto == protoIGMP && g.noQuery && queries4(f) {
+		return frame.QueryGuard
+	}
 	return frame.NotDropped
 }
 
@@ -119,6 +125,17 @@ func asks4(f *frame.Frame) bool {
 	}
 	src, dst := ports(f)
 	return src == dhcpClient && dst == dhcpServer
+}
+
+// queries4 reports whether an IGMP packet is a query. What is too short to say
+// is malformed, or a first fragment that leaves the answer to the next.
+func queries4(f *frame.Frame) bool {
+	if f.View.Later {
+		return false
+	}
+	ip := f.Bytes()[f.View.L3:]
+	ihl := int(ip[0]&15) * 4
+	return int(binary.BigEndian.Uint16(ip[2:])) == ihl || ip[ihl] == igmpQuery
 }
 
 const protoIGMP = 2
@@ -174,6 +191,10 @@ func (g *guard) check6(f *frame.Frame) frame.Reason {
 			if !g.allowRA {
 				return frame.RAGuard
 			}
+		case icmp6Query:
+			if g.noQuery {
+				return frame.QueryGuard
+			}
 		case icmp6RS, icmp6NS, icmp6NA:
 			return g.checkSender(f)
 		}
@@ -195,13 +216,6 @@ func asks6(f *frame.Frame) bool {
 	}
 	return false
 }
-
-// ICMPv6 types of multicast listener discovery (RFC 2710, 3; RFC 3810, 5.2).
-const (
-	icmp6Report  = 131
-	icmp6Done    = 132
-	icmp6Report2 = 143
-)
 
 // ICMPv6 types of neighbour discovery (RFC 4861, 4).
 const (

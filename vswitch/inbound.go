@@ -43,6 +43,7 @@ func (w *Worker) inbound(b *frame.Batch) {
 			f.Drop(r)
 			continue
 		}
+		f.Unfinished(in.MTU())
 		if r := in.guardStep(f); r != frame.NotDropped {
 			f.Drop(r)
 			continue
@@ -53,6 +54,9 @@ func (w *Worker) inbound(b *frame.Batch) {
 		}
 		if r := w.learnNeighbour(in, f); r != frame.NotDropped {
 			f.Drop(r)
+			continue
+		}
+		if w.snoop(in, f) {
 			continue
 		}
 		if r := w.forward(in, f); r != frame.NotDropped {

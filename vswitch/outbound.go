@@ -30,6 +30,9 @@ func (w *Worker) outbound(in *Port, b *frame.Batch) {
 		if w.answer(in, f, hook) {
 			continue
 		}
+		if w.snoop(in, f) {
+			continue
+		}
 		if r := w.forward(in, f); r != frame.NotDropped {
 			f.Drop(r)
 			continue
@@ -56,7 +59,7 @@ func (w *Worker) learn(in *Port, f *frame.Frame) frame.Reason {
 	src := f.SrcMAC()
 	d := in.domain
 	if d.gateway.on && src == d.gateway.mac {
-		return frame.SpoofedMAC
+		return d.snoop.foreignQuery(in, f)
 	}
 	switch d.fdb.learn(fdbKey(f.View.VLAN, src), in, w.now) {
 	case learnStatic:

@@ -73,6 +73,7 @@ type Port struct {
 	vlans  *[64]uint64
 	macs   atomic.Int32
 	mtu    atomic.Int32
+	groups int // groups entered for the port, under the table's mu; see groups.go
 	gone   atomic.Bool
 	// counters has one entry per worker; see stats.go.
 	counters []counters

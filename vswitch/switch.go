@@ -104,6 +104,7 @@ func (s *Switch) AddPort(c PortConfig, queues ...Queue) (*Port, error) {
 	s.ports.Store(&table)
 	members := append(slices.Clone(*c.Domain.members.Load()), p)
 	c.Domain.members.Store(&members)
+	c.Domain.snoop.welcome(p)
 	return p, nil
 }
 
@@ -131,6 +132,7 @@ func (s *Switch) RemovePort(p *Port) {
 
 func (s *Switch) forget(p *Port) {
 	p.domain.fdb.remove(func(key, val uint64) bool { return valPort(val) == p.slot })
+	p.domain.snoop.forget(p)
 }
 
 // quiesce waits until every worker has left the turn it was in.
@@ -170,6 +172,7 @@ func (s *Switch) Tick(now uint32) {
 
 // age forgets learned addresses and neighbours not seen for the domain's age.
 func (d *Domain) age(now uint32) {
+	d.snoop.age(now)
 	if now < d.cfg.AgeSeconds {
 		return
 	}

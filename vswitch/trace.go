@@ -10,7 +10,7 @@ import (
 
 // A Step is one step of a traced frame's way, in the words of the path.
 type Step struct {
-	Name   string // view, guard, learn, answer, forward, clamp, write
+	Name   string // view, guard, learn, answer, snoop, forward, clamp, write
 	Result string // what it found, for people
 }
 
@@ -75,6 +75,11 @@ func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
 		if t.answered(w, in, f) {
 			return
 		}
+	}
+	if w.snoop(in, f) {
+		t.Verdict, t.Reason = f.Verdict, f.Reason
+		t.note("snoop", "%s", describeSnoop(f, len(w.active)))
+		return
 	}
 	t.forward(w, in, f)
 }
@@ -150,7 +155,7 @@ func (t *Trace) note(step, format string, args ...any) {
 func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 	src, d := f.SrcMAC(), in.domain
 	if d.gateway.on && src == d.gateway.mac {
-		return src.String() + " is the gateway's", frame.SpoofedMAC
+		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)
 	}
 	val := d.fdb.lookup(fdbKey(f.View.VLAN, src))
 	was := lookup(w.ports, val)

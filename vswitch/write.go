@@ -67,6 +67,8 @@ func writeReason(err error) frame.Reason {
 		return frame.PortDown
 	case errors.Is(err, frame.ErrBlocked):
 		return frame.WriteBlocked
+	case errors.Is(err, frame.ErrTooBig):
+		return frame.TooBig
 	}
 	return frame.WriteFailed
 }

@@ -43,12 +43,15 @@ const (
 	DHCPGuard  // DHCP server message from an endpoint, or what may hide one
 	LLCGuard   // IP or ARP behind an LLC/SNAP header, where nobody would look at it
 	VLANGuard  // 802.1Q tag on a port that may not send any
+	QueryGuard // IGMP or MLD query from an endpoint, which is no router
 	// learn
 	MACLimit  // the port has learned as many addresses as it may
 	StaticMAC // source MAC is bound statically to another port
 	// answer
 	BadARP     // malformed ARP or ND, or one that claims a switch's own address
 	UnknownARP // neighbour unknown and the network does not flood
+	// snoop
+	BadIGMP // malformed IGMP or MLD message
 	// forward
 	Reserved       // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownGateway // addressed to the gateway, which offers nothing of the kind
@@ -58,6 +61,7 @@ const (
 	NoPort         // nobody else is on the network
 	UnknownMAC     // unknown unicast and the network does not flood
 	QuietTunnel    // group frame that only tunnels were left for, where they carry none
+	NoListener     // multicast to a group that nobody else listens to
 	// write
 	PortDown     // egress port is going away
 	TooBig       // does not fit the egress port and cannot be split
@@ -80,6 +84,7 @@ var reasonNames = [Reasons]string{
 	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
+	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
 	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",

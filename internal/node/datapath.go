@@ -39,6 +39,7 @@ type dataPath struct {
 	domains  map[string]*vswitch.Domain
 	ports    map[portKey]*livePort
 	workers  []*worker
+	asker    *vswitch.Worker // what the switch says by itself goes out by it, under mu
 	serial   uint32
 	closed   bool
 	underlay underlay // the sockets of overlay networks
@@ -51,11 +52,11 @@ type dataPath struct {
 // worker, once per port, when the port's device is gone, and broke when a worker
 // cannot go on.
 func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke func(int, error)) (*dataPath, error) {
-	u.workers = workers
+	u.workers = workers + 1 // and the asker
 	d := &dataPath{
 		underlay: underlay{cfg: u},
 
-		sw:      vswitch.New(vswitch.Config{Workers: workers, Seed: rand.Uint64()}),
+		sw:      vswitch.New(vswitch.Config{Workers: workers + 1, Seed: rand.Uint64()}),
 		current: plan{},
 		domains: make(map[string]*vswitch.Domain),
 		ports:   make(map[portKey]*livePort),
@@ -79,6 +80,11 @@ func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke
 				broke(w.id, err)
 			}
 		})
+	}
+	var err error
+	if d.asker, err = d.sw.NewWorker(); err != nil {
+		d.close()
+		return nil, err
 	}
 	return d, nil
 }
@@ -154,7 +160,7 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 func (d *dataPath) addDomain(s step) error {
 	dom, err := d.sw.AddDomain(vswitch.DomainConfig{
 		Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC,
-		// LATER QuietTunnels: s.domain.quiet, Snooping: s.domain.vni != 0 && !s.domain.quiet,
+		QuietTunnels: s.domain.quiet, Snooping: s.domain.vni != 0 && !s.domain.quiet,
 	})
 	if err != nil {
 		return fmt.Errorf("network %s: %w", s.domain.name, err)
@@ -288,12 +294,20 @@ func (d *dataPath) idlest() *worker {
 	return best
 }
 
-// tick is called once a second: it moves the switch's coarse clock and balances.
+// tick is called once a second: it moves the switch's coarse clock, sends the
+// queries that are due and balances.
 func (d *dataPath) tick(now time.Time) {
-	d.sw.Tick(uint32(now.Unix()))
+	seconds := uint32(now.Unix())
+	d.sw.Tick(seconds)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed {
-		d.balance()
+	if d.closed {
+		return
 	}
+	for _, dom := range d.domains {
+		for _, query := range d.sw.Queries(dom, seconds) {
+			d.asker.Originate(dom, query)
+		}
+	}
+	d.balance()
 }
