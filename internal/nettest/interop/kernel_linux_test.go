@@ -17,6 +17,7 @@ const (
 
 func cable(t *testing.T) {
 	t.Helper()
+	t.Cleanup(func() { run(t, "ip", "link", "del", "u0"); run(t, "ip", "netns", "del", "far") })
 	ip(t, `netns add far
 		link add u0 type veth peer name u1 netns far
 		addr add 10.9.0.1/24 dev u0
@@ -26,7 +27,6 @@ func cable(t *testing.T) {
 		-n far addr add fd09::2/64 dev u1 nodad
 		-n far link set lo up
 		-n far link set u1 up`)
-	t.Cleanup(func() { run(t, "ip", "netns", "del", "far") }) // and the pair with it
 }
 
 // kernelDevice makes the kernel's VXLAN device at the far end.
