@@ -50,7 +50,6 @@ type receiver struct {
 	open       bool
 	length     int // of the message being cut
 	size       int // of its datagrams
-	overflow   uint32
 
 	// What was looked up last: the sender and its peer, nil if it is none; the
 	// network and its switch port, if known.
@@ -180,13 +179,8 @@ func (rx *receiver) begin() {
 	m := &rx.msgs[rx.at]
 	first := rx.off == 0
 	rx.open, rx.length, rx.size = true, int(m.Len), int(m.Len)
-	told := readControl(rx.controls[rx.at].bytes(int(m.Hdr.Controllen)))
-	if told.segment > 0 && told.segment < rx.length {
-		rx.size, rx.want = told.segment, mergedMessages
-	}
-	if told.overflew {
-		rx.counters.overflow.Add(uint64(told.overflow - rx.overflow))
-		rx.overflow = told.overflow
+	if segment := readControl(rx.controls[rx.at].bytes(int(m.Hdr.Controllen))); segment > 0 && segment < rx.length {
+		rx.size, rx.want = segment, mergedMessages
 	}
 	if from := senderOf(&rx.names[rx.at]); rx.fresh || from != rx.from {
 		rx.from, rx.peer, rx.known, rx.fresh = from, rx.table.find(from), false, false

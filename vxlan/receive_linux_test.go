@@ -150,10 +150,13 @@ func TestZeroChecksum(t *testing.T) {
 	sameFrames(t, collect(t, b, len(data)), data)
 }
 
-// What finds the receive buffer full is counted by the kernel, and told.
+// What finds the receive buffer full is counted by the kernel.
 func TestKernelDrops(t *testing.T) {
 	const sent = 300
 	_, b, q := pair(t, "127.0.0.1", "127.0.0.2", func(c *Config) { c.ReceiveBuffer, c.NoGSO = 1, true })
+	if on, err := unix.GetsockoptInt(b.FD(), unix.SOL_SOCKET, unix.SO_RXQ_OVFL); on != 0 || err != nil {
+		t.Errorf("SO_RXQ_OVFL is %d, %v: it crashes hardened kernels, see kernelDrops", on, err)
+	}
 	data := udp(sent, 700, 1)
 	lost := 0
 	for range 2 {
@@ -189,32 +192,27 @@ func TestReadControl(t *testing.T) {
 		*(*uint32)(unsafe.Pointer(&c.bytes(64)[at+unix.CmsgLen(0)])) = value
 		return at + unix.CmsgSpace(4)
 	}
-	overflow := put(0, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 5)
-	both := put(overflow, unix.IPPROTO_UDP, unix.UDP_GRO, 1400)
+	other := put(0, unix.SOL_IP, unix.IP_TTL, 64)
+	both := put(other, unix.IPPROTO_UDP, unix.UDP_GRO, 1400)
 	for _, tt := range []struct {
-		name string
-		n    int
-		want told
+		name    string
+		n, want int
 	}{
-		{"none", 0, told{}},
-		{"cut", 7, told{}},
-		{"one", overflow, told{0, 5, true}},
-		{"one, the second cut", overflow + 8, told{0, 5, true}},
-		{"both", both, told{1400, 5, true}},
-		{"both, without the padding", overflow + unix.CmsgLen(4), told{1400, 5, true}},
-		{"more than there is", 1000, told{1400, 5, true}},
+		{"none", 0, 0},
+		{"cut", 7, 0},
+		{"another", other, 0},
+		{"the second cut", other + 8, 0},
+		{"both", both, 1400},
+		{"both, without the padding", other + unix.CmsgLen(4), 1400},
+		{"more than there is", 1000, 1400},
 	} {
 		if got := readControl(c.bytes(tt.n)); got != tt.want {
-			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
 	}
-	put(0, unix.SOL_IP, unix.IP_TTL, 64)
-	if got := readControl(c.bytes(both)); got != (told{1400, 0, false}) {
-		t.Errorf("behind an unknown message: %+v", got)
-	}
 	(*unix.Cmsghdr)(unsafe.Pointer(&c)).SetLen(0)
-	if got := readControl(c.bytes(both)); got != (told{}) {
-		t.Errorf("message of length 0: %+v", got)
+	if got := readControl(c.bytes(both)); got != 0 {
+		t.Errorf("message of length 0: %d", got)
 	}
 }
 

@@ -209,8 +209,8 @@ func TestEntropy(t *testing.T) {
 					port := senderOf(&b.rx.names[i]).port
 					ports[port] = true
 					size := int(b.rx.msgs[i].Len)
-					if told := readControl(b.rx.controls[i].bytes(int(b.rx.msgs[i].Hdr.Controllen))); told.segment > 0 {
-						size = told.segment
+					if segment := readControl(b.rx.controls[i].bytes(int(b.rx.msgs[i].Hdr.Controllen))); segment > 0 {
+						size = segment
 					}
 					for at := 0; at < int(b.rx.msgs[i].Len); at += size {
 						m := b.rx.slot(i)[slotRoom:][at:min(at+size, int(b.rx.msgs[i].Len))]

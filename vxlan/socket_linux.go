@@ -37,7 +37,8 @@ type Socket struct {
 	rung    atomic.Uint32 // SendRung
 	note    atomic.Pointer[string]
 	rx      receiver
-	senders []*sender // by worker
+	senders []*sender     // by worker
+	lost    atomic.Uint64 // KernelDrops, as of Close
 	closing sync.Once
 }
 
@@ -71,8 +72,6 @@ func (s *Socket) open() error {
 	s.fd.Store(int32(fd))
 	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.cfg.ReceiveBuffer)
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
-	// Not fatal: without it the kernel's drops stay untold.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
 	if s.cfg.Addr.Addr().Is6() {
 		// VTEPs may send a zero checksum over IPv6 (RFC 6935); not fatal either.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
@@ -124,9 +123,11 @@ func (s *Socket) Stats() SocketStats {
 			st.SendFault = errno.Error()
 		}
 	}
+	st.KernelDrops = s.lost.Load()
 	if fd := int(s.fd.Load()); fd >= 0 {
 		st.SendBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 		st.ReceiveBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+		st.KernelDrops = kernelDrops(fd)
 	}
 	return st
 }
@@ -135,7 +136,9 @@ func (s *Socket) Stats() SocketStats {
 // and writes return os.ErrClosed from then on.
 func (s *Socket) Close() error {
 	s.closing.Do(func() {
-		s.fd.Store(-1)
+		if fd := int(s.fd.Swap(-1)); fd >= 0 {
+			s.lost.Store(kernelDrops(fd))
+		}
 		for _, fd := range s.fds {
 			// The answer is ENOTCONN; who polls hears of it all the same.
 			_ = unix.Shutdown(fd, unix.SHUT_RDWR)

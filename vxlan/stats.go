@@ -14,9 +14,9 @@ type SocketStats struct {
 	// the frames they held, and what was dropped, by reason.
 	Messages, Merged, Datagrams, Bytes, Frames uint64
 	Drops                                      [frame.Reasons]uint64
-	// KernelDrops counts datagrams that found the receive buffer full
-	// (SO_RXQ_OVFL), as far as the kernel has told: it does so with the next
-	// datagram received.
+	// KernelDrops counts what the kernel dropped in front of the socket: datagrams
+	// that found its receive buffer full, or had a wrong checksum. Those it had
+	// merged count as one. It wraps around at 32 bits.
 	KernelDrops uint64
 	// SentMessages were taken by the kernel, SentMerged of them by GSO for
 	// several datagrams; SentDatagrams is the frames in them, SentBytes their
@@ -37,8 +37,8 @@ type SocketStats struct {
 
 // receiveCounters are written by the reader alone.
 type receiveCounters struct {
-	messages, merged, datagrams, bytes, frames, overflow atomic.Uint64
-	drops                                                [frame.Reasons]atomic.Uint64
+	messages, merged, datagrams, bytes, frames atomic.Uint64
+	drops                                      [frame.Reasons]atomic.Uint64
 }
 
 // sendCounters are written by one worker alone.
@@ -49,7 +49,7 @@ type sendCounters struct {
 
 func (c *receiveCounters) addTo(s *SocketStats) {
 	s.Messages, s.Merged, s.Datagrams = c.messages.Load(), c.merged.Load(), c.datagrams.Load()
-	s.Bytes, s.Frames, s.KernelDrops = c.bytes.Load(), c.frames.Load(), c.overflow.Load()
+	s.Bytes, s.Frames = c.bytes.Load(), c.frames.Load()
 	for r := range s.Drops {
 		s.Drops[r] = c.drops[r].Load()
 	}
