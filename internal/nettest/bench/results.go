@@ -70,14 +70,22 @@ func (r *results) line(s *suite, f figure) *line {
 	if s != nil {
 		table = s.name
 	}
-	for _, l := range r.Lines {
-		if l.Table == table && l.Key == f.Key {
-			return l
-		}
+	if l := r.find(table, f.Key); l != nil {
+		return l
 	}
 	l := &line{figure: f, Table: table, Values: map[string][]float64{}, Median: map[string]float64{}}
 	r.Lines = append(r.Lines, l)
 	return l
+}
+
+// find returns a line of a table, nil if there is none.
+func (r *results) find(table, key string) *line {
+	for _, l := range r.Lines {
+		if l.Table == table && l.Key == key {
+			return l
+		}
+	}
+	return nil
 }
 
 func (l *line) add(contestant string, value float64) {
@@ -109,11 +117,11 @@ func (r *results) note(s *suite, f figure, contestant string, value float64) {
 // derive adds the lines that are differences of others, round by round.
 func (r *results) derive(s *suite) {
 	for _, d := range s.derived {
-		of := r.line(s, d.of)
-		base := of.Values[d.over]
-		if len(base) == 0 {
+		of := r.find(s.name, d.of.Key)
+		if of == nil || len(of.Values[d.over]) == 0 {
 			continue
 		}
+		base := of.Values[d.over]
 		l := r.line(s, d.figure)
 		for name, values := range of.Values {
 			for i := range min(len(values), len(base)) {

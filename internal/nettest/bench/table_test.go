@@ -44,6 +44,7 @@ func TestNote(t *testing.T) {
 	if l.Median["kernel"] != 10 || l.Median["weft"] != 5 || l.Ratio["kernel"] != 0.6 {
 		t.Errorf("medians %v, ratio %v", l.Median, l.Ratio)
 	}
+	r.derive(overlays)
 	text := r.markdown()
 	if want := "| TCP, 1 stream, Gbit/s | 10.00 | – | – | 5.00 | 0.60 | – |"; !strings.Contains(text, want) {
 		t.Errorf("no %q in\n%s", want, text)
