@@ -43,7 +43,8 @@ func left(t *testing.T, exe string) (found []string) {
 func TestSandboxes(t *testing.T) {
 	exe := built(t)
 	t.Run("whole", func(t *testing.T) { whole(t, exe) })
-	t.Run("interrupted", func(t *testing.T) { interrupted(t, exe) })
+	t.Run("interrupted", func(t *testing.T) { interrupted(t, exe, "A verified transfer") })
+	t.Run("interrupted with nodes", func(t *testing.T) { interrupted(t, exe, "A datagram on the way") })
 }
 
 func whole(t *testing.T, exe string) {
@@ -60,9 +61,9 @@ func whole(t *testing.T, exe string) {
 	}
 }
 
-// interrupted sends what Ctrl-C sends, to the tour and to its daemon: both end,
-// and nothing is left.
-func interrupted(t *testing.T, exe string) {
+// interrupted sends what Ctrl-C sends at a step, to the tour and to its daemons: all
+// end, and nothing is left.
+func interrupted(t *testing.T, exe, step string) {
 	cmd := nettest.UserCommand(t, exe, "demo")
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -81,7 +82,7 @@ func interrupted(t *testing.T, exe string) {
 	for sent := false; ; {
 		n, err := pipe.Read(buf)
 		out.Write(buf[:n])
-		if !sent && strings.Contains(out.String(), "A verified transfer") {
+		if !sent && strings.Contains(out.String(), step) {
 			sent = true
 			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 				t.Fatal(err)
