@@ -36,9 +36,16 @@ func eventually(t *testing.T, within time.Duration, what string, holds func() bo
 // run runs a command to its end, within patience.
 func run(t *testing.T, args ...string) (out string, ok bool) {
 	t.Helper()
+	return runWith(t, nil, args...)
+}
+
+// runWith is run with an environment of its own, if not nil.
+func runWith(t *testing.T, env []string, args ...string) (out string, ok bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // of clean-ups too
 	defer cancel()
 	c := exec.CommandContext(ctx, args[0], args[1:]...)
+	c.Env = env
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.WaitDelay = time.Second
 	b, err := c.CombinedOutput()
@@ -76,8 +83,15 @@ func in(ns string, args ...string) []string {
 // start runs a command in the background, until the test ends.
 func start(t *testing.T, args ...string) *background {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith is start with an environment of its own, if not nil.
+func startWith(t *testing.T, env []string, args ...string) *background {
+	t.Helper()
 	b := &background{}
 	c := exec.Command(args[0], args[1:]...)
+	c.Env = env
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Stdout, c.Stderr = &b.out, &b.out
 	if err := c.Start(); err != nil {

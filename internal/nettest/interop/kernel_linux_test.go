@@ -51,8 +51,8 @@ func TestKernel(t *testing.T) {
 			megabytes                  string // in each direction
 		}{
 			{"learning", near4, there4, "local 10.9.0.2 remote 10.9.0.1 udpcsum", false, "100"},
-			{"static, no checksums", near4, there4, "local 10.9.0.2 nolearning noudpcsum", true, "20"},
-			{"learning, IPv6", near6, there6, "local fd09::2 remote fd09::1 udpcsum", false, "20"},
+			{"static, no checksums", near4, there4, "local 10.9.0.2 nolearning noudpcsum", true, "10"},
+			{"learning, IPv6", near6, there6, "local fd09::2 remote fd09::1 udpcsum", false, "10"},
 			{"static, no checksums, IPv6", near6, there6, "local fd09::2 nolearning udp6zerocsumtx udp6zerocsumrx", true, "100"},
 		} {
 			t.Run(c.name, func(t *testing.T) {
@@ -92,10 +92,10 @@ func exchange(t *testing.T, n *testNode, megabytes string) {
 	n.mustBox(t, weft(), "tool", "send", "-m", "10", far6)
 	far(weft(), "tool", "send", "-m", "10", "["+near6+"]:5201")
 	for _, size := range []string{"1000", "4000"} { // the latter in fragments
-		n.mustBox(t, weft(), "tool", "blast", "-s", size, "-t", "100ms", far4)
-		far(weft(), "tool", "blast", "-s", size, "-t", "100ms", near4)
+		n.mustBox(t, weft(), "tool", "blast", "-s", size, "-t", "50ms", far4)
+		far(weft(), "tool", "blast", "-s", size, "-t", "50ms", near4)
 	}
-	n.mustBox(t, weft(), "tool", "blast", "-t", "100ms", "["+far6+"]:5201")
+	n.mustBox(t, weft(), "tool", "blast", "-t", "50ms", "["+far6+"]:5201")
 }
 
 // learned checks that the far station's address stands in the FDB, on its VTEP.
@@ -134,7 +134,7 @@ func jumbo(t *testing.T, n *testNode, mtu int) {
 			headers = 48
 		}
 		n.mustBox(t, "ping", "-c", "1", "-W", "2", "-M", "do", "-s", strconv.Itoa(want-headers), to)
-		out, ok := n.box(t, "ping", "-c", "1", "-W", "1", "-M", "do", "-s", strconv.Itoa(want-headers+1), to)
+		out, ok := n.box(t, "ping", "-c", "1", "-W", "0.2", "-M", "do", "-s", strconv.Itoa(want-headers+1), to)
 		if ok || !strings.Contains(out, fmt.Sprintf("mtu: %d", want)) && !strings.Contains(out, fmt.Sprintf("mtu=%d", want)) {
 			t.Errorf("a byte too many for %s: %v, %s", to, ok, out)
 		}

@@ -77,7 +77,7 @@ func pings(t *testing.T, n *testNode, within time.Duration) {
 // silent checks that the box does not reach it.
 func silent(t *testing.T, n *testNode) {
 	t.Helper()
-	if out, ok := n.box(t, "ping", "-c", "1", "-W", "1", far4); ok {
+	if out, ok := n.box(t, "ping", "-c", "1", "-W", "0.5", far4); ok {
 		t.Errorf("the far station answers:\n%s", out)
 	}
 }

@@ -41,6 +41,7 @@ func tshark(t *testing.T, file string, args ...string) string {
 
 // TestWire has tshark decode what weft sends, as it is on the wire.
 func TestWire(t *testing.T) {
+	needs(t, "tshark", "dumpcap")
 	isolated(t, func(t *testing.T) {
 		for _, c := range []struct{ name, near, there, options, address string }{
 			{"IPv4", near4, there4, "local 10.9.0.2 remote 10.9.0.1", "ip.src"},
