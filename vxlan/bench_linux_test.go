@@ -66,6 +66,7 @@ func BenchmarkSegmentEncap(b *testing.B) {
 	fs := make([]*frame.Frame, 0, n)
 	b.ReportAllocs()
 	for b.Loop() {
+		s.Reset()
 		parts, r := s.Split(f)
 		if r != frame.NotDropped || len(parts) != n {
 			b.Fatal(r, len(parts))

@@ -12,8 +12,8 @@ func (a *app) benchCmd() *cobra.Command {
 	return &cobra.Command{
 		Use: "bench", Short: "How to measure weft beside other switches", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			fmt.Fprintln(a.out, "Run `make bench` in weft's source tree: it measures weft beside the kernel's bridge, Open vSwitch and\n"+
-				"vde_switch in one run, and writes docs/benchmarks.md. `weft demo` ends with a short measurement of its own.")
+			fmt.Fprintln(a.out, "Run `make bench` in weft's source tree: it measures weft beside the kernel's bridge and vxlan,\n"+
+				"Open vSwitch and vde_switch in one run, and writes docs/benchmarks.md. `weft demo` has short measurements of its own.")
 			return nil
 		},
 	}

@@ -56,11 +56,16 @@ func base() string {
 func take(ctx context.Context, t *tour) int {
 	fmt.Fprintf(t.out, "The tour of weft, with %s.\n", t.label())
 	all := steps()
+	if runtime.GOOS == "linux" {
+		all = append(all, nodeSteps()...)
+	} else {
+		fmt.Fprintln(t.out, "The chapter of three nodes is left out: an overlay's sockets need Linux.")
+	}
 	held := t.run(ctx, all)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	failed := held != len(all)
-	if err := t.close(bye); err != nil {
+	if err := errors.Join(t.chapter.close(bye), t.stage.close(bye)); err != nil {
 		fmt.Fprintf(t.out, "\ndemo: taking everything down: %v\n", err)
 		failed = true
 	}

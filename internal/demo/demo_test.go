@@ -24,7 +24,7 @@ func TestInProcess(t *testing.T) {
 	var out bytes.Buffer
 	code := take(context.Background(), &tour{stage: p, dir: t.TempDir(), out: &out, limit: limit, hashed: 4 << 20, timed: 16 << 20})
 	t.Log(out.String())
-	if code != 0 || !strings.HasSuffix(out.String(), "\ndemo: 12 of 12 hold, in-process hosts\n") {
+	if code != 0 || !strings.HasSuffix(out.String(), "\ndemo: 20 of 20 hold, in-process hosts\n") {
 		t.Fatalf("exit %d", code)
 	}
 }
@@ -37,6 +37,7 @@ type sabotage struct {
 	corrupt bool // transfers arrive damaged
 	silent  bool // nothing is counted
 	blind   bool // captures stay empty
+	node    broken
 }
 
 func (s *sabotage) ping(ctx context.Context, host string, to netip.Addr, count int) (nettool.PingResult, error) {
@@ -88,34 +89,40 @@ func TestNoticed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			p, err := newInProcess()
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.s.inProcess = p
-			var out bytes.Buffer
-			tr := &tour{stage: &c.s, dir: t.TempDir(), out: &out, limit: limit / 8, hashed: 1 << 20, timed: 1 << 20}
 			var all []step
 			for _, s := range steps() {
 				if s.title != "Throughput" || c.s.corrupt {
 					all = append(all, s)
 				}
 			}
-			held := tr.run(context.Background(), all)
-			if err := p.close(context.Background()); err != nil {
-				t.Error(err)
-			}
-			var failed []string
-			for part := range strings.SplitSeq(out.String(), "\n\n") {
-				if strings.Contains(part, "FAILED") {
-					_, title, _ := strings.Cut(strings.SplitN(part, "\n    ", 2)[0], ". ")
-					failed = append(failed, title)
-				}
-			}
-			if strings.Join(failed, ",") != strings.Join(c.fail, ",") || held != len(all)-len(failed) {
-				t.Fatalf("failed %q, want %q; %d held\n%s", failed, c.fail, held, &out)
-			}
+			noticed(t, &c.s, all, c.fail)
 		})
+	}
+}
+
+// noticed takes steps on a broken stage and compares which of them fail.
+func noticed(t *testing.T, s *sabotage, all []step, want []string) {
+	t.Helper()
+	p, err := newInProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.inProcess = p
+	var out bytes.Buffer
+	tr := &tour{stage: s, dir: t.TempDir(), out: &out, limit: limit / 8, hashed: 1 << 20, timed: 1 << 20}
+	held := tr.run(context.Background(), all)
+	if err := errors.Join(tr.chapter.close(context.Background()), p.close(context.Background())); err != nil {
+		t.Error(err)
+	}
+	var failed []string
+	for part := range strings.SplitSeq(out.String(), "\n\n") {
+		if strings.Contains(part, "FAILED") {
+			_, title, _ := strings.Cut(strings.SplitN(part, "\n    ", 2)[0], ". ")
+			failed = append(failed, title)
+		}
+	}
+	if strings.Join(failed, ",") != strings.Join(want, ",") || held != len(all)-len(failed) {
+		t.Fatalf("failed %q, want %q; %d held\n%s", failed, want, held, &out)
 	}
 }
 

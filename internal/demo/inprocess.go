@@ -31,6 +31,11 @@ type inProcess struct {
 	wake   chan struct{}
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	at   netip.AddrPort // of a node: where its VTEP is
+	told overlayNet
+	mu   sync.Mutex // vtep
+	vtep *vtep      // nil: not on the underlay
 }
 
 func newInProcess() (*inProcess, error) {
@@ -54,7 +59,7 @@ func (p *inProcess) work(ctx context.Context, w *vswitch.Worker) {
 	for ctx.Err() == nil {
 		p.sw.Tick(uint32(time.Since(start).Seconds()))
 		for moved := true; moved; {
-			moved = false
+			moved = p.receive(w)
 			for _, port := range p.sw.Ports() {
 				n, err := w.Turn(port) // an error means the port is going away
 				moved = moved || n > 0 && err == nil
@@ -255,6 +260,7 @@ func (p *inProcess) capture(ctx context.Context, host, filter, file string, duri
 }
 
 func (p *inProcess) close(context.Context) error {
+	p.leave()
 	p.cancel()
 	p.signal()
 	p.wg.Wait()

@@ -25,8 +25,11 @@ import (
 // which are printed. Counters and captures come over the API.
 type sandboxes struct {
 	exe    string
-	host   string // of the daemon
-	data   string // its data directory
+	dir    string
+	prompt string   // before the commands that are printed
+	flags  []string // of the daemon, besides those that keep it to dir
+	host   string   // of the daemon
+	data   string   // its data directory
 	env    []string
 	out    io.Writer
 	daemon *exec.Cmd
@@ -58,13 +61,8 @@ func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, 
 			return nil, err
 		}
 	}
-	s := &sandboxes{exe: exe, out: out, host: "unix://" + filepath.Join(dir, "weft.sock"), data: filepath.Join(dir, "data", "weft")}
-	s.env = append(os.Environ(), "WEFT_HOST="+s.host, "XDG_RUNTIME_DIR="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"))
-	var err error
-	if s.client, err = api.NewClient(s.host); err != nil {
-		return nil, err
-	}
-	if s.log, err = os.Create(filepath.Join(dir, "daemon.log")); err != nil {
+	s, err := newSandboxes(exe, dir, out)
+	if err != nil {
 		return nil, err
 	}
 	checks, err := s.launch(ctx)
@@ -79,10 +77,22 @@ func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, 
 	return s, nil
 }
 
+// newSandboxes makes a stage whose daemon, not started yet, keeps to dir.
+func newSandboxes(exe, dir string, out io.Writer) (*sandboxes, error) {
+	s := &sandboxes{exe: exe, dir: dir, prompt: "$", out: out, host: "unix://" + filepath.Join(dir, "weft.sock"), data: filepath.Join(dir, "data", "weft")}
+	s.env = append(os.Environ(), "WEFT_HOST="+s.host, "XDG_RUNTIME_DIR="+dir, "XDG_DATA_HOME="+filepath.Join(dir, "data"))
+	var err error
+	if s.client, err = api.NewClient(s.host); err != nil {
+		return nil, err
+	}
+	s.log, err = os.Create(filepath.Join(dir, "daemon.log"))
+	return s, err
+}
+
 // launch starts the daemon, waits until it answers and returns its doctor's
 // findings.
 func (s *sandboxes) launch(ctx context.Context) ([]api.Check, error) {
-	s.daemon = exec.Command(s.exe, "daemon", "--host", s.host, "--data-dir", s.data)
+	s.daemon = exec.Command(s.exe, append([]string{"daemon", "--host", s.host, "--data-dir", s.data}, s.flags...)...)
 	s.daemon.Env, s.daemon.Stdout, s.daemon.Stderr = s.env, s.log, s.log
 	if err := s.daemon.Start(); err != nil {
 		return nil, fmt.Errorf("start a daemon: %w", err)
@@ -130,7 +140,7 @@ func (s *sandboxes) label() string { return "real sandboxes" }
 // not 0 is an error.
 func (s *sandboxes) weft(ctx context.Context, args ...string) (string, error) {
 	shown := strings.ReplaceAll(strings.Join(args, " "), s.exe, "weft")
-	fmt.Fprintf(s.out, "    $ weft %s\n", shown)
+	fmt.Fprintf(s.out, "    %s weft %s\n", s.prompt, shown)
 	return s.quiet(ctx, args...)
 }
 

@@ -33,6 +33,8 @@ type stage interface {
 	// capture writes what the filter selects of a host's frames, both ways, to a
 	// pcapng file while during runs.
 	capture(ctx context.Context, host, filter, file string, during func() error) error
+	// member makes the i-th node of an overlay, whose VTEP is at an address.
+	member(ctx context.Context, i int, at netip.AddrPort) (member, error)
 	// close takes everything down and leaves nothing behind.
 	close(ctx context.Context) error
 }

@@ -25,6 +25,7 @@ type tour struct {
 	limit time.Duration // per step
 	// Bytes of the verified and of the timed transfer.
 	hashed, timed uint64
+	chapter       // of the nodes
 }
 
 // limit is how long one step of a user's tour may take.
@@ -36,10 +37,8 @@ const (
 )
 
 func subnet(network string) netip.Prefix {
-	if network == front {
-		return netip.MustParsePrefix("10.77.1.0/24")
-	}
-	return netip.MustParsePrefix("10.77.2.0/24")
+	third := map[string]byte{front: 1, back: 2, wide: 3}[network]
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, third, 0}), 24)
 }
 
 // run goes through the steps, prints, and returns how many held. A step that

@@ -30,6 +30,7 @@ needs() {
 		cat <<-'END'
 			command -v iperf3                iperf3
 			command -v vde_switch            vde2
+			command -v ethtool               ethtool
 		END
 	fi
 }

@@ -231,8 +231,21 @@ func (w testWriter) Write(p []byte) (int, error) {
 // it and checks that nothing is left.
 func openNode(t *testing.T, c Config) *Node {
 	t.Helper()
-	needSandboxes(t)
+	watchLeaks(t)
+	return openBeside(t, c)
+}
+
+// watchLeaks checks at the test's end that nothing is left.
+func watchLeaks(t *testing.T) {
+	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	t.Cleanup(func() { checkLeaks(t, goroutines, files) })
+}
+
+// openBeside is openNode for one of several nodes, whose leaks are not told apart.
+func openBeside(t *testing.T, c Config) *Node {
+	t.Helper()
+	needSandboxes(t)
 	n, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +259,6 @@ func openNode(t *testing.T, c Config) *Node {
 		if err := n.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
-		checkLeaks(t, goroutines, files)
 	})
 	return n
 }

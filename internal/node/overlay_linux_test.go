@@ -21,7 +21,7 @@ const overlayPort = 24789
 // overlayNode opens a node whose VTEP is at 127.0.0.LAST.
 func overlayNode(t *testing.T, last byte) *Node {
 	t.Helper()
-	return openNode(t, overlayConfig(t, last))
+	return openBeside(t, overlayConfig(t, last))
 }
 
 func overlayConfig(t *testing.T, last byte) Config {
@@ -62,6 +62,7 @@ func peerOf(t *testing.T, n *Node, last byte) PeerStats {
 // Three nodes share a LAN; broadcasts reach each once, and what was heard once is
 // asked for no more.
 func TestOverlayTriangle(t *testing.T) {
+	watchLeaks(t)
 	nodes := map[byte]*Node{}
 	boxes := map[byte]cnm.Sandbox{}
 	for _, last := range []byte{1, 2, 3} {
@@ -112,6 +113,7 @@ func TestOverlayTriangle(t *testing.T) {
 
 // What is not for this node ends by name, before anything learns from it.
 func TestOverlayStrangers(t *testing.T) {
+	watchLeaks(t)
 	n := overlayNode(t, 1)
 	mustNetwork(t, n, overlayNetwork(1, 2))
 	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("over")})
@@ -204,6 +206,7 @@ func TestOverlayPortTaken(t *testing.T) {
 
 // A node goes and comes back; its peer's traffic resumes by itself.
 func TestOverlayPeerReturns(t *testing.T) {
+	watchLeaks(t)
 	a := overlayNode(t, 1)
 	mustNetwork(t, a, overlayNetwork(1, 2))
 	mustRun(t, a, cnm.SandboxSpec{Name: "rose", Networks: on("over")})
@@ -219,12 +222,13 @@ func TestOverlayPeerReturns(t *testing.T) {
 		t.Fatal(err)
 	}
 	reach(t, a, "rose", addr4(iris, "over"), false)
-	openNode(t, c)
+	openBeside(t, c)
 	reach(t, a, "rose", addr4(iris, "over"), true)
 }
 
 // Peers that cannot be are refused with the reason.
 func TestOverlayPeersRefused(t *testing.T) {
+	watchLeaks(t)
 	n := overlayNode(t, 1)
 	for _, c := range []struct{ name, peers, want string }{
 		{"other family", "::1", "no IPv6 address"},

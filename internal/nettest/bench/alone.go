@@ -34,7 +34,7 @@ func (b *bench) alone(ctx context.Context, r *results) {
 	if b.weft == nil {
 		return
 	}
-	r.note(figIdle, "weft", b.weft.idle)
+	r.note(nil, figIdle, "weft", b.weft.idle)
 	for _, step := range []struct {
 		title string
 		take  func(context.Context, *results) error
@@ -69,7 +69,7 @@ func (b *bench) captureCost(ctx context.Context, r *results) error {
 			if err != nil {
 				return err
 			}
-			r.note(c.fig, "weft", speed)
+			r.note(nil, c.fig, "weft", speed)
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (b *bench) runTime(ctx context.Context, r *results) error {
 		if _, err := b.weft.tell(ctx, "run", "--rm", "--", "true"); err != nil {
 			return err
 		}
-		r.note(figRun, "weft", float64(time.Since(start).Microseconds())/1e3)
+		r.note(nil, figRun, "weft", float64(time.Since(start).Microseconds())/1e3)
 	}
 	return nil
 }
@@ -112,8 +112,8 @@ func (b *bench) portMemory(ctx context.Context, r *results) error {
 	if err != nil {
 		return err
 	}
-	r.note(figFull, "weft", after)
-	r.note(figPort, "weft", (after-b.weft.idle)/(furtherPorts+2))
+	r.note(nil, figFull, "weft", after)
+	r.note(nil, figPort, "weft", (after-b.weft.idle)/(furtherPorts+2))
 	return nil
 }
 
@@ -143,7 +143,7 @@ func (b *bench) replaySpeed(ctx context.Context, r *results) error {
 		if _, err := b.weft.tell(ctx, "replay", dir+"/lab.yaml", "--in", "a="+dir+"/a.pcap", "--out", fmt.Sprintf("%s/out%d", dir, i)); err != nil {
 			return err
 		}
-		r.note(figReplay, "weft", replayFrames/time.Since(start).Seconds())
+		r.note(nil, figReplay, "weft", replayFrames/time.Since(start).Seconds())
 	}
 	return nil
 }

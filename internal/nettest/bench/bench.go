@@ -15,7 +15,7 @@ import (
 // A contestant is two hosts and a switch between them.
 type contestant interface {
 	name() string  // in -only and JSON
-	title() string // in the table
+	title() string // the head of its column
 	// setUp makes the switch and both hosts, down removes them; down is
 	// called also after setUp failed halfway.
 	setUp(ctx context.Context) error
@@ -29,10 +29,10 @@ type contestant interface {
 // A bench holds what is under measurement.
 type bench struct {
 	options
-	dir         string // scratch, readable by everyone
-	helper      string // this program, for use on the hosts
-	contestants []contestant
-	weft        *weft // among the contestants, nil if not measured
+	dir    string // scratch, readable by everyone
+	helper string // this program, for use on the hosts
+	suites []*suite
+	weft   *weft // among the switches, to be measured alone as well
 }
 
 func newBench(o options) (*bench, error) {
@@ -45,19 +45,18 @@ func newBench(o options) (*bench, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	all := []contestant{&kernel{}, &ovs{dir: filepath.Join(dir, "ovs")}, &vde{dir: filepath.Join(dir, "vde")}}
-	for _, c := range all {
-		if o.wants(c.name()) {
-			b.contestants = append(b.contestants, c)
+	b.suites = []*suite{b.switches(), b.overlays()}
+	var known []string
+	wanted := 0
+	for _, s := range b.suites {
+		wanted += len(s.wanted(o))
+		for _, c := range s.contestants {
+			known = append(known, c.name())
 		}
 	}
-	if o.wants("weft") {
-		b.weft = &weft{dir: filepath.Join(dir, "weft"), source: o.binary, user: o.user, flags: strings.Fields(o.daemon)}
-		b.contestants = append(b.contestants, b.weft)
-	}
-	if len(b.contestants) == 0 {
+	if wanted == 0 {
 		os.RemoveAll(dir)
-		return nil, fmt.Errorf("no contestant named %q; there are kernel, ovs, vde and weft", o.only)
+		return nil, fmt.Errorf("no contestant named %q; there are %s", o.only, strings.Join(known, ", "))
 	}
 	return b, nil
 }
@@ -70,9 +69,18 @@ func copyProgram(to, from string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-// setUp makes everything, and checks that each pair of hosts can talk.
-func (b *bench) setUp(ctx context.Context) error {
-	for _, c := range b.contestants {
+// take sets a suite's contestants up, measures them in turn, round after round,
+// and takes them down, whatever state they are in.
+func (b *bench) take(ctx context.Context, s *suite, r *results) (err error) {
+	wanted := s.wanted(b.options)
+	defer func() {
+		for _, c := range wanted {
+			if e := c.down(); e != nil {
+				err = errors.Join(err, fmt.Errorf("take down %s: %w", c.title(), e))
+			}
+		}
+	}()
+	for _, c := range wanted {
 		b.progress("setting up %s", c.title())
 		if err := c.setUp(ctx); err != nil {
 			return fmt.Errorf("set up %s: %w", c.title(), err)
@@ -81,7 +89,22 @@ func (b *bench) setUp(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", c.title(), err)
 		}
 	}
-	return nil
+	for round := range b.rounds {
+		for _, row := range s.rows {
+			for _, c := range wanted {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				b.progress("round %d of %d: %s, %s", round+1, b.rounds, row.title, c.name())
+				b.measure(ctx, r, s, row, c)
+			}
+		}
+	}
+	r.derive(s)
+	if s.after != nil {
+		s.after(ctx, r)
+	}
+	return ctx.Err()
 }
 
 // reachable waits until host 0 can ping host 1.
@@ -96,19 +119,19 @@ func reachable(ctx context.Context, c contestant) error {
 	return fmt.Errorf("host 1 does not answer to ping: %w", err)
 }
 
-// close takes everything down, whatever state it is in.
-func (b *bench) close() error {
-	var errs []error
-	for _, c := range b.contestants {
-		if err := c.down(); err != nil {
-			errs = append(errs, fmt.Errorf("take down %s: %w", c.title(), err))
-		}
-	}
-	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
-}
-
 func (b *bench) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "bench: %s\n", fmt.Sprintf(format, args...))
+}
+
+// waitFor waits until something is so.
+func waitFor(what func() bool) error {
+	for range 50 {
+		if what() {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return errors.New("not ready after 5 seconds")
 }
 
 // do runs a command line and returns an error that shows its output.

@@ -1,13 +1,15 @@
-// Command bench measures weft beside the kernel's bridge, Open vSwitch's userspace
-// datapath and vde_switch, and writes one table.
+// Command bench measures weft beside other switches and beside other overlays, and
+// writes a table of each: the kernel's bridge, Open vSwitch's userspace datapath and
+// vde_switch; the kernel's vxlan device with and without offloads and Open vSwitch's
+// userspace tunnels.
 //
-// All contestants are set up at the same time and measured in turn, round after
-// round, so that what else the machine does falls on all alike; a figure is the
+// The contestants of a table are set up at the same time and measured in turn, round
+// after round, so that what else the machine does falls on all alike; a figure is the
 // median of the rounds, a ratio the median of the rounds' ratios. iperf3 makes
 // the traffic. weft runs as an ordinary user, the others need root. Everything
 // made is taken down again, and only processes started here are ended.
 //
-// The table replaces what stands between two markers in docs/benchmarks.md; the
+// The tables replace what stands between two markers in docs/benchmarks.md; the
 // figures of every round go to docs/benchmarks.json.
 package main
 
@@ -22,6 +24,8 @@ import (
 	"syscall"
 	"time"
 )
+
+var errInterrupted = errors.New("interrupted, nothing written")
 
 // options are the flags.
 type options struct {
@@ -44,9 +48,9 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of every transfer")
 	flag.StringVar(&o.binary, "weft", "bin/weft", "weft's binary")
 	flag.StringVar(&o.dir, "out", "docs", "directory of benchmarks.md and benchmarks.json")
-	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure: kernel,ovs,vde,weft (default all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure, of either table: kernel,ovs,vde,weft,kernel-vxlan,kernel-vxlan-off,ovs-vxlan,weft-overlay (default all)")
 	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
-	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemon, separated by spaces")
+	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemons, separated by spaces")
 	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -70,23 +74,15 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	if err := b.setUp(ctx); err != nil {
-		return err
-	}
-	r := newResults(o)
-	for round := range o.rounds {
-		for _, row := range rows {
-			for _, c := range b.contestants {
-				if err := ctx.Err(); err != nil {
-					return errors.New("interrupted, nothing written")
-				}
-				b.progress("round %d of %d: %s, %s", round+1, o.rounds, row.title, c.name())
-				b.measure(ctx, r, row, c)
-			}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	r := newResults(o, b.suites)
+	for _, s := range b.suites {
+		if err := b.take(ctx, s, r); ctx.Err() != nil {
+			return errors.Join(errInterrupted, err)
+		} else if err != nil {
+			return err
 		}
 	}
-	b.alone(ctx, r)
 	if o.stages {
 		b.progress("Go benchmarks of each stage")
 		if err := r.runStages(ctx); err != nil {
@@ -94,7 +90,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	if ctx.Err() != nil {
-		return errors.New("interrupted, nothing written")
+		return errInterrupted
 	}
 	r.Took = time.Since(begin).Round(time.Second).String()
 	b.progress("done in %s", r.Took)

@@ -24,27 +24,19 @@ type figure struct {
 	Title  string `json:"title"`
 	Unit   string `json:"unit"`
 	Digits int    `json:"-"`
-	// LowerIsBetter says which way the ratio to the kernel is to be read.
+	// LowerIsBetter says which way a ratio is to be read.
 	LowerIsBetter bool `json:"lowerIsBetter"`
 }
 
-// rows is what every contestant is measured by.
-var rows = []row{
-	{"TCP, 1 stream", []figure{{"tcp1", "TCP, 1 stream", "Gbit/s", 2, false}, {"cpu", "CPU of the whole machine, TCP 1 stream", "s/GB", 2, true}}, runTCP(1)},
-	{"TCP, 4 streams", []figure{{"tcp4", "TCP, 4 streams", "Gbit/s", 2, false}}, runTCP(4)},
-	{"UDP", []figure{{"udp", "UDP 1400 B, received", "packets/s", 0, false}}, runUDP},
-	{"ping-pong", []figure{{"rtt", "TCP ping-pong of 1 byte, median", "µs", 1, true}}, runPingPong},
-}
-
 // measure takes one measurement and notes it; a failure leaves a gap.
-func (b *bench) measure(ctx context.Context, r *results, row row, c contestant) {
+func (b *bench) measure(ctx context.Context, r *results, s *suite, row row, c contestant) {
 	values, err := row.run(ctx, b, c)
 	if err != nil {
 		b.progress("  failed: %v", err)
 		return
 	}
 	for i, f := range row.figures {
-		r.note(f, c.name(), values[i])
+		r.note(s, f, c.name(), values[i])
 		b.progress("  %s: %.*f %s", f.Title, f.Digits, values[i], f.Unit)
 	}
 }
@@ -107,16 +99,18 @@ func runTCP(streams int) func(context.Context, *bench, contestant) ([]float64, e
 	}
 }
 
-// runUDP sends as fast as it can and counts what arrives.
-func runUDP(ctx context.Context, b *bench, c contestant) ([]float64, error) {
-	r, _, err := b.transfer(ctx, c, "-u", "-b", "0", "-l", "1400")
-	if err != nil {
-		return nil, err
+// runUDP sends datagrams of size bytes as fast as it can and counts what arrives.
+func runUDP(size int) func(context.Context, *bench, contestant) ([]float64, error) {
+	return func(ctx context.Context, b *bench, c contestant) ([]float64, error) {
+		r, _, err := b.transfer(ctx, c, "-u", "-b", "0", "-l", strconv.Itoa(size))
+		if err != nil {
+			return nil, err
+		}
+		if r.End.Sum.Seconds == 0 {
+			return nil, fmt.Errorf("iperf3 reported no packets")
+		}
+		return []float64{(r.End.Sum.Packets - r.End.Sum.Lost) / r.End.Sum.Seconds}, nil
 	}
-	if r.End.Sum.Seconds == 0 {
-		return nil, fmt.Errorf("iperf3 reported no packets")
-	}
-	return []float64{(r.End.Sum.Packets - r.End.Sum.Lost) / r.End.Sum.Seconds}, nil
 }
 
 // runPingPong lets this program's other half bounce a byte.

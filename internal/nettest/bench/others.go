@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"time"
 )
 
-// spaces are the two network namespaces of a contestant that needs root.
+// spaces are two network namespaces: the hosts of a contestant that needs root, or
+// the nodes of an overlay.
 type spaces struct {
 	prefix string // of their names
 	subnet string // the first three bytes of their addresses
@@ -82,90 +81,6 @@ func (k *kernel) down() error {
 	return err
 }
 
-// ovs is Open vSwitch's userspace datapath with a TAP to each host.
-type ovs struct {
-	spaces
-	dir          string
-	db, switchd  *exec.Cmd
-	databaseSock string
-}
-
-func (*ovs) name() string  { return "ovs" }
-func (*ovs) title() string { return "Open vSwitch netdev + TAP" }
-
-func (o *ovs) setUp(ctx context.Context) error {
-	o.spaces = spaces{prefix: "wbo", subnet: "10.98.2"}
-	o.databaseSock = filepath.Join(o.dir, "db.sock")
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
-		return err
-	}
-	if err := o.add(ctx); err != nil {
-		return err
-	}
-	if err := o.start(ctx); err != nil {
-		return err
-	}
-	if err := o.vsctl(ctx, "add-br wbobr -- set bridge wbobr datapath_type=netdev"); err != nil {
-		return err
-	}
-	for host := range 2 {
-		dev := fmt.Sprintf("wbotap%d", host)
-		if err := o.vsctl(ctx, fmt.Sprintf("add-port wbobr %s -- set Interface %s type=tap", dev, dev)); err != nil {
-			return err
-		}
-		if err := do(ctx, fmt.Sprintf("ip link set %s netns %s", dev, o.ns(host))); err != nil {
-			return err
-		}
-		if err := o.address(ctx, host, dev); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// start brings up the database and the switch, with all their files in o.dir.
-func (o *ovs) start(ctx context.Context) error {
-	conf := filepath.Join(o.dir, "conf.db")
-	if err := do(ctx, "ovsdb-tool create "+conf+" /usr/share/openvswitch/vswitch.ovsschema"); err != nil {
-		return err
-	}
-	o.db = o.program("ovsdb-server", conf, "--remote=punix:"+o.databaseSock, "--unixctl="+o.dir+"/db.ctl", "-vconsole:off")
-	if err := o.db.Start(); err != nil {
-		return err
-	}
-	var err error
-	for range 50 {
-		if err = o.vsctl(ctx, "--no-wait init"); err == nil {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	if err != nil {
-		return err
-	}
-	o.switchd = o.program("ovs-vswitchd", "unix:"+o.databaseSock, "--unixctl="+o.dir+"/switch.ctl", "--disable-system", "-vconsole:off")
-	return o.switchd.Start()
-}
-
-func (o *ovs) program(argv ...string) *exec.Cmd {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), "OVS_RUNDIR="+o.dir, "OVS_DBDIR="+o.dir, "OVS_LOGDIR="+o.dir)
-	return cmd
-}
-
-func (o *ovs) vsctl(ctx context.Context, args string) error {
-	return do(ctx, "ovs-vsctl --timeout=10 --db=unix:"+o.databaseSock+" "+args)
-}
-
-func (o *ovs) down() error {
-	if o.switchd != nil {
-		o.vsctl(context.Background(), "del-br wbobr")
-	}
-	end(o.switchd)
-	end(o.db)
-	return o.remove()
-}
-
 // vde is vde_switch with a vde_plug2tap for each host.
 type vde struct {
 	spaces
@@ -174,7 +89,7 @@ type vde struct {
 }
 
 func (*vde) name() string  { return "vde" }
-func (*vde) title() string { return "vde_switch + TAP" }
+func (*vde) title() string { return "vde_switch" }
 
 func (v *vde) setUp(ctx context.Context) error {
 	v.spaces = spaces{prefix: "wbv", subnet: "10.98.3"}
@@ -219,14 +134,4 @@ func (v *vde) down() error {
 		end(v.programs[i])
 	}
 	return v.remove()
-}
-
-func waitFor(what func() bool) error {
-	for range 50 {
-		if what() {
-			return nil
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return errors.New("not ready after 5 seconds")
 }

@@ -10,14 +10,15 @@ import (
 )
 
 // stagePackages hold a stage of the data path each.
-var stagePackages = []string{"./internal/frame", "./internal/offload", "./arp", "./tap", "./vswitch", "./internal/capture", "./internal/lab"}
+var stagePackages = []string{"./internal/frame", "./internal/offload", "./arp", "./tap", "./vxlan", "./vswitch", "./internal/capture", "./internal/lab"}
 
 // A stage is one line of `go test -bench`.
 type stage struct {
 	Package string  `json:"package"`
 	Name    string  `json:"name"`
 	PerOp   float64 `json:"nsPerOp"`
-	// PerFrame is what the benchmark reports as ns/frame, 0 if it does not.
+	// PerFrame is what the benchmark reports as ns/frame or ns/segment, 0 if it
+	// does not.
 	PerFrame float64 `json:"nsPerFrame,omitempty"`
 	Bytes    float64 `json:"bytesPerOp"`
 	Allocs   float64 `json:"allocsPerOp"`
@@ -54,7 +55,7 @@ func parseStages(out string) (stages []stage) {
 			switch fields[i+1] {
 			case "ns/op":
 				s.PerOp = v
-			case "ns/frame":
+			case "ns/frame", "ns/segment":
 				s.PerFrame = v
 			case "B/op":
 				s.Bytes = v

@@ -26,11 +26,6 @@ func insert(page, text string) (string, error) {
 	return before + beginMark + "\n\n" + text + "\n" + endMark + after, nil
 }
 
-// columns are the contestants in the order of the table.
-var columns = []struct{ name, title string }{
-	{"kernel", "kernel bridge + veth"}, {"ovs", "Open vSwitch netdev"}, {"vde", "vde_switch"}, {"weft", "weft"},
-}
-
 // markdown returns everything that stands between the markers.
 func (r *results) markdown() string {
 	var b strings.Builder
@@ -38,31 +33,40 @@ func (r *results) markdown() string {
 		"every figure is the median of the rounds, every ratio the median of the rounds' ratios. Hosts, switch and iperf3 share the CPUs.\n"+
 		"Load average at the start: %s.\n\n",
 		r.Date, r.CPUs, r.CPU, r.Kernel, r.Go, r.Rounds, r.Seconds, r.Load)
-	r.compared(&b)
-	r.alone(&b)
+	for _, s := range r.suites {
+		r.compared(&b, s)
+		if s.after != nil {
+			r.alone(&b)
+		}
+	}
 	r.stageTable(&b)
 	return b.String()
 }
 
-func (r *results) compared(b *strings.Builder) {
-	b.WriteString("|")
-	for _, c := range columns {
-		b.WriteString(" | " + c.title)
+// compared writes the table of a suite, nothing if none of it was measured.
+func (r *results) compared(b *strings.Builder, s *suite) {
+	lines := r.of(s.name)
+	if len(lines) == 0 {
+		return
 	}
-	b.WriteString(" | weft : kernel | weft : Open vSwitch |\n|---|" + strings.Repeat("---:|", len(columns)+2) + "\n")
-	for _, l := range r.Lines {
-		if !l.shared() {
-			continue
-		}
+	b.WriteString("| " + s.title)
+	for _, c := range s.contestants {
+		b.WriteString(" | " + c.title())
+	}
+	for _, o := range s.against {
+		b.WriteString(" | weft : " + o.title)
+	}
+	b.WriteString(" |\n|---|" + strings.Repeat("---:|", len(s.contestants)+len(s.against)) + "\n")
+	for _, l := range lines {
 		fmt.Fprintf(b, "| %s, %s", l.Title, l.Unit)
 		if l.LowerIsBetter {
 			b.WriteString(" (less is better)")
 		}
-		for _, c := range columns {
-			b.WriteString(" | " + l.cell(c.name))
+		for _, c := range s.contestants {
+			b.WriteString(" | " + l.cell(c.name()))
 		}
-		for _, other := range []string{"kernel", "ovs"} {
-			if ratio, ok := l.Ratio[other]; ok {
+		for _, o := range s.against {
+			if ratio, ok := l.Ratio[o.name]; ok {
 				fmt.Fprintf(b, " | %.2f", ratio)
 			} else {
 				b.WriteString(" | –")
@@ -73,16 +77,14 @@ func (r *results) compared(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// shared reports whether a line is one of the rows that all are measured by.
-func (l *line) shared() bool {
-	for _, row := range rows {
-		for _, f := range row.figures {
-			if f.Key == l.Key {
-				return true
-			}
+// of returns the lines of a table.
+func (r *results) of(table string) (lines []*line) {
+	for _, l := range r.Lines {
+		if l.Table == table {
+			lines = append(lines, l)
 		}
 	}
-	return false
+	return lines
 }
 
 func (l *line) cell(contestant string) string {
@@ -107,11 +109,9 @@ func grouped(s string) string {
 func (r *results) alone(b *strings.Builder) {
 	var lines []string
 	medians := map[string]float64{}
-	for _, l := range r.Lines {
-		if !l.shared() {
-			medians[l.Key] = l.Median["weft"]
-			lines = append(lines, fmt.Sprintf("| %s, %s | %s |\n", l.Title, l.Unit, l.cell("weft")))
-		}
+	for _, l := range r.of("") {
+		medians[l.Key] = l.Median["weft"]
+		lines = append(lines, fmt.Sprintf("| %s, %s | %s |\n", l.Title, l.Unit, l.cell("weft")))
 	}
 	if len(lines) == 0 {
 		return
@@ -135,5 +135,24 @@ func (r *results) stageTable(b *strings.Builder) {
 			frame = fmt.Sprintf("%.1f", s.PerFrame)
 		}
 		fmt.Fprintf(b, "| %s `%s` | %s | %s | %.0f | %.0f |\n", s.Package, s.Name, grouped(fmt.Sprintf("%.1f", s.PerOp)), frame, s.Bytes, s.Allocs)
+	}
+	r.spread(b)
+}
+
+// spread says what it costs that 1,000 remote addresses are behind 64 VTEPs.
+func (r *results) spread(b *strings.Builder) {
+	perFrame := map[string]float64{}
+	for _, s := range r.Stages {
+		perFrame[s.Name] = s.PerFrame
+	}
+	var parts []string
+	for _, way := range []struct{ name, title string }{{"out", "towards them"}, {"in", "from them"}} {
+		one, many := perFrame["RemoteMACs/"+way.name+"_1"], perFrame["RemoteMACs/"+way.name+"_64"]
+		if one > 0 && many > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.2f × (%.1f against %.1f ns)", way.title, many/one, many, one))
+		}
+	}
+	if len(parts) > 0 {
+		b.WriteString("\n1,000 remote MACs on 64 VTEPs against 1, time of a frame: " + strings.Join(parts, ", ") + ".\n")
 	}
 }

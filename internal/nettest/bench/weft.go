@@ -13,40 +13,32 @@ import (
 	"time"
 )
 
-// weft is a daemon of an ordinary user, with two sandboxes on one network.
-type weft struct {
+// weftNode is a daemon of an ordinary user.
+type weftNode struct {
 	dir    string // the user's: binary, socket, state
 	source string // the binary as built
 	user   string
+	in     []string // what runs the daemon elsewhere: ip netns exec NS
 	flags  []string // of the daemon
 
 	uid, gid int
 	daemon   *exec.Cmd
 	log      bytes.Buffer
-	idle     float64 // MiB resident before anything was made
 }
 
-const (
-	weftNet    = "bench"
-	weftSubnet = "10.98.4"
-)
-
-func (*weft) name() string         { return "weft" }
-func (*weft) title() string        { return "weft, rootless" }
-func (*weft) addr(host int) string { return fmt.Sprintf("%s.%d", weftSubnet, host+2) }
-func (*weft) sandbox(host int) string {
-	return fmt.Sprintf("bench%d", host)
-}
-
-func (w *weft) on(ctx context.Context, host int, argv ...string) *exec.Cmd {
-	return w.command(ctx, append([]string{"exec", w.sandbox(host), "--"}, argv...)...)
-}
+const weftNet = "bench"
 
 // command is weft's own command line, as the ordinary user.
-func (w *weft) command(ctx context.Context, args ...string) *exec.Cmd {
-	// setpriv becomes the program it runs: signals and process number are its.
-	argv := []string{"--reuid", strconv.Itoa(w.uid), "--regid", strconv.Itoa(w.gid), "--init-groups", filepath.Join(w.dir, "weft")}
-	cmd := exec.CommandContext(ctx, "setpriv", append(argv, args...)...)
+func (w *weftNode) command(ctx context.Context, args ...string) *exec.Cmd {
+	return w.program(ctx, nil, args...)
+}
+
+func (w *weftNode) program(ctx context.Context, in []string, args ...string) *exec.Cmd {
+	// setpriv, like ip netns exec, becomes the program it runs: signals and
+	// process number are its.
+	argv := append(in[:len(in):len(in)], "setpriv", "--reuid", strconv.Itoa(w.uid), "--regid", strconv.Itoa(w.gid), "--init-groups", filepath.Join(w.dir, "weft"))
+	argv = append(argv, args...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = w.dir
 	cmd.Env = []string{
 		"HOME=" + w.dir, "PATH=" + os.Getenv("PATH"), "USER=" + w.user,
@@ -57,7 +49,7 @@ func (w *weft) command(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // tell runs a command of weft to its end and returns what it printed.
-func (w *weft) tell(ctx context.Context, args ...string) (string, error) {
+func (w *weftNode) tell(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	out, err := w.command(ctx, args...).Output()
@@ -67,11 +59,12 @@ func (w *weft) tell(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func (w *weft) setUp(ctx context.Context) error {
+// start brings the daemon up and waits until it answers.
+func (w *weftNode) start(ctx context.Context) error {
 	if err := w.home(); err != nil {
 		return err
 	}
-	w.daemon = w.command(context.Background(), append([]string{"daemon", "--data-dir", w.dir + "/data"}, w.flags...)...)
+	w.daemon = w.program(context.Background(), w.in, append([]string{"daemon", "--data-dir", w.dir + "/data"}, w.flags...)...)
 	w.daemon.Stdout, w.daemon.Stderr = &w.log, &w.log
 	if err := w.daemon.Start(); err != nil {
 		return err
@@ -80,25 +73,21 @@ func (w *weft) setUp(ctx context.Context) error {
 	if err := waitFor(up); err != nil {
 		return fmt.Errorf("daemon: %w: %s", err, w.log.String())
 	}
-	time.Sleep(time.Second)
-	var err error
-	if w.idle, err = w.resident(); err != nil {
-		return err
-	}
-	if _, err := w.tell(ctx, "network", "create", "--subnet", weftSubnet+".0/24", weftNet); err != nil {
-		return err
-	}
-	for host := range 2 {
-		net := fmt.Sprintf("%s,ip=%s", weftNet, w.addr(host))
-		if _, err := w.tell(ctx, "run", "-d", "--name", w.sandbox(host), "--network", net, "--", "sleep", "86400"); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
+// sandbox starts a host, and inside is a command on it.
+func (w *weftNode) sandbox(ctx context.Context, name, addr string) error {
+	_, err := w.tell(ctx, "run", "-d", "--name", name, "--network", weftNet+",ip="+addr, "--", "sleep", "86400")
+	return err
+}
+
+func (w *weftNode) inside(ctx context.Context, name string, argv ...string) *exec.Cmd {
+	return w.command(ctx, append([]string{"exec", name, "--"}, argv...)...)
+}
+
 // home makes the directories that are the user's own.
-func (w *weft) home() error {
+func (w *weftNode) home() error {
 	u, err := user.Lookup(w.user)
 	if err != nil {
 		return fmt.Errorf("%w (internal/nettest/setup.sh adds the user)", err)
@@ -121,7 +110,7 @@ func (w *weft) home() error {
 }
 
 // resident returns the daemon's resident memory in MiB.
-func (w *weft) resident() (float64, error) {
+func (w *weftNode) resident() (float64, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", w.daemon.Process.Pid))
 	if err != nil {
 		return 0, err
@@ -136,7 +125,7 @@ func (w *weft) resident() (float64, error) {
 }
 
 // down removes the sandboxes, which would outlive their daemon, and ends it.
-func (w *weft) down() error {
+func (w *weftNode) down() error {
 	if w.daemon == nil || w.daemon.Process == nil {
 		return nil
 	}
@@ -147,4 +136,40 @@ func (w *weft) down() error {
 	}
 	end(w.daemon)
 	return err
+}
+
+// weft is one daemon with two sandboxes on one network.
+type weft struct {
+	weftNode
+	idle float64 // MiB resident before anything was made
+}
+
+const weftSubnet = "10.98.4"
+
+func (*weft) name() string         { return "weft" }
+func (*weft) title() string        { return "weft" }
+func (*weft) addr(host int) string { return fmt.Sprintf("%s.%d", weftSubnet, host+2) }
+
+func (w *weft) on(ctx context.Context, host int, argv ...string) *exec.Cmd {
+	return w.inside(ctx, fmt.Sprintf("bench%d", host), argv...)
+}
+
+func (w *weft) setUp(ctx context.Context) error {
+	if err := w.start(ctx); err != nil {
+		return err
+	}
+	time.Sleep(time.Second)
+	var err error
+	if w.idle, err = w.resident(); err != nil {
+		return err
+	}
+	if _, err := w.tell(ctx, "network", "create", "--subnet", weftSubnet+".0/24", weftNet); err != nil {
+		return err
+	}
+	for host := range 2 {
+		if err := w.sandbox(ctx, fmt.Sprintf("bench%d", host), w.addr(host)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
