@@ -24,11 +24,11 @@ needs() {
 		command -v podman                podman
 		command -v runc                  runc
 		command -v newuidmap             uidmap
+		command -v ovs-vswitchd          openvswitch-switch
 	END
 	if [ "$what" = bench ]; then
 		cat <<-'END'
 			command -v iperf3                iperf3
-			command -v ovs-vswitchd          openvswitch-switch
 			command -v vde_switch            vde2
 			command -v ethtool               ethtool
 		END

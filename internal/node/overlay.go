@@ -149,6 +149,10 @@ func (n *Node) followMTU(id string) {
 		}
 		n.mu.Unlock()
 	}
+	// The ports take, and the tunnels answer, what the interfaces do now.
+	if err := n.publish(id); err != nil {
+		n.log.Error("set the MTU of a sandbox's ports", "sandbox", name, "error", err)
+	}
 	if err := n.save(b); err != nil {
 		n.log.Error("journal a sandbox's MTU", "sandbox", name, "error", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,9 +36,16 @@ func eventually(t *testing.T, within time.Duration, what string, holds func() bo
 // run runs a command to its end, within patience.
 func run(t *testing.T, args ...string) (out string, ok bool) {
 	t.Helper()
+	return runWith(t, nil, args...)
+}
+
+// runWith is run with an environment of its own, if not nil.
+func runWith(t *testing.T, env []string, args ...string) (out string, ok bool) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // of clean-ups too
 	defer cancel()
 	c := exec.CommandContext(ctx, args[0], args[1:]...)
+	c.Env = env
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.WaitDelay = time.Second
 	b, err := c.CombinedOutput()
@@ -75,8 +83,15 @@ func in(ns string, args ...string) []string {
 // start runs a command in the background, until the test ends.
 func start(t *testing.T, args ...string) *background {
 	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+// startWith is start with an environment of its own, if not nil.
+func startWith(t *testing.T, env []string, args ...string) *background {
+	t.Helper()
 	b := &background{}
 	c := exec.Command(args[0], args[1:]...)
+	c.Env = env
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.Stdout, c.Stderr = &b.out, &b.out
 	if err := c.Start(); err != nil {
@@ -249,8 +264,8 @@ func readFrame(fd int) ([]byte, error) {
 // reflectArg makes this binary a reflector of tagged frames.
 const reflectArg = "reflect-tagged"
 
-// reflect sends every frame with an 802.1Q tag that arrives on an interface back
-// to where it came from, until it is killed.
+// reflect sends every IPv4 packet in a frame with an 802.1Q tag that arrives on an
+// interface back to where it came from, until it is killed.
 func reflect(args []string) int {
 	fd, err := openPacket(args[0])
 	if err != nil {
@@ -264,15 +279,19 @@ func reflect(args []string) int {
 			io.WriteString(os.Stderr, err.Error())
 			return 1
 		}
-		if len(f) < 18 || f[12] != 0x81 || f[13] != 0 {
+		if len(f) < 38 || f[12] != 0x81 || f[13] != 0 || f[16] != 8 || f[17] != 0 {
 			continue
 		}
-		src := bytes.Clone(f[6:12])
-		copy(f[6:12], f[:6])
-		copy(f[:6], src)
+		f = reversed(f)
 		if _, err := unix.Write(fd, f); err != nil {
 			io.WriteString(os.Stderr, err.Error())
 			return 1
 		}
 	}
+}
+
+// reversed returns a tagged frame with its MAC and IPv4 addresses exchanged. No
+// checksum changes by that.
+func reversed(f []byte) []byte {
+	return slices.Concat(f[6:12], f[:6], f[12:30], f[34:38], f[30:34], f[38:])
 }

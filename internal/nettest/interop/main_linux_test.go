@@ -49,10 +49,26 @@ func build() (dir string, err error) {
 	return dir, os.Setenv(weftEnv, exe)
 }
 
+// needs skips the test where the host lacks a TUN device or a program.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		nettest.Skip(t, "this host has no usable TUN device: %v", err)
+	}
+	f.Close()
+	for _, name := range programs {
+		if _, err := exec.LookPath(name); err != nil {
+			nettest.Skip(t, "%v (internal/nettest/setup.sh installs it)", err)
+		}
+	}
+}
+
 // isolated runs body as an ordinary user who is root of fresh namespaces, with
 // names for more of them.
 func isolated(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
+	needs(t, "ip", "bridge", "nsenter", "ping")
 	nettest.Unprivileged(t, func(t *testing.T) {
 		nettest.Namespaced(t, func(t *testing.T) {
 			must(t, "mount", "-t", "tmpfs", "tmpfs", "/run")
