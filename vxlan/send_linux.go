@@ -27,14 +27,6 @@ import (
 // so are those behind it that are as long, each as the caller comes to it. The
 // caller goes on with what follows. Nothing is retried and nothing waits.
 
-const (
-	// maxRun is the most datagrams of one message. Linux allows 64 (128 since
-	// 6.9), but counts the UDP header in.
-	maxRun = 63
-	// maxRunBytes is the most bytes of one, below IPv4's 65,507.
-	maxRunBytes = 65000
-)
-
 // A sender is what one worker sends with, for all links of a socket.
 type sender struct {
 	socket *Socket

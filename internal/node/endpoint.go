@@ -10,6 +10,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/sandbox"
+	"weft/vxlan"
 )
 
 // allocateAll gives a sandbox that starts its endpoints, all or none.
@@ -225,6 +226,9 @@ func (n *Node) describe(e *cnm.Endpoint) sandbox.Interface {
 	i := sandbox.Interface{Name: e.IfName, MAC: e.MAC, MTU: e.MTU, Highest: n.cfg.TAPOffload, Queues: o.Queues}
 	if o.Sysctls != "" {
 		i.Sysctls, _ = cnm.EndpointSysctls(o.Sysctls, e.IfName)
+	}
+	if n.isOverlay(e.NetworkID) {
+		i.MaxSuperframe = vxlan.MaxSuperframe(e.MTU)
 	}
 	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if p.IsValid() {

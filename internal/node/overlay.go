@@ -61,6 +61,13 @@ func (n *Node) mtuLocked(nw *network) int {
 	return mtu
 }
 
+func (n *Node) isOverlay(network string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	nw := n.networks[network]
+	return nw != nil && nw.Driver == cnm.DriverOverlay
+}
+
 // remotes lists the VTEPs of an overlay but this node's own.
 func (n *Node) remotes(nw *network) []netip.AddrPort {
 	own := n.cfg.underlay()
@@ -136,7 +143,7 @@ func (n *Node) followMTU(id string) {
 		return
 	}
 	for ifName, mtu := range stale {
-		if err := p.SetMTU(ctx, ifName, mtu); err != nil {
+		if err := p.SetMTU(ctx, ifName, mtu, vxlan.MaxSuperframe(mtu)); err != nil {
 			n.log.Error("set the MTU of an overlay's interface", "sandbox", name, "interface", ifName, "mtu", mtu, "error", err)
 			continue
 		}

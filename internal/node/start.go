@@ -183,7 +183,7 @@ type plugger interface {
 	AddInterface(context.Context, sandbox.Interface) (*tap.Device, error)
 	RemoveInterface(context.Context, string) error
 	SetDefaultRoute(ctx context.Context, ifName string, gw4, gw6 netip.Addr) error
-	SetMTU(ctx context.Context, ifName string, mtu int) error
+	SetMTU(ctx context.Context, ifName string, mtu, superframe int) error
 }
 
 // startFailed undoes what bringUp did and tells who waits.

@@ -71,8 +71,9 @@ func (a *Agent) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6 net
 	return err
 }
 
-// SetMTU sets the largest IP packet, in bytes, that an interface inside sends.
-func (a *Agent) SetMTU(ctx context.Context, ifname string, mtu int) error {
-	_, err := a.ask(ctx, request{Op: opMTU, Name: ifname, MTU: mtu})
+// SetMTU sets the largest IP packet, in bytes, that an interface inside sends, and
+// the largest superframe it makes (0: as before).
+func (a *Agent) SetMTU(ctx context.Context, ifname string, mtu, superframe int) error {
+	_, err := a.ask(ctx, request{Op: opMTU, Name: ifname, MTU: mtu, Superframe: superframe})
 	return err
 }

@@ -193,8 +193,8 @@ func (f *ForeignNS) SetDefaultRoute(ctx context.Context, ifname string, gw4, gw6
 }
 
 // SetMTU is as [Agent.SetMTU].
-func (f *ForeignNS) SetMTU(ctx context.Context, ifname string, mtu int) error {
-	_, fds, err := f.call(ctx, request{Op: opMTU, Name: ifname, MTU: mtu})
+func (f *ForeignNS) SetMTU(ctx context.Context, ifname string, mtu, superframe int) error {
+	_, fds, err := f.call(ctx, request{Op: opMTU, Name: ifname, MTU: mtu, Superframe: superframe})
 	closeFDs(fds)
 	return err
 }

@@ -89,7 +89,7 @@ func foreign(q request) (name string, files []*os.File, err error) {
 	case opGateway:
 		return q.Name, nil, setDefaultRoute(q.Name, q.Gateway4, q.Gateway6)
 	case opMTU:
-		return q.Name, nil, setMTU(q.Name, q.MTU)
+		return q.Name, nil, setMTU(q.Name, q.MTU, q.Superframe)
 	case opAdd, opReopen:
 	default:
 		return "", nil, fmt.Errorf("unknown operation %q", q.Op)

@@ -95,13 +95,13 @@ func (a *agent) defaultRoute(name string, gw4, gw6 netip.Addr) error {
 	return setDefaultRoute(name, gw4, gw6)
 }
 
-func (a *agent) setMTU(name string, mtu int) error {
+func (a *agent) setMTU(name string, mtu, superframe int) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !slices.ContainsFunc(a.devices, func(d *tap.Device) bool { return d.Name() == name }) {
 		return fmt.Errorf("%w: %s", ErrNoInterface, name)
 	}
-	return setMTU(name, mtu)
+	return setMTU(name, mtu, superframe)
 }
 
 // makeInterface makes and configures a TAP in the calling thread's network
@@ -154,6 +154,7 @@ func configure(sys *os.File, name string, i *Interface) error {
 			return fmt.Errorf("set MTU %d: %w", i.MTU, err)
 		}
 	}
+	setMaxSuperframe(h, link, i.MaxSuperframe)
 	if err := writeInterfaceSysctls(sys, name, i.Sysctls); err != nil {
 		return err
 	}

@@ -113,7 +113,15 @@ func setDefaultRoute(name string, gw4, gw6 netip.Addr) error {
 	return replaceDefault(h, link, gw4, gw6, true)
 }
 
-func setMTU(name string, mtu int) error {
+// setMaxSuperframe bounds the superframes of an interface. Where the kernel will
+// not, they are only carried less well.
+func setMaxSuperframe(h *netlink.Handle, link netlink.Link, size int) {
+	if size > 0 {
+		_ = h.LinkSetGSOMaxSize(link, size)
+	}
+}
+
+func setMTU(name string, mtu, superframe int) error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("netlink: %w", err)
@@ -126,6 +134,7 @@ func setMTU(name string, mtu int) error {
 	if err := h.LinkSetMTU(link, mtu); err != nil {
 		return fmt.Errorf("set MTU of %s to %d: %w", name, mtu, err)
 	}
+	setMaxSuperframe(h, link, superframe)
 	return nil
 }
 

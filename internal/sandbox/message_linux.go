@@ -49,19 +49,20 @@ const (
 )
 
 type request struct {
-	Op        string
-	Config    *Config        `json:",omitempty"`
-	Process   *Process       `json:",omitempty"`
-	Interface *Interface     `json:",omitempty"`
-	Attach    *AttachOptions `json:",omitempty"`
-	Name      string         `json:",omitempty"` // interface
-	Exec      uint64         `json:",omitempty"` // exec number; 0 is the main process
-	Signal    int            `json:",omitempty"`
-	Rows      uint16         `json:",omitempty"`
-	Cols      uint16         `json:",omitempty"`
-	MTU       int            `json:",omitempty"`
-	Gateway4  netip.Addr
-	Gateway6  netip.Addr
+	Op         string
+	Config     *Config        `json:",omitempty"`
+	Process    *Process       `json:",omitempty"`
+	Interface  *Interface     `json:",omitempty"`
+	Attach     *AttachOptions `json:",omitempty"`
+	Name       string         `json:",omitempty"` // interface
+	Exec       uint64         `json:",omitempty"` // exec number; 0 is the main process
+	Signal     int            `json:",omitempty"`
+	Rows       uint16         `json:",omitempty"`
+	Cols       uint16         `json:",omitempty"`
+	MTU        int            `json:",omitempty"`
+	Superframe int            `json:",omitempty"`
+	Gateway4   netip.Addr
+	Gateway6   netip.Addr
 }
 
 type reply struct {

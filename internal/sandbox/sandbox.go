@@ -125,6 +125,9 @@ type Interface struct {
 	Name string // empty: the first free ethN
 	MAC  frame.MAC
 	MTU  int
+	// MaxSuperframe is the largest superframe the interface makes, in bytes of IP
+	// packet; 0 leaves it to the kernel.
+	MaxSuperframe int
 	// Addrs are given with the subnet's length. IPv6 is switched off on an
 	// interface that has no IPv6 address.
 	Addrs    []netip.Prefix

@@ -65,7 +65,7 @@ func (*Agent) Resize(context.Context, uint16, uint16) error            { return 
 func (*Agent) SetDefaultRoute(context.Context, string, netip.Addr, netip.Addr) error {
 	return ErrUnsupported
 }
-func (*Agent) SetMTU(context.Context, string, int) error         { return ErrUnsupported }
+func (*Agent) SetMTU(context.Context, string, int, int) error    { return ErrUnsupported }
 func (*Agent) Signal(context.Context, syscall.Signal) error      { return ErrUnsupported }
 func (*Agent) Start(context.Context, Process) error              { return ErrUnsupported }
 func (*Agent) State(context.Context) (State, error)              { return State{}, ErrUnsupported }
@@ -93,7 +93,7 @@ func (*ForeignNS) AddInterface(context.Context, Interface) (*tap.Device, error) 
 func (*ForeignNS) Reopen(context.Context, Interface) (*tap.Device, error) {
 	return nil, ErrUnsupported
 }
-func (*ForeignNS) SetMTU(context.Context, string, int) error { return ErrUnsupported }
+func (*ForeignNS) SetMTU(context.Context, string, int, int) error { return ErrUnsupported }
 func (*ForeignNS) SetDefaultRoute(context.Context, string, netip.Addr, netip.Addr) error {
 	return ErrUnsupported
 }

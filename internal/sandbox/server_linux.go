@@ -169,7 +169,7 @@ func (s *server) dispatch(conn *net.UnixConn, q request, passed []*os.File) erro
 	case opGateway:
 		err = a.defaultRoute(q.Name, q.Gateway4, q.Gateway6)
 	case opMTU:
-		err = a.setMTU(q.Name, q.MTU)
+		err = a.setMTU(q.Name, q.MTU, q.Superframe)
 	case opList:
 		return s.list(conn)
 	default:

@@ -1,0 +1,34 @@
+package vxlan
+
+import "testing"
+
+// A superframe is cut into as many segments as one message takes, whatever of
+// the usual headers its segments have.
+func TestMaxSuperframe(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		mtu, want int // segments
+	}{
+		{"Ethernet", 1450, 44}, {"jumbo", 8950, 7}, {"small", 1280, 49}, {"least", 576, 63}, {"loopback", 65485, 0}, {"half", 32000, 2},
+	} {
+		size := MaxSuperframe(c.mtu)
+		if c.want == 0 {
+			if size != 0 {
+				t.Errorf("%s: limit of %d", c.name, size)
+			}
+			continue
+		}
+		// Linux: sk_gso_max_size less MAX_TCP_HEADER+1, divided by the segment size.
+		for _, headers := range []int{52, 72} { // IPv4 and IPv6, with timestamps
+			if headers == 72 && c.mtu < 1280 {
+				continue // IPv6 needs 1,280
+			}
+			if got := (size - 321) / (c.mtu - headers); got != c.want {
+				t.Errorf("%s: %d segments behind %d bytes of headers, want %d", c.name, got, headers, c.want)
+			}
+		}
+		if bytes := c.want * (c.mtu + 14 + HeaderLen); bytes > maxRunBytes || c.want > maxRun {
+			t.Errorf("%s: %d segments are %d bytes", c.name, c.want, bytes)
+		}
+	}
+}
