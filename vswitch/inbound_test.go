@@ -194,7 +194,8 @@ func TestInboundSeveralPorts(t *testing.T) {
 	for r, ok := ring.Next(); ok; r, ok = ring.Next() {
 		captured = append(captured, fmt.Sprint(r.Port, r.Dir, r.Reason))
 	}
-	if want := []string{"2 in static-mac", "2 in not-dropped", "2 in not-dropped"}; !slices.Equal(captured, want) {
+	serial := t2.port.Serial()
+	if want := []string{fmt.Sprint(serial, " in static-mac"), fmt.Sprint(serial, " in not-dropped"), fmt.Sprint(serial, " in not-dropped")}; !slices.Equal(captured, want) {
 		t.Errorf("captured %q, want %q", captured, want)
 	}
 	checkConservation(t, n)

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,8 +42,12 @@ func TestScale(t *testing.T) {
 	wg.Wait()
 	after := memory(t)
 	t.Logf("%d sandboxes in %s, %d KiB each here, %d KiB in all", count, time.Since(begun).Round(time.Millisecond), (after-before)/count, after)
-	if per := (after - before) / count; per > 1024 {
-		t.Errorf("%d KiB for each further sandbox, 1024 allowed", per)
+	allowed := 1024
+	if raceEnabled {
+		allowed *= 8 // the detector keeps that much beside what is used
+	}
+	if per := (after - before) / count; per > allowed {
+		t.Errorf("%d KiB for each further sandbox, %d allowed", per, allowed)
 	}
 	for _, i := range []int{0, count / 2, count - 1} {
 		reach(t, n, fmt.Sprintf("box%d", i), addr4(rose, "front"), true)
@@ -52,9 +57,11 @@ func TestScale(t *testing.T) {
 	}
 }
 
-// memory is the resident set of this process in KiB.
+// memory is the resident set of this process in KiB, without garbage of what ran
+// before.
 func memory(t *testing.T) int {
 	t.Helper()
+	debug.FreeOSMemory()
 	b, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Fatal(err)
