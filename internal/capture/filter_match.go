@@ -28,9 +28,10 @@ type facts struct {
 	etherType uint16
 	family    uint8 // 4 or 6 when ip holds an address pair, also that of ARP; 0 otherwise
 	from, to  addr
-	next      uint8 // the IP header's own protocol field
-	proto     uint8 // the protocol behind IPv6 extension headers
-	ports     bool  // sport and dport are there
+	next      uint8  // the IP header's own protocol field
+	proto     uint8  // the protocol behind IPv6 extension headers
+	l4        []byte // borrowed: what is behind the IP headers, if they were all there
+	ports     bool   // sport and dport are there
 	sport     uint16
 	dport     uint16
 	verdict   frame.Verdict
@@ -118,6 +119,7 @@ func (x *facts) ipv6(b []byte) {
 }
 
 func (x *facts) transport(b []byte) {
+	x.l4 = b
 	switch x.proto {
 	case frame.ProtoTCP, frame.ProtoUDP, protoSCTP:
 		if len(b) >= 4 {

@@ -1,92 +1,120 @@
 package capture
 
 import (
+	"encoding/binary"
 	"fmt"
-	"net"
+	"net/netip"
 	"strings"
-
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
 
 	"weft/internal/frame"
 )
 
 // Summary describes a frame in one line for people: addresses, protocol, ports,
-// length. It decodes with gopacket and is not for the data path.
+// length. It is not for the data path. Every length is checked: damaged frames
+// are described as far as they go.
 func Summary(data []byte) string {
-	var (
-		eth  layers.Ethernet
-		tag  layers.Dot1Q
-		arp  layers.ARP
-		ip4  layers.IPv4
-		ip6  layers.IPv6
-		tcp  layers.TCP
-		udp  layers.UDP
-		ic4  layers.ICMPv4
-		ic6  layers.ICMPv6
-		rest gopacket.Payload
-	)
-	parser := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, &tag, &arp, &ip4, &ip6, &tcp, &udp, &ic4, &ic6, &rest)
-	parser.IgnoreUnsupported = true
-	var found []gopacket.LayerType
-	// An error means the frame ends early or is damaged; what was found before
-	// is shown all the same.
-	err := parser.DecodeLayers(data, &found)
-	var fr frame.Frame
-	fr.Wrap(data, 0)
+	var f frame.Frame
+	f.Wrap(data, 0)
 	var x facts
-	x.find(&fr)
-	tags := 0
-	var parts []string
-	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	for _, layer := range found {
-		switch layer {
-		case layers.LayerTypeEthernet:
-			add("%s > %s", eth.SrcMAC, eth.DstMAC)
-			if len(found) == 1 {
-				add("ethertype %#04x", uint16(eth.EthernetType))
-			}
-		case layers.LayerTypeDot1Q:
-			add("VLAN %d", x.vids[min(tags, 1)]) // gopacket keeps the innermost only
-			tags++
-		case layers.LayerTypeARP:
-			add("%s", arpSummary(&arp))
-		case layers.LayerTypeIPv4:
-			add("%s > %s %s", ip4.SrcIP, ip4.DstIP, ip4.Protocol)
-		case layers.LayerTypeIPv6:
-			add("%s > %s %s", ip6.SrcIP, ip6.DstIP, ip6.NextHeader)
-		case layers.LayerTypeTCP:
-			add("%d > %d seq %d ack %d", uint16(tcp.SrcPort), uint16(tcp.DstPort), tcp.Seq, tcp.Ack)
-		case layers.LayerTypeUDP:
-			add("%d > %d", uint16(udp.SrcPort), uint16(udp.DstPort))
-		case layers.LayerTypeICMPv4:
-			add("%s id %d seq %d", ic4.TypeCode, ic4.Id, ic4.Seq)
-		case layers.LayerTypeICMPv6:
-			add("%s", ic6.TypeCode)
-		}
+	x.find(&f)
+	if !x.ether {
+		return fmt.Sprintf("undecodable, %d B", len(data))
 	}
-	switch {
-	case err != nil && len(found) == 0:
-		add("undecodable")
-	case err != nil:
-		add("undecodable behind that")
+	parts := []string{fmt.Sprintf("%s > %s", x.src, x.dst)}
+	for _, vid := range x.vids[:x.tags] {
+		parts = append(parts, fmt.Sprintf("VLAN %d", vid))
 	}
-	add("%d B", len(data))
-	return strings.Join(parts, ", ")
+	parts = append(parts, x.network(data[frame.EtherLen+4*x.tags:])...)
+	return strings.Join(append(parts, fmt.Sprintf("%d B", len(data))), ", ")
 }
 
-func arpSummary(a *layers.ARP) string {
-	ip := func(b []byte) string {
-		if len(b) != 4 {
-			return fmt.Sprintf("% x", b)
+// network describes what is behind the Ethernet header and its tags.
+func (x *facts) network(b []byte) []string {
+	switch {
+	case x.etherType == frame.EtherARP && x.family == 4:
+		return []string{arpSummary(b)}
+	case x.family == 4 || x.family == 6:
+		return append([]string{fmt.Sprintf("%s > %s %s", x.ip(x.from), x.ip(x.to), protocolName(x.proto))}, x.transportSummary()...)
+	case x.etherType == frame.EtherARP || x.etherType == frame.EtherIPv4 || x.etherType == frame.EtherIPv6:
+		return []string{fmt.Sprintf("ethertype %#04x", x.etherType), "undecodable behind that"}
+	}
+	return []string{fmt.Sprintf("ethertype %#04x", x.etherType)}
+}
+
+func (x *facts) ip(a addr) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], a.hi)
+	binary.BigEndian.PutUint64(b[8:], a.lo)
+	if x.family == 4 {
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return netip.AddrFrom16(b)
+}
+
+func (x *facts) transportSummary() []string {
+	b := x.l4
+	switch {
+	case x.ports && x.proto == frame.ProtoTCP && len(b) >= 12:
+		return []string{fmt.Sprintf("%d > %d seq %d ack %d", x.sport, x.dport, binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]))}
+	case x.ports:
+		return []string{fmt.Sprintf("%d > %d", x.sport, x.dport)}
+	case x.proto == frame.ProtoICMP && x.family == 4 && len(b) >= 8:
+		if b[0] == 0 || b[0] == 8 { // echo (RFC 792)
+			return []string{fmt.Sprintf("%s id %d seq %d", typeName(icmp4Names, b), binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:]))}
 		}
-		return fmt.Sprintf("%d.%d.%d.%d", b[0], b[1], b[2], b[3])
+		return []string{typeName(icmp4Names, b)}
+	case x.proto == frame.ProtoICMPv6 && x.family == 6 && len(b) >= 4:
+		return []string{typeName(icmp6Names, b)}
 	}
-	switch a.Operation {
-	case layers.ARPRequest:
-		return fmt.Sprintf("ARP who has %s, tell %s", ip(a.DstProtAddress), ip(a.SourceProtAddress))
-	case layers.ARPReply:
-		return fmt.Sprintf("ARP %s is at %s", ip(a.SourceProtAddress), net.HardwareAddr(a.SourceHwAddress))
+	return nil
+}
+
+func protocolName(n uint8) string {
+	if name, ok := protocolNames[n]; ok {
+		return name
 	}
-	return fmt.Sprintf("ARP operation %d", a.Operation)
+	return fmt.Sprintf("protocol %d", n)
+}
+
+// typeName names an ICMP message by its type, and by its code if that is not 0.
+func typeName(names map[uint8]string, b []byte) string {
+	name, ok := names[b[0]]
+	if !ok {
+		name = fmt.Sprintf("type %d", b[0])
+	}
+	if b[1] != 0 {
+		name += fmt.Sprintf(" code %d", b[1])
+	}
+	return name
+}
+
+var (
+	protocolNames = map[uint8]string{
+		frame.ProtoICMP: "ICMPv4", protoIGMP: "IGMP", frame.ProtoTCP: "TCP", frame.ProtoUDP: "UDP", protoESP: "ESP", protoAH: "AH",
+		frame.ProtoICMPv6: "ICMPv6", protoSCTP: "SCTP",
+	}
+	// RFC 792.
+	icmp4Names = map[uint8]string{
+		0: "EchoReply", 3: "DestinationUnreachable", 5: "Redirect", 8: "EchoRequest", 11: "TimeExceeded", 12: "ParameterProblem",
+	}
+	// RFC 4443, RFC 2710, RFC 4861, RFC 3810.
+	icmp6Names = map[uint8]string{
+		1: "DestinationUnreachable", 2: "PacketTooBig", 3: "TimeExceeded", 4: "ParameterProblem", 128: "EchoRequest", 129: "EchoReply",
+		130: "ListenerQuery", 131: "ListenerReport", 132: "ListenerDone", 133: "RouterSolicitation", 134: "RouterAdvertisement",
+		135: "NeighborSolicitation", 136: "NeighborAdvertisement", 137: "Redirect", 143: "ListenerReportV2",
+	}
+)
+
+// arpSummary describes an ARP message for IPv4 over Ethernet (RFC 826), whose
+// length is known to suffice.
+func arpSummary(b []byte) string {
+	sender, target := netip.AddrFrom4([4]byte(b[14:])), netip.AddrFrom4([4]byte(b[24:]))
+	switch op := binary.BigEndian.Uint16(b[6:]); op {
+	case 1:
+		return fmt.Sprintf("ARP who has %s, tell %s", target, sender)
+	case 2:
+		return fmt.Sprintf("ARP %s is at %s", sender, frame.MAC(b[8:14]))
+	default:
+		return fmt.Sprintf("ARP operation %d", op)
+	}
 }

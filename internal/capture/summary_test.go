@@ -1,6 +1,13 @@
 package capture
 
-import "testing"
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+)
 
 func TestSummary(t *testing.T) {
 	frames := samples(t)
@@ -35,6 +42,43 @@ func TestSummaryMore(t *testing.T) {
 				t.Errorf("%q, expected %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// What gopacket finds in a frame stands in its summary.
+func TestSummaryBesideGopacket(t *testing.T) {
+	for name, f := range samples(t) {
+		p := gopacket.NewPacket(f.Bytes(), layers.LayerTypeEthernet, gopacket.Default)
+		got := Summary(f.Bytes())
+		var want []string
+		for _, l := range p.Layers() {
+			switch l := l.(type) {
+			case *layers.Ethernet:
+				want = append(want, l.SrcMAC.String()+" > "+l.DstMAC.String())
+			case *layers.Dot1Q:
+				want = append(want, fmt.Sprintf("VLAN %d", l.VLANIdentifier))
+			case *layers.IPv4:
+				want = append(want, l.SrcIP.String()+" > "+l.DstIP.String())
+			case *layers.IPv6:
+				want = append(want, l.SrcIP.String()+" > "+l.DstIP.String())
+			case *layers.TCP:
+				want = append(want, fmt.Sprintf("TCP, %d > %d seq %d ack %d", l.SrcPort, l.DstPort, l.Seq, l.Ack))
+			case *layers.UDP:
+				want = append(want, fmt.Sprintf("UDP, %d > %d", l.SrcPort, l.DstPort))
+			case *layers.ICMPv4:
+				want = append(want, "ICMPv4, "+l.TypeCode.String())
+			case *layers.ICMPv6:
+				want = append(want, "ICMPv6, "+l.TypeCode.String())
+			}
+		}
+		for _, w := range want {
+			if strings.Contains(w, "(") {
+				continue // codes and unnamed types are worded otherwise
+			}
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: %q lacks %q", name, got, w)
+			}
+		}
 	}
 }
 
