@@ -2,6 +2,7 @@ package tap
 
 import (
 	"fmt"
+	"math/bits"
 	"os"
 	"sync/atomic"
 
@@ -28,9 +29,9 @@ type Device struct {
 	name    string
 	opened  Rung
 	queues  []*Queue
-	caps    atomic.Uint32 // frame.Caps
-	proven  atomic.Uint32 // frame.Caps the kernel took at least once
-	refused atomic.Uint32 // refusals of kinds not proven
+	caps    atomic.Uint32     // frame.Caps
+	proven  atomic.Uint32     // frame.Caps the kernel took at least once
+	refused [32]atomic.Uint32 // refusals of kinds not proven, by the kind's lowest bit
 }
 
 // Open creates the interface in the calling thread's network namespace, or
@@ -153,11 +154,12 @@ func (d *Device) took(kind frame.Caps) {
 // refuse notes that the kernel refused a superframe of this kind, and gives the
 // kind up if it was never taken.
 func (d *Device) refuse(kind frame.Caps) {
-	if kind == 0 || frame.Caps(d.proven.Load())&kind == kind {
+	kind &^= frame.Caps(d.proven.Load())
+	if kind == 0 {
 		return
 	}
-	if d.refused.Add(1) >= refusals {
-		d.refused.Store(0)
+	if n := &d.refused[bits.TrailingZeros32(uint32(kind))]; n.Add(1) >= refusals {
+		n.Store(0)
 		d.caps.And(^uint32(kind))
 	}
 }

@@ -51,7 +51,8 @@ func (s *Server) weftStats(w http.ResponseWriter, _ *http.Request) error {
 		list = append(list, PortStats{
 			Port: p.Port, Sandbox: p.Sandbox, SandboxID: p.SandboxID, Network: p.Network, IfName: p.IfName,
 			MAC: wireMAC(p.MAC), Rung: p.Rung, Worker: p.Worker,
-			RxFrames: p.RxFrames, RxBytes: p.RxBytes, TxFrames: p.TxFrames, TxBytes: p.TxBytes, Drops: counted(p.Drops),
+			RxFrames: p.RxFrames, RxBytes: p.RxBytes, TxFrames: p.TxFrames, TxBytes: p.TxBytes,
+			RxPackets: p.RxPackets, TxPackets: p.TxPackets, Drops: counted(p.Drops), TxDrops: counted(p.TxDrops),
 		})
 	}
 	writeJSON(w, http.StatusOK, list)

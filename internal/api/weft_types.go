@@ -52,7 +52,7 @@ type Neighbour struct {
 }
 
 // PortStats are the counters of one port. Rx came from the sandbox, Tx went to
-// it; a superframe counts once.
+// it; a superframe counts as one frame and as several packets.
 type PortStats struct {
 	Port      string // SANDBOX:IFNAME
 	Sandbox   string
@@ -66,7 +66,10 @@ type PortStats struct {
 	RxBytes   uint64
 	TxFrames  uint64
 	TxBytes   uint64
-	Drops     map[string]uint64 // by reason
+	RxPackets uint64
+	TxPackets uint64
+	Drops     map[string]uint64 // frames from the sandbox, by reason
+	TxDrops   map[string]uint64 // frames that were to go to it
 }
 
 // Peers is GET /weft/v1/peers: the overlays' remote VTEPs and the sockets that

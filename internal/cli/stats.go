@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -23,6 +24,7 @@ func (a *app) statsCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "stats [FLAGS] [SANDBOX...]", Short: "Show every port's counters: frames, bytes, drops and why",
 		Long: "Show every port's counters. RX is what came from the sandbox, TX what went to it; a superframe counts once.\n" +
+			"DROPPED counts both ways; WHY marks with tx: what was to go to the sandbox.\n" +
 			"On a terminal they are shown anew every second; elsewhere, and with --no-stream, once.",
 	}
 	f.bind(c, "Condition such as network=front, port=rose:eth0")
@@ -105,7 +107,8 @@ func statsListing() listing {
 		headings: headings{
 			"Port": "PORT", "Sandbox": "SANDBOX", "SandboxID": "SANDBOX ID", "Network": "NETWORK", "Interface": "INTERFACE",
 			"MAC": "MAC ADDRESS", "Offload": "OFFLOAD", "Worker": "WORKER", "RxFrames": "RX FRAMES", "RxBytes": "RX BYTES",
-			"TxFrames": "TX FRAMES", "TxBytes": "TX BYTES", "RxSize": "RX BYTES", "TxSize": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY",
+			"TxFrames": "TX FRAMES", "TxBytes": "TX BYTES", "RxSize": "RX BYTES", "TxSize": "TX BYTES",
+			"RxPackets": "RX PACKETS", "TxPackets": "TX PACKETS", "Dropped": "DROPPED", "Drops": "WHY",
 		},
 		table: `{{.Port}}\t{{.Network}}\t{{.RxFrames}}\t{{.RxSize}}\t{{.TxFrames}}\t{{.TxSize}}\t{{.Dropped}}\t{{.Drops}}`,
 		quiet: "{{.Port}}",
@@ -113,12 +116,25 @@ func statsListing() listing {
 }
 
 func statsRecord(p api.PortStats) record {
-	total, why := drops(p.Drops)
+	total, why := drops(bothWays(p))
 	return record{
 		"Port": p.Port, "Sandbox": p.Sandbox, "SandboxID": p.SandboxID, "Network": p.Network, "Interface": p.IfName,
 		"MAC": p.MAC.String(), "Offload": p.Rung, "Worker": p.Worker, "RxFrames": p.RxFrames, "RxBytes": p.RxBytes, "RxSize": bytesText(p.RxBytes),
-		"TxFrames": p.TxFrames, "TxBytes": p.TxBytes, "TxSize": bytesText(p.TxBytes), "Dropped": total, "Drops": why,
+		"TxFrames": p.TxFrames, "TxBytes": p.TxBytes, "TxSize": bytesText(p.TxBytes),
+		"RxPackets": p.RxPackets, "TxPackets": p.TxPackets, "Dropped": total, "Drops": why,
 	}
+}
+
+// bothWays are the drops of both directions in one map.
+func bothWays(p api.PortStats) map[string]uint64 {
+	all := maps.Clone(p.Drops)
+	if all == nil {
+		all = make(map[string]uint64, len(p.TxDrops))
+	}
+	for r, n := range p.TxDrops {
+		all["tx:"+r] = n
+	}
+	return all
 }
 
 // drops sums drops and names the reasons, the most frequent first.

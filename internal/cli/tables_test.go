@@ -97,7 +97,7 @@ func TestRates(t *testing.T) {
 	at := time.Unix(100, 0)
 	from := sample{at: at, ports: []api.PortStats{{Port: "a:eth0", SandboxID: "1", RxBytes: 100, Drops: map[string]uint64{"runt": 1}}}}
 	to := sample{at: at.Add(2 * time.Second), ports: []api.PortStats{
-		{Port: "a:eth0", SandboxID: "1", RxBytes: 300, Drops: map[string]uint64{"runt": 5}},
+		{Port: "a:eth0", SandboxID: "1", RxBytes: 300, Drops: map[string]uint64{"runt": 3}, TxDrops: map[string]uint64{"runt": 2}},
 		{Port: "b:eth0", SandboxID: "2", TxBytes: 4000}, // new: from zero
 	}}
 	r := rates(from, to)
@@ -113,6 +113,15 @@ func TestRates(t *testing.T) {
 	again := sample{at: to.at.Add(time.Second), ports: from.ports}
 	if r := rates(to, again); r[0].rx != 0 {
 		t.Errorf("a counter that went back gives %v bytes per second", r[0].rx)
+	}
+}
+
+// What was to go to a port is told from what came from it.
+func TestDropsBothWays(t *testing.T) {
+	p := api.PortStats{Port: "a:eth0", Drops: map[string]uint64{"runt": 3}, TxDrops: map[string]uint64{"runt": 1, "port-down": 5}}
+	r := statsRecord(p)
+	if r["Dropped"] != uint64(9) || r["Drops"] != "tx:port-down=5 runt=3 tx:runt=1" || len(p.Drops) != 1 {
+		t.Errorf("%v %q, the port's own %v", r["Dropped"], r["Drops"], p.Drops)
 	}
 }
 

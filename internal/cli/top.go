@@ -90,8 +90,8 @@ func rates(from, to sample) []rate {
 	out := make([]rate, 0, len(to.ports))
 	for _, p := range to.ports {
 		b := before[p.SandboxID+p.Port]
-		now, _ := drops(p.Drops)
-		then, _ := drops(b.Drops)
+		now, _ := drops(bothWays(p))
+		then, _ := drops(bothWays(b))
 		out = append(out, rate{
 			p: p, rx: per(p.RxBytes, b.RxBytes), tx: per(p.TxBytes, b.TxBytes),
 			rxf: per(p.RxFrames, b.RxFrames), txf: per(p.TxFrames, b.TxFrames), drop: per(now, then),
