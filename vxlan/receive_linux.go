@@ -138,7 +138,9 @@ func (rx *receiver) receive(fd int) bool {
 	return true
 }
 
-// deliver cuts messages into frames until the batch is full or none is left.
+// deliver cuts messages into frames until the batch is full or none is left. A
+// message that would fit into an empty batch is not begun in one that has too
+// little room: its frames were one superframe, and join again only within a batch.
 func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 	if t != rx.table {
 		rx.table, rx.fresh, rx.open = t, true, false
@@ -147,6 +149,12 @@ func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 	for ; rx.at < rx.n; rx.at, rx.off, rx.open = rx.at+1, 0, false {
 		if !rx.open {
 			rx.begin()
+		}
+		if rx.off == 0 && rx.size < rx.length {
+			if b.Len() > 0 && b.Len()+(rx.length-1)/rx.size >= frame.MaxBatch {
+				break
+			}
+			rx.counters.merged.Add(1)
 		}
 		mem := rx.slot(rx.at)[: slotRoom+rx.length : slotRoom+rx.length]
 		for rx.off < rx.length {
@@ -187,9 +195,6 @@ func (rx *receiver) begin() {
 	}
 	if !first {
 		return
-	}
-	if rx.size < rx.length {
-		rx.counters.merged.Add(1)
 	}
 	// What holds not one byte of a datagram ends here: an empty one, and one the
 	// kernel had to cut, whose segment size is lost.
