@@ -45,9 +45,10 @@ func neighbourly(f *frame.Frame) bool {
 }
 
 // learnNeighbour teaches the table what frames from unguarded ports say of
-// their senders; guarded ones were entered statically.
+// their senders; guarded ones were entered statically, and so were those behind a
+// port that learns nothing.
 func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
-	if in.guard.on || f.View.VLAN != 0 || !neighbourly(f) {
+	if in.guard.on || in.cfg.MaxMACs < 0 || f.View.VLAN != 0 || !neighbourly(f) {
 		return frame.NotDropped
 	}
 	d := in.domain

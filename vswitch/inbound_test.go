@@ -261,6 +261,27 @@ func TestInboundDoesNotAllocate(t *testing.T) {
 	})
 }
 
+// TestNoLearning: through a port that learns nothing only addresses bound to it
+// send, and what they say of neighbours is not believed.
+func TestNoLearning(t *testing.T) {
+	n := newNet(t, DomainConfig{DropUnknownMAC: true, DropUnknownNeighbour: true})
+	n.add("a", PortConfig{MAC: mac(2), Addrs: []netip.Addr{ip(2)}})
+	tunnel := n.add("t", PortConfig{Horizon: 1, MaxMACs: -1})
+	if got := n.arrive(tunnel, raw(t, mac(20), mac(2))); len(got) != 0 || tunnel.port.Stats().Dropped[frame.MACLimit] != 1 {
+		t.Errorf("a stranger's frame reached %v: %+v", got, tunnel.port.Stats())
+	}
+	if !n.domain.SetStatic(0, mac(20), tunnel.port) {
+		t.Fatal("no room")
+	}
+	if got := n.arrive(tunnel, raw(t, mac(20), mac(2))); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("the frame reached %v", got)
+	}
+	n.arrive(tunnel, arpRequest(t, mac(20), ip(9), ip(2)))
+	if _, known := n.domain.Neighbours().Lookup(ip(9)); known {
+		t.Error("a neighbour was learned through the tunnel")
+	}
+}
+
 // TestInboundRandom adds up what random frames came to, by a ledger of the test's
 // own.
 func TestInboundRandom(t *testing.T) {

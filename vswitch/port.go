@@ -42,7 +42,8 @@ type PortConfig struct {
 	Addrs []netip.Addr
 	// AllowRA and AllowDHCP let a guarded endpoint be a router or a DHCP server.
 	AllowRA, AllowDHCP bool
-	// MaxMACs bounds the addresses learned on the port; 0 is DefaultMaxMACs.
+	// MaxMACs bounds the addresses learned on the port; 0 is DefaultMaxMACs,
+	// negative none: only addresses bound statically may send from it.
 	MaxMACs int
 	// Isolated ports reach only ports that are not.
 	Isolated bool

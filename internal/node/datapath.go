@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -138,6 +139,9 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 	case removeNeighbour:
 		d.domains[s.network].Neighbours().Remove(s.addr)
 		delete(d.current[s.network].neighbours, s.addr)
+	case removeRemote:
+		d.domains[s.network].Forget(0, s.mac)
+		delete(d.current[s.network].remotes, s.mac)
 	case removePort:
 		d.removePort(s.network, s.key)
 	case removeDomain:
@@ -152,6 +156,8 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 		return d.addPort(s, device(s.key))
 	case setMTU:
 		d.setMTU(s)
+	case setRemote:
+		return d.setRemote(s)
 	case setNeighbour:
 		return d.setNeighbour(s.network, s.addr, s.mac)
 	}
@@ -162,6 +168,7 @@ func (d *dataPath) addDomain(s step) error {
 	dom, err := d.sw.AddDomain(vswitch.DomainConfig{
 		Name: s.domain.name, Gateways: s.domain.gateways, GatewayMAC: s.domain.gatewayMAC,
 		QuietTunnels: s.domain.quiet, Snooping: s.domain.vni != 0 && !s.domain.quiet,
+		DropUnknownMAC: s.domain.filled, DropUnknownNeighbour: s.domain.filled,
 	})
 	if err != nil {
 		return fmt.Errorf("network %s: %w", s.domain.name, err)
@@ -169,6 +176,7 @@ func (d *dataPath) addDomain(s step) error {
 	d.domains[s.network] = dom
 	made := s.domain
 	made.ports, made.neighbours = make(map[portKey]portPlan), make(map[netip.Addr]frame.MAC)
+	made.remotes = make(map[frame.MAC]portKey)
 	d.current[s.network] = made
 	return nil
 }
@@ -182,6 +190,19 @@ func (d *dataPath) setNeighbour(network string, a netip.Addr, m frame.MAC) error
 		return fmt.Errorf("network %s: neighbour %s: %w", dom.Name(), a, err)
 	}
 	d.current[network].neighbours[a] = m
+	return nil
+}
+
+// setRemote binds an address to the tunnel that leads to its node.
+func (d *dataPath) setRemote(s step) error {
+	dom, lp := d.domains[s.network], d.ports[s.key]
+	if dom == nil || lp == nil {
+		return nil // adding it failed and said so
+	}
+	if !dom.SetStatic(0, s.mac, lp.port) {
+		return fmt.Errorf("network %s: the forwarding table is full: no room for %s on another node", dom.Name(), s.mac)
+	}
+	d.current[s.network].remotes[s.mac] = s.key
 	return nil
 }
 
@@ -264,6 +285,7 @@ func (d *dataPath) removePort(network string, key portKey) {
 		delete(d.ports, key)
 	}
 	delete(d.current[network].ports, key)
+	maps.DeleteFunc(d.current[network].remotes, func(_ frame.MAC, at portKey) bool { return at == key })
 }
 
 // dead reports whether the port's device is gone. A tunnel has none to lose.

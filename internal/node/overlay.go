@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weft/internal/cnm"
+	"weft/internal/frame"
 	"weft/vxlan"
 )
 
@@ -31,10 +32,40 @@ const maxPathMTU = 65535
 func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) {
 	dom.vni, dom.quiet = o.VNIs[0], !o.Multicast
 	for _, peer := range o.Remotes(d.port, d.own) {
-		dom.ports[portKey{network, "vtep " + peer.String()}] = portPlan{
+		dom.ports[tunnelKey(network, peer)] = portPlan{
 			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()),
 		}
 	}
+}
+
+// fill is tunnels for a network that a cluster fills: a tunnel to every node that
+// has it, and the way to everybody who lives there. What stands for nobody any more
+// is in the way of nothing: a host behind a VTEP that has left is left out.
+func (dom *domainPlan) fill(network string, fill filling, o cnm.OverlayOptions, d desired) {
+	dom.vni, dom.quiet, dom.filled = fill.vni, !o.Multicast, true
+	for _, peer := range fill.vteps {
+		dom.ports[tunnelKey(network, peer)] = portPlan{
+			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()), maxMACs: -1,
+		}
+	}
+	dom.remotes = make(map[frame.MAC]portKey, len(fill.remotes))
+	for _, r := range fill.remotes {
+		key := tunnelKey(network, r.vtep)
+		if _, ok := dom.ports[key]; !ok {
+			continue
+		}
+		dom.remotes[r.mac] = key
+		for _, a := range r.addrs {
+			if _, taken := dom.neighbours[a]; !taken {
+				dom.neighbours[a] = r.mac
+			}
+		}
+	}
+}
+
+// tunnelKey names the port that leads to a VTEP.
+func tunnelKey(network string, peer netip.AddrPort) portKey {
+	return portKey{network, "vtep " + peer.String()}
 }
 
 // innerMTU is the largest IP packet that fits into one datagram to a peer.

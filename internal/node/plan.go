@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 	"slices"
@@ -37,6 +38,23 @@ type desired struct {
 	own  []netip.Addr
 	// pathMTU is the underlay's MTU towards an address, as last looked at.
 	pathMTU map[netip.Addr]int
+	// filled are the overlays that a cluster fills, by network id.
+	filled map[string]filling
+}
+
+// A filling is what the cluster knows of an overlay: its VNI, the VTEPs of the
+// other nodes that have it, and who lives there.
+type filling struct {
+	vni     uint32
+	vteps   []netip.AddrPort
+	remotes []remoteHost
+}
+
+// A remoteHost is an endpoint on another node.
+type remoteHost struct {
+	mac   frame.MAC
+	addrs []netip.Addr
+	vtep  netip.AddrPort
 }
 
 // A desiredEndpoint is an endpoint whose interface exists.
@@ -54,8 +72,10 @@ type domainPlan struct {
 	isolated   bool   // ports do not talk to each other
 	vni        uint32 // 0: not an overlay
 	quiet      bool   // multicast and broadcast stay on the node
+	filled     bool   // everybody is known: nothing is learned from tunnels, nobody is looked for by flooding
 	ports      map[portKey]portPlan
 	neighbours map[netip.Addr]frame.MAC
+	remotes    map[frame.MAC]portKey // static forwarding entries that lead to tunnels
 }
 
 type portPlan struct {
@@ -67,7 +87,7 @@ type portPlan struct {
 	peer  netip.AddrPort // valid: a tunnel to this VTEP; it has a name and an MTU besides
 	// What the endpoint's options allow it.
 	allowRA, allowDHCP bool
-	maxMACs            int // 0: the switch's default
+	maxMACs            int // 0: the switch's default, negative: none is learned
 }
 
 // gatewayAddrs are the addresses the switch itself answers for on nw: not those
@@ -122,7 +142,11 @@ func makePlan(d desired) plan {
 		if nw.Driver == cnm.DriverOverlay {
 			o, _ := cnm.ParseOverlayOptions(nw.Options)
 			dom.gateways = gatewayAddrs(nw, cnm.BridgeOptions{})
-			dom.tunnels(nw.ID, o, d)
+			if fill, ok := d.filled[nw.ID]; ok {
+				dom.fill(nw.ID, fill, o, d)
+			} else {
+				dom.tunnels(nw.ID, o, d)
+			}
 		} else {
 			o, _ := cnm.ParseBridgeOptions(nw.Options)
 			dom.gateways, dom.isolated = gatewayAddrs(nw, o), !o.ICC
@@ -163,6 +187,7 @@ func (dom domainPlan) add(e *desiredEndpoint, guard bool) {
 	for _, a := range addrs {
 		dom.neighbours[a] = e.MAC
 	}
+	delete(dom.remotes, e.MAC) // it lives here now, whatever others have not heard of yet
 }
 
 // A step is one change to the switch.
@@ -173,7 +198,7 @@ type step struct {
 	key     portKey    // addPort, removePort, setMTU
 	port    portPlan   // addPort, setMTU
 	addr    netip.Addr // setNeighbour, removeNeighbour
-	mac     frame.MAC  // setNeighbour
+	mac     frame.MAC  // setNeighbour, setRemote, removeRemote
 }
 
 type stepOp uint8
@@ -181,16 +206,18 @@ type stepOp uint8
 // The operations, in the order a difference lists them.
 const (
 	removeNeighbour stepOp = iota
+	removeRemote
 	removePort
 	removeDomain
 	addDomain
 	addPort
 	setMTU
+	setRemote
 	setNeighbour
 )
 
 func (op stepOp) String() string {
-	return [...]string{"remove-neighbour", "remove-port", "remove-domain", "add-domain", "add-port", "set-mtu", "set-neighbour"}[op]
+	return [...]string{"remove-neighbour", "remove-remote", "remove-port", "remove-domain", "add-domain", "add-port", "set-mtu", "set-remote", "set-neighbour"}[op]
 }
 
 // difference lists the steps that lead from old to next. What a port or a domain
@@ -222,7 +249,7 @@ func difference(old, next plan) []step {
 
 func (was domainPlan) sameDomain(is domainPlan) bool {
 	return was.name == is.name && was.gatewayMAC == is.gatewayMAC && was.isolated == is.isolated &&
-		was.vni == is.vni && was.quiet == is.quiet && slices.Equal(was.gateways, is.gateways)
+		was.vni == is.vni && was.quiet == is.quiet && was.filled == is.filled && slices.Equal(was.gateways, is.gateways)
 }
 
 // leaving lists what is in was and no longer in is.
@@ -230,6 +257,11 @@ func (was domainPlan) leaving(steps []step, id string, is domainPlan) []step {
 	for a := range was.neighbours {
 		if _, ok := is.neighbours[a]; !ok {
 			steps = append(steps, step{op: removeNeighbour, network: id, addr: a})
+		}
+	}
+	for m, k := range was.remotes {
+		if is.remotes[m] != k {
+			steps = append(steps, step{op: removeRemote, network: id, mac: m})
 		}
 	}
 	for k, p := range was.ports {
@@ -251,6 +283,12 @@ func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 			steps = append(steps, step{op: setMTU, network: id, key: k, port: p})
 		}
 	}
+	for m, k := range is.remotes {
+		// The entry went with the port, if that is made anew.
+		if was.remotes[m] != k || !was.ports[k].equal(is.ports[k]) {
+			steps = append(steps, step{op: setRemote, network: id, key: k, mac: m})
+		}
+	}
 	for a, m := range is.neighbours {
 		if old, ok := was.neighbours[a]; !ok || old != m {
 			steps = append(steps, step{op: setNeighbour, network: id, addr: a, mac: m})
@@ -269,5 +307,5 @@ func (p portPlan) equal(q portPlan) bool {
 // same every time.
 func compareSteps(a, b step) int {
 	return cmp.Or(cmp.Compare(a.op, b.op), cmp.Compare(a.network, b.network), cmp.Compare(a.key.sandbox, b.key.sandbox),
-		cmp.Compare(a.key.ifName, b.key.ifName), a.addr.Compare(b.addr))
+		cmp.Compare(a.key.ifName, b.key.ifName), a.addr.Compare(b.addr), bytes.Compare(a.mac[:], b.mac[:]))
 }

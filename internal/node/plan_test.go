@@ -51,6 +51,10 @@ func (s step) String() string {
 		return fmt.Sprintf("%s %s %s %s", s.op, s.network, s.addr, s.mac)
 	case removeNeighbour:
 		return fmt.Sprintf("%s %s %s", s.op, s.network, s.addr)
+	case setRemote:
+		return fmt.Sprintf("%s %s %s %s", s.op, s.network, s.mac, s.key.ifName)
+	case removeRemote:
+		return fmt.Sprintf("%s %s %s", s.op, s.network, s.mac)
 	}
 	return fmt.Sprintf("%s %s", s.op, s.network)
 }
@@ -108,6 +112,53 @@ func TestPlan(t *testing.T) {
 				t.Errorf("a plan differs from itself: %v", again)
 			}
 		})
+	}
+}
+
+// TestPlanFilled is about overlays that a cluster fills.
+func TestPlanFilled(t *testing.T) {
+	vtep := func(n byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, n}), 4789) }
+	host := func(n, at byte) remoteHost {
+		a := netip.AddrFrom4([4]byte{10, 0, 1, n})
+		return remoteHost{mac: deriveMAC(a), addrs: []netip.Addr{a}, vtep: vtep(at)}
+	}
+	nw := cnm.Network{ID: "o", Name: "front", Driver: cnm.DriverOverlay}
+	with := func(f filling, eps ...desiredEndpoint) desired {
+		f.vni = 4097
+		return desired{networks: []cnm.Network{nw}, endpoints: eps, filled: map[string]filling{"o": f}}
+	}
+	alone := with(filling{})
+	two := with(filling{vteps: []netip.AddrPort{vtep(2)}, remotes: []remoteHost{host(3, 2)}})
+	const tunnel2 = "add-port o front@127.0.0.2:4789 00:00:00:00:00:00 [] mtu 1450 guard false"
+	for _, c := range []struct {
+		name      string
+		old, next desired
+		want      []string
+	}{
+		{"a node comes", alone, two, []string{tunnel2, "set-remote o 02:42:0a:00:01:03 vtep 127.0.0.2:4789", "set-neighbour o 10.0.1.3 02:42:0a:00:01:03"}},
+		{"it goes", two, alone, []string{"remove-neighbour o 10.0.1.3", "remove-remote o 02:42:0a:00:01:03", "remove-port o o vtep 127.0.0.2:4789"}},
+		{"behind nobody", alone, with(filling{remotes: []remoteHost{host(3, 2)}}), nil},
+		{"moved", two, with(filling{vteps: []netip.AddrPort{vtep(2), vtep(3)}, remotes: []remoteHost{host(3, 3)}}), []string{
+			"remove-remote o 02:42:0a:00:01:03", "add-port o front@127.0.0.3:4789 00:00:00:00:00:00 [] mtu 1450 guard false",
+			"set-remote o 02:42:0a:00:01:03 vtep 127.0.0.3:4789"}},
+		{"lives here now", two, with(filling{vteps: []netip.AddrPort{vtep(2)}, remotes: []remoteHost{host(3, 2)}}, at("o", "rose", "eth0", "10.0.1.3/24")), []string{
+			"remove-remote o 02:42:0a:00:01:03", "add-port o rose:eth0 02:42:0a:00:01:03 [10.0.1.3] mtu 1500 guard false"}},
+		{"one more behind it", two, with(filling{vteps: []netip.AddrPort{vtep(2)}, remotes: []remoteHost{host(3, 2), host(4, 2)}}), []string{
+			"set-remote o 02:42:0a:00:01:04 vtep 127.0.0.2:4789", "set-neighbour o 10.0.1.4 02:42:0a:00:01:04"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for _, s := range difference(makePlan(c.old), makePlan(c.next)) {
+				got = append(got, s.String())
+			}
+			if a, b := strings.Join(got, "\n"), strings.Join(c.want, "\n"); a != b {
+				t.Errorf("got\n%s\nwant\n%s", a, b)
+			}
+		})
+	}
+	p := makePlan(two)["o"]
+	if !p.filled || p.vni != 4097 || p.ports[tunnelKey("o", vtep(2))].maxMACs >= 0 {
+		t.Errorf("%+v", p)
 	}
 }
 

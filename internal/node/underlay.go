@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -191,7 +192,9 @@ func (d *dataPath) addTunnel(s step) error {
 	for _, q := range us.NewLink(peer, vni).Queues() {
 		queues = append(queues, q)
 	}
-	p, err := d.sw.AddPort(vswitch.PortConfig{Name: s.port.name, Domain: dom, MTU: s.port.mtu, Horizon: tunnelHorizon, MaxMACs: vswitch.DefaultDomainMACs}, queues...)
+	p, err := d.sw.AddPort(vswitch.PortConfig{
+		Name: s.port.name, Domain: dom, MTU: s.port.mtu, Horizon: tunnelHorizon, MaxMACs: cmp.Or(s.port.maxMACs, vswitch.DefaultDomainMACs),
+	}, queues...)
 	if err != nil {
 		return fmt.Errorf("tunnel %s: %w", s.port.name, err)
 	}
