@@ -34,6 +34,7 @@ type daemonFlags struct {
 	Offload       string   `yaml:"tap-offload"`
 	Pools         []string `yaml:"default-address-pool"`
 	dataPathFlags `yaml:",inline"`
+	clusterFlags  `yaml:",inline"`
 
 	config  string
 	pools   []node.AddressPool
@@ -50,6 +51,7 @@ func (f *daemonFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.Offload, "tap-offload", "", "Best offload for TAPs: uso, tso, plain or water (default the best the kernel grants)")
 	fl.StringArrayVar(&f.Pools, "default-address-pool", nil, "Where networks without --subnet come from, as base=10.10.0.0/16,size=24; repeatable (default Docker's)")
 	f.dataPathFlags.bind(c)
+	f.clusterFlags.bind(c)
 }
 
 // load puts the config file under the flags and checks both.
@@ -81,6 +83,9 @@ func (f *daemonFlags) load(c *cobra.Command) error {
 	if err := f.dataPathFlags.check(interfaceAddrs); err != nil {
 		return &usageError{cmd: c, err: err}
 	}
+	if err := f.clusterFlags.check(); err != nil {
+		return &usageError{cmd: c, err: err}
+	}
 	return nil
 }
 
@@ -107,6 +112,7 @@ func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
 		f.Pools = file.Pools
 	}
 	f.dataPathFlags.merge(given, &file.dataPathFlags)
+	f.clusterFlags.merge(given, &file.clusterFlags)
 }
 
 // readConfig reads a YAML file strictly: unknown and doubled keys are errors.

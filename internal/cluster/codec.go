@@ -35,7 +35,9 @@ func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(dat
 func (jsonCodec) Name() string                       { return "json" }
 
 // A handshaken is the transport security of a connection that has it already.
-type handshaken struct{ credentials.TransportCredentials }
+type handshaken struct {
+	credentials.TransportCredentials
+}
 
 // ServerHandshake implements [credentials.TransportCredentials].
 func (handshaken) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {

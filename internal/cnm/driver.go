@@ -64,7 +64,7 @@ func validateIPAMDriver(name string) error {
 // bridge, without a subnet: that is allocated like any other.
 func Predefined() []Network {
 	local := func(name, driver string) Network {
-		return Network{Name: name, Scope: "local", Driver: driver, EnableIPv4: true, IPAM: IPAM{Driver: IPAMDefault},
+		return Network{Name: name, Scope: ScopeLocal, Driver: driver, EnableIPv4: true, IPAM: IPAM{Driver: IPAMDefault},
 			Options: map[string]string{}, Labels: map[string]string{}}
 	}
 	bridge := local(NetBridge, DriverBridge)

@@ -14,7 +14,7 @@ type Network struct {
 	ID         string // 64 hex digits
 	Name       string
 	Created    time.Time
-	Scope      string // "local", "swarm"
+	Scope      string // ScopeLocal, ScopeSwarm
 	Driver     string // "bridge", "none" (API name "null"), "host", ...
 	EnableIPv4 bool
 	EnableIPv6 bool
@@ -27,6 +27,12 @@ type Network struct {
 	Options    map[string]string
 	Labels     map[string]string
 }
+
+// The scopes of networks: one node's own, or of all nodes of a swarm.
+const (
+	ScopeLocal = "local"
+	ScopeSwarm = "swarm"
+)
 
 // IPAM is a network's address management: who gives the addresses, and from
 // where.

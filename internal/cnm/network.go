@@ -29,8 +29,11 @@ func ValidateNetwork(n Network) (Network, error) {
 	if err := ValidateNetworkName(n.Name); err != nil {
 		return n, err
 	}
-	if n.Scope != "local" {
-		return n, Errorf(Unsupported, "network scope %q is not supported yet: it needs a swarm (available: local, also for an overlay with %s)", n.Scope, OptPeers)
+	switch {
+	case n.Scope != ScopeLocal && n.Scope != ScopeSwarm:
+		return n, Errorf(Invalid, "invalid network scope %q (available: %s, %s)", n.Scope, ScopeLocal, ScopeSwarm)
+	case n.Scope == ScopeSwarm && n.Driver != DriverOverlay:
+		return n, Errorf(Unsupported, "network scope %q is not supported yet for driver %s", n.Scope, n.Driver)
 	}
 	if n.Ingress {
 		return n, Errorf(Unsupported, "ingress networks are not supported yet: they need a swarm")
@@ -65,7 +68,11 @@ func (n Network) normal() Network {
 	}
 	n.Driver = NormalDriver(n.Driver)
 	if n.Scope == "" {
-		n.Scope = "local"
+		n.Scope = ScopeLocal
+		// Who names no peers leaves them to a swarm, as with Docker.
+		if n.Driver == DriverOverlay && !n.ConfigOnly && n.Options[OptPeers] == "" {
+			n.Scope = ScopeSwarm
+		}
 	}
 	if n.IPAM.Driver == "" {
 		n.IPAM.Driver = IPAMDefault

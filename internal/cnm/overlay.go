@@ -19,10 +19,12 @@ func validateOverlay(n Network) error {
 	switch {
 	case err != nil:
 		return err
-	case len(o.Peers) == 0:
-		return Errorf(Unsupported, "an overlay network without peers needs a swarm, which is not supported yet: "+
-			"name the other nodes with -o %s=ADDRESS,ADDRESS:PORT,... and the network with -o %s=NUMBER", OptPeers, OptVNI)
-	case len(o.VNIs) == 0:
+	case len(o.Peers) == 0 && n.Scope != ScopeSwarm:
+		return Errorf(Invalid, "an overlay network of scope %s needs peers: "+
+			"name the other nodes with -o %s=ADDRESS,ADDRESS:PORT,... and the network with -o %s=NUMBER", ScopeLocal, OptPeers, OptVNI)
+	case len(o.Peers) > 0 && n.Scope == ScopeSwarm:
+		return Errorf(Invalid, "driver option %s is for overlays of scope %s: a swarm knows the peers itself", OptPeers, ScopeLocal)
+	case len(o.VNIs) == 0 && n.Scope != ScopeSwarm:
 		return Errorf(Invalid, "driver option %s is missing: without a swarm nobody else chooses the VNI, and every node of the network must name the same one (1 to %d)", OptVNI, maxVNI)
 	case !n.EnableIPv4 || n.IPAM.Driver == IPAMNull:
 		return Errorf(Invalid, "ipv4 pool is empty: an overlay network needs IPv4 addresses")
@@ -30,7 +32,7 @@ func validateOverlay(n Network) error {
 	if err := overlaySubnets(n); err != nil {
 		return err
 	}
-	if len(o.VNIs) != 1 {
+	if len(o.VNIs) != 1 && (n.Scope != ScopeSwarm || len(o.VNIs) > 0) {
 		return Errorf(Invalid, "driver option %s names %d VNIs for 1 IPv4 subnet: expected one for each", OptVNI, len(o.VNIs))
 	}
 	if n.EnableIPv6 && o.MTU != 0 && o.MTU < minMTU6 {
@@ -67,7 +69,7 @@ func overlaySubnets(n Network) error {
 // OverlayAdvice returns what the user of a new overlay should know, or "": each
 // node gives addresses by itself.
 func OverlayAdvice(n Network) string {
-	if n.Driver != DriverOverlay || n.ConfigOnly {
+	if n.Driver != DriverOverlay || n.ConfigOnly || n.Scope == ScopeSwarm {
 		return ""
 	}
 	var advice []string

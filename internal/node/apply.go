@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"weft/internal/cnm"
 	"weft/tap"
 )
 
@@ -12,7 +13,17 @@ import (
 func (n *Node) plan() plan {
 	n.mu.Lock()
 	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.cfg.own(), pathMTU: maps.Clone(n.pathMTU)}
-	for _, nw := range n.networks {
+	inUse := n.announcedLocked()
+	for id, nw := range n.networks {
+		if nw.Scope == cnm.ScopeSwarm {
+			if _, used := inUse[id]; !used {
+				continue
+			}
+			if d.filled == nil {
+				d.filled = make(map[string]filling)
+			}
+			d.filled[id] = n.fillingLocked(nw)
+		}
 		d.networks = append(d.networks, nw.Network)
 	}
 	for _, b := range n.boxes {

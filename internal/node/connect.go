@@ -76,10 +76,17 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *net
 // connectLive gives a running sandbox one more interface; what was made when it
 // fails is undone.
 func (n *Node) connectLive(ctx context.Context, b *box, network string, c cnm.EndpointConfig) error {
+	join := cnm.NetworkJoin{Network: network, Config: c}
+	ls, done, err := n.lease(ctx, []cnm.NetworkJoin{join})
+	if err != nil {
+		return err
+	}
+	defer done()
 	n.mu.Lock()
 	before := routesOf(b.sb.Endpoints)
-	e, err := n.joinLocked(b, cnm.NetworkJoin{Network: network, Config: c})
+	e, err := n.joinLocked(b, join, ls)
 	p := b.pluggerLocked()
+	n.giveBackLocked(ls)
 	n.mu.Unlock()
 	if err != nil {
 		return err

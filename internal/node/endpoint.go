@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/netip"
@@ -14,20 +15,30 @@ import (
 )
 
 // allocateAll gives a sandbox that starts its endpoints, all or none.
-func (n *Node) allocateAll(b *box) error {
+func (n *Node) allocateAll(ctx context.Context, b *box) error {
+	n.mu.Lock()
+	joins := b.sb.Spec.Networks
+	n.mu.Unlock()
+	ls, done, err := n.lease(ctx, joins)
+	if err != nil {
+		return err
+	}
+	defer done()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, join := range b.sb.Spec.Networks {
-		if _, err := n.joinLocked(b, join); err != nil {
+	for _, join := range joins {
+		if _, err := n.joinLocked(b, join, ls); err != nil {
 			n.releaseAllLocked(b)
+			n.giveBackLocked(ls)
 			return err
 		}
 	}
 	return nil
 }
 
-// joinLocked gives b an endpoint on a network: addresses, MAC, interface name.
-func (n *Node) joinLocked(b *box, join cnm.NetworkJoin) (cnm.Endpoint, error) {
+// joinLocked gives b an endpoint on a network: addresses, MAC, interface name. On a
+// network of the swarm it uses up the lease there is for it.
+func (n *Node) joinLocked(b *box, join cnm.NetworkJoin, ls leases) (cnm.Endpoint, error) {
 	nw, err := n.findNetworkLocked(join.Network)
 	if err == nil && nw.going {
 		err = cnm.Errorf(cnm.NotFound, "network %s not found", join.Network)
@@ -48,7 +59,14 @@ func (n *Node) joinLocked(b *box, join cnm.NetworkJoin) (cnm.Endpoint, error) {
 	if e.IfName, err = ifName(&b.sb, nw, join.Config); err != nil {
 		return cnm.Endpoint{}, err
 	}
-	if err := n.addressLocked(nw, &e); err != nil {
+	if nw.Scope == cnm.ScopeSwarm {
+		l, ok := ls[nw.ID]
+		if !ok {
+			return cnm.Endpoint{}, cnm.Errorf(cnm.Unavailable, "network %s belongs to a swarm that this node is not in", nw.Name)
+		}
+		delete(ls, nw.ID)
+		e.ID, e.IPv4, e.IPv6 = l.id, l.ipv4, l.ipv6
+	} else if err := n.addressLocked(nw, &e); err != nil {
 		return cnm.Endpoint{}, err
 	}
 	e.Gateway4, e.Gateway6 = gateways(nw)

@@ -56,6 +56,7 @@ func (n *Node) publish(who string) error {
 	if err != nil {
 		return err
 	}
+	n.announce()
 	var errs []error
 	for i := range faults {
 		switch f := &faults[i]; {

@@ -12,12 +12,16 @@ import (
 
 // NetworkCreate makes a network: options checked, pools and gateway reserved,
 // written to the journal, published to the switch. warning is for the user.
-func (n *Node) NetworkCreate(_ context.Context, want cnm.Network) (id, warning string, err error) {
+func (n *Node) NetworkCreate(ctx context.Context, want cnm.Network) (id, warning string, err error) {
 	n.netOp.Lock()
 	defer n.netOp.Unlock()
 	nw, err := n.draft(want)
 	if err != nil {
 		return "", "", err
+	}
+	if nw.Scope == cnm.ScopeSwarm {
+		id, err = n.createInSwarm(ctx, nw.Network)
+		return id, "", err
 	}
 	if err := n.admit(nw); err != nil {
 		return "", "", err
@@ -121,13 +125,13 @@ func (n *Node) networkList() []cnm.Network {
 }
 
 // NetworkRemove removes a network that nobody is on.
-func (n *Node) NetworkRemove(_ context.Context, ref string) error {
+func (n *Node) NetworkRemove(ctx context.Context, ref string) error {
 	n.netOp.Lock()
 	defer n.netOp.Unlock()
-	return n.removeNetwork(ref)
+	return n.removeNetwork(ctx, ref)
 }
 
-func (n *Node) removeNetwork(ref string) error {
+func (n *Node) removeNetwork(ctx context.Context, ref string) error {
 	n.mu.Lock()
 	nw, err := n.findNetworkLocked(ref)
 	if err == nil {
@@ -136,6 +140,10 @@ func (n *Node) removeNetwork(ref string) error {
 	if err != nil {
 		n.mu.Unlock()
 		return err
+	}
+	if nw.Scope == cnm.ScopeSwarm {
+		n.mu.Unlock()
+		return n.removeFromSwarm(ctx, nw.ID)
 	}
 	// From here on nobody can join.
 	nw.going = true
@@ -186,7 +194,7 @@ func (n *Node) NetworkPrune(ctx context.Context, keep func(cnm.Network) bool) ([
 			continue
 		}
 		// In use is the usual reason not to remove one, and no error here.
-		if n.removeNetwork(nw.ID) == nil {
+		if n.removeNetwork(ctx, nw.ID) == nil {
 			removed = append(removed, nw.Name)
 		}
 	}
@@ -239,7 +247,7 @@ func (n *Node) Network(ref string) (NetworkView, error) {
 func (n *Node) viewLocked(nw *network) NetworkView {
 	v := NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw)}
 	if nw.Driver == cnm.DriverOverlay {
-		v.Peers, v.MTU = n.remotes(nw), n.mtuLocked(nw)
+		v.Peers, v.MTU = n.remotesLocked(nw), n.mtuLocked(nw)
 	}
 	return v
 }

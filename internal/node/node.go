@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,14 +14,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"weft/internal/cluster"
 	"weft/internal/cnm"
 	"weft/internal/ipam"
 )
 
 // Theory of operation: the node and its locks
 //
-// Five locks, always taken in this order:
+// Six locks, always taken in this order:
 //
+//	Node.swarmOp making, joining and leaving a swarm
 //	Node.netOp  creating and removing networks, one at a time
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
 //	box.use     one per sandbox: its agent's handle is not closed while lent
@@ -55,9 +58,12 @@ type Node struct {
 	// launching holds a token for every start under way.
 	launching chan struct{}
 
-	netOp sync.Mutex
-	mu    sync.Mutex
+	swarmOp   sync.Mutex
+	swarmNews chan struct{} // wakes the follower: the swarm has changed
+	netOp     sync.Mutex
+	mu        sync.Mutex
 	// Guarded by mu:
+	member   *cluster.Member // nil: in no swarm
 	ipam     *ipam.Allocator
 	networks map[string]*network
 	boxes    map[string]*box
@@ -90,7 +96,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
-		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1),
+		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
@@ -123,13 +129,18 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err := n.restoreNetworks(contents.networks); err != nil {
 		return err
 	}
+	if err := n.openSwarm(ctx); err != nil {
+		return err
+	}
 	if err := n.restoreSandboxes(ctx, contents.sandboxes); err != nil {
 		return err
 	}
 	if err := n.predefine(); err != nil {
 		return err
 	}
+	n.reconcileLeases()
 	n.own.spawn(n.keep)
+	n.own.spawn(n.follow)
 	return nil
 }
 
@@ -154,6 +165,7 @@ func (c *Config) complete() error {
 	if c.DataPathPort == 0 {
 		c.DataPathPort = DefaultDataPathPort
 	}
+	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
 	return c.checkDataPath()
 }
 
@@ -182,6 +194,9 @@ func (n *Node) Close() error {
 		n.path.close()
 	}
 	n.closeStreams()
+	if m, err := n.swarmMember(); err == nil {
+		m.Close()
+	}
 	n.own.wait()
 	n.disconnect()
 	os.Remove(n.boxRoot()) // if nobody lives there

@@ -86,7 +86,7 @@ func (n *Node) mtuLocked(nw *network) int {
 		return nw.overlay.MTU
 	}
 	mtu := vxlan.InnerMTU(maxPathMTU, false)
-	for _, p := range n.remotes(nw) {
+	for _, p := range n.remotesLocked(nw) {
 		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
 	}
 	return mtu
@@ -99,8 +99,11 @@ func (n *Node) isOverlay(network string) bool {
 	return nw != nil && nw.Driver == cnm.DriverOverlay
 }
 
-// remotes lists the VTEPs of an overlay but this node's own.
-func (n *Node) remotes(nw *network) []netip.AddrPort {
+// remotesLocked lists the VTEPs of an overlay but this node's own.
+func (n *Node) remotesLocked(nw *network) []netip.AddrPort {
+	if nw.Scope == cnm.ScopeSwarm {
+		return n.fillingLocked(nw).vteps
+	}
 	own := n.cfg.underlay()
 	return nw.overlay.Remotes(n.cfg.DataPathPort, own.own())
 }

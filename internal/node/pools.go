@@ -30,8 +30,8 @@ func (n *Node) newAllocator() (*ipam.Allocator, error) {
 // addresses, and writes what they became into nw.IPAM.Config; on an error none is
 // taken. Subnets nobody chose overlap none of avoid.
 func (n *Node) reserveLocked(nw *network, avoid []netip.Prefix) error {
-	if !hasDomain(&nw.Network) {
-		return nil
+	if !hasDomain(&nw.Network) || nw.Scope == cnm.ScopeSwarm {
+		return nil // of a network of the swarm the managers keep the addresses
 	}
 	serial, err := nw.IPAM.Serial()
 	if err != nil {
@@ -161,6 +161,9 @@ func (n *Node) addressLocked(nw *network, e *cnm.Endpoint) error {
 
 // reacquireLocked takes the addresses a restored endpoint has.
 func (n *Node) reacquireLocked(nw *network, e *cnm.Endpoint) error {
+	if nw.Scope == cnm.ScopeSwarm {
+		return nil // see reconcileLeases
+	}
 	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if !p.IsValid() {
 			continue
@@ -191,6 +194,13 @@ func (n *Node) releaseLocked(e *cnm.Endpoint) {
 	nw := n.networks[e.NetworkID]
 	if nw == nil {
 		return // the network went, and its pools with it
+	}
+	if nw.Scope == cnm.ScopeSwarm {
+		if n.member != nil {
+			n.member.Release(e.ID)
+		}
+		e.IPv4, e.IPv6 = netip.Prefix{}, netip.Prefix{}
+		return
 	}
 	for _, p := range []*netip.Prefix{&e.IPv4, &e.IPv6} {
 		if pool := nw.poolOf(p.Addr()); p.IsValid() && pool != nil {

@@ -95,7 +95,7 @@ func (n *Node) startable(b *box) error {
 
 // bringUp takes a sandbox from addresses to a running process.
 func (n *Node) bringUp(ctx context.Context, b *box) error {
-	if err := n.allocateAll(b); err != nil {
+	if err := n.allocateAll(ctx, b); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -39,6 +39,11 @@ type Config struct {
 	// DataPathPort is where this node listens for overlays, and where it sends to
 	// peers without a port of their own; default: 4789.
 	DataPathPort uint16
+	// NodeName is the node's name in a swarm; default: the host's.
+	NodeName string
+	// ControlPort (TCP) is where it listens as a manager of one, GossipPort (TCP and
+	// UDP) where it gossips; default: 2377 and 7946.
+	ControlPort, GossipPort uint16
 	// NoGSO and NoGRO switch UDP segmentation offload off for sending and
 	// receiving.
 	NoGSO, NoGRO bool
@@ -46,6 +51,12 @@ type Config struct {
 
 // DefaultDataPathPort is VXLAN's (RFC 7348, 5).
 const DefaultDataPathPort = 4789
+
+// The ports of a swarm, Docker's.
+const (
+	DefaultControlPort = 2377
+	DefaultGossipPort  = 7946
+)
 
 // An AddressPool is a prefix that is cut into subnets of Size bits.
 type AddressPool struct {

@@ -1,0 +1,155 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// Theory of operation: views
+//
+// A View is the managers' state without what is theirs alone (the root's key, the
+// tokens). A manager makes it from its copy of the store; a worker is sent one
+// whenever it changes, and keeps the last on disk, so that it starts, gossips and
+// forwards without them. Views are immutable and replaced whole.
+
+// A View is what every member knows of the cluster by the managers' word.
+type View struct {
+	Version      uint64 // rises with every change
+	Cluster      string
+	Created      time.Time
+	Updated      time.Time
+	Roots        []byte   // PEM
+	GossipKeys   [][]byte // the first seals
+	DataPathPort uint16
+	Nodes        []Node // by id
+	Networks     []cnm.Network
+	VNIs         map[string]uint32 // by network
+}
+
+// A Node is a member as the managers know it.
+type Node struct {
+	ID       string
+	Version  uint64 // when it last changed
+	Created  time.Time
+	Updated  time.Time
+	Spec     cnm.NodeSpec
+	Hostname string
+	Control  netip.AddrPort // of managers
+	Gossip   netip.AddrPort
+	DataPath []netip.AddrPort // one per family
+	Voter    bool
+	Expires  time.Time // of its certificate
+}
+
+// node returns a member, nil if there is none of that id.
+func (v *View) node(id string) *Node {
+	i, ok := slices.BinarySearchFunc(v.Nodes, id, func(n Node, id string) int {
+		switch {
+		case n.ID < id:
+			return -1
+		case n.ID > id:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		return nil
+	}
+	return &v.Nodes[i]
+}
+
+// managers lists where managers other than self listen.
+func (v *View) managers(self string) (out []netip.AddrPort) {
+	for i := range v.Nodes {
+		if n := &v.Nodes[i]; n.Spec.Role == cnm.Manager && n.ID != self && n.Control.IsValid() {
+			out = append(out, n.Control)
+		}
+	}
+	return out
+}
+
+// gossipAddrs lists where the other members gossip.
+func (v *View) gossipAddrs(self string) (out []netip.AddrPort) {
+	for i := range v.Nodes {
+		if n := &v.Nodes[i]; n.ID != self && n.Gossip.IsValid() {
+			out = append(out, n.Gossip)
+		}
+	}
+	return out
+}
+
+// vtep returns where a node takes encapsulated frames from somebody who has
+// addresses of the given families.
+func (n *Node) vtep(v4, v6 bool) (netip.AddrPort, bool) {
+	for _, a := range n.DataPath {
+		if a.Addr().Is4() && v4 || a.Addr().Is6() && v6 {
+			return a, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+const viewFile = "view.json"
+
+// saveView keeps a view. It holds the gossip's keys: only the owner may read it.
+func saveView(dir string, v *View) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, viewFile), b)
+}
+
+// loadView reads the view kept last.
+func loadView(dir string) (*View, error) {
+	path := filepath.Join(dir, viewFile)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	v := new(View)
+	if err := json.Unmarshal(b, v); err != nil || v.Cluster == "" || len(v.GossipKeys) == 0 {
+		return nil, fmt.Errorf("%s is damaged (%v): leave the swarm with --force and join it again", path, err)
+	}
+	return v, nil
+}
+
+// writeFile replaces a file, whole or not at all.
+func writeFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+// readJSON reads a small file of the member's own; fs.ErrNotExist if there is none.
+func readJSON(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fs.ErrNotExist
+	}
+	if err == nil {
+		if err = json.Unmarshal(b, v); err != nil {
+			err = fmt.Errorf("%s is damaged (%w): leave the swarm with --force and join it again", path, err)
+		}
+	}
+	return err
+}

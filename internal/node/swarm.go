@@ -1,0 +1,271 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"weft/internal/cluster"
+	"weft/internal/cnm"
+)
+
+// Theory of operation: the node in a swarm
+//
+// A node is in no swarm or in one; then it has a cluster.Member, which says what
+// the swarm has agreed on and who lives on the other nodes. The desired state has a
+// network of the swarm as it has the node's own, but for its addresses, which the
+// managers give: a lease is asked for before an endpoint is made, and given back by
+// the member, which tries until a manager has heard of it.
+//
+// A network of the swarm is on the switch only while something here is on it. What
+// the others have on it comes into the plan as a filling (overlay.go).
+//
+// swarmOp is held while a swarm is made, joined or left, and is the first of the
+// node's locks. The follower is the goroutine that makes the node follow: the
+// member wakes it after each change.
+
+// ErrNoSwarm is the answer of a node that is in none to who asks for one.
+var errNoSwarm = cnm.Errorf(cnm.Unavailable, "This node is not a swarm manager. Use \"weft swarm init\" or \"weft swarm join\" to connect this node to swarm and try again.")
+
+// swarmDir is where the member keeps its own.
+func (n *Node) swarmDir() string { return filepath.Join(n.cfg.DataDir, "swarm") }
+
+// clusterConfig is what the member is told of this node.
+func (n *Node) clusterConfig() cluster.Config {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		name = "localhost"
+	}
+	if n.cfg.NodeName != "" {
+		name = n.cfg.NodeName
+	}
+	return cluster.Config{
+		Dir: n.swarmDir(), Name: name, Bind: n.cfg.AdvertiseAddr, Advertise: n.advertised(),
+		ControlPort: n.cfg.ControlPort, GossipPort: n.cfg.GossipPort, DataPath: n.dataPath(),
+		Log: n.log, Changed: n.wakeFollower,
+	}
+}
+
+// advertised is the address other nodes know this one by: the configured one, else
+// the first of the host's that is not on its loopback.
+func (n *Node) advertised() netip.Addr {
+	if n.cfg.AdvertiseAddr.IsValid() {
+		return n.cfg.AdvertiseAddr
+	}
+	u := n.cfg.underlay()
+	own := u.own()
+	for _, a := range own {
+		if a.Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() {
+			return a
+		}
+	}
+	for _, a := range own {
+		if a.Is6() && a.IsGlobalUnicast() {
+			return a
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// dataPath lists where the others find this node's VTEP, one address per family.
+func (n *Node) dataPath() (out []netip.AddrPort) {
+	u := n.cfg.underlay()
+	addrs := u.addrs
+	if !u.bound {
+		addrs = []netip.Addr{n.advertised()}
+	}
+	for _, a := range addrs {
+		out = append(out, netip.AddrPortFrom(a, n.cfg.DataPathPort))
+	}
+	return out
+}
+
+// openSwarm takes up the membership the node had.
+func (n *Node) openSwarm(ctx context.Context) error {
+	m, err := cluster.Open(ctx, n.clusterConfig())
+	if errors.Is(err, cluster.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.member = m
+	n.mu.Unlock()
+	n.adoptNetworks()
+	return nil
+}
+
+// swarmMember returns the node's part in a swarm, or errNoSwarm.
+func (n *Node) swarmMember() (*cluster.Member, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.member == nil {
+		return nil, errNoSwarm
+	}
+	return n.member, nil
+}
+
+// SwarmInit makes a swarm with this node as its first manager and returns the
+// node's id.
+func (n *Node) SwarmInit(ctx context.Context, o cnm.SwarmInit) (string, error) {
+	return n.enterSwarm(func(c cluster.Config) (*cluster.Member, error) { return cluster.Init(ctx, c, o) }, o.ForceNewCluster)
+}
+
+// SwarmJoin makes this node a member of a swarm.
+func (n *Node) SwarmJoin(ctx context.Context, o cnm.SwarmJoin) error {
+	_, err := n.enterSwarm(func(c cluster.Config) (*cluster.Member, error) { return cluster.Join(ctx, c, o) }, false)
+	return err
+}
+
+// enterSwarm makes the node a member by what enter does. again lets one that is a
+// member already begin anew with what it has.
+func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), again bool) (string, error) {
+	n.swarmOp.Lock()
+	defer n.swarmOp.Unlock()
+	n.mu.Lock()
+	before := n.member
+	n.mu.Unlock()
+	switch {
+	case n.own.stopping():
+		return "", cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+	case before != nil && !again:
+		return "", cnm.Errorf(cnm.Unavailable, "This node is already part of a swarm. Use \"weft swarm leave\" to leave this swarm and join another one.")
+	case before != nil:
+		before.Close()
+	}
+	m, err := enter(n.clusterConfig())
+	n.mu.Lock()
+	n.member = m // nil after an error: what it was is closed
+	n.mu.Unlock()
+	if err != nil {
+		return "", err
+	}
+	n.wakeFollower()
+	return m.ID(), nil
+}
+
+// SwarmLeave takes the node out of its swarm. A manager, and a node with endpoints
+// on the swarm's networks, is let go only by force.
+func (n *Node) SwarmLeave(ctx context.Context, force bool) error {
+	n.swarmOp.Lock()
+	defer n.swarmOp.Unlock()
+	m, err := n.swarmMember()
+	if err != nil {
+		return cnm.Errorf(cnm.Unavailable, "This node is not part of a swarm")
+	}
+	if on := n.onSwarm(); len(on) > 0 {
+		return cnm.Errorf(cnm.Unavailable, "sandboxes are on networks of the swarm (%s): stop or disconnect them first", on[0])
+	}
+	if err := m.Leave(ctx, force); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.member = nil
+	for id, nw := range n.networks {
+		if nw.Scope == cnm.ScopeSwarm {
+			delete(n.networks, id)
+		}
+	}
+	n.mu.Unlock()
+	return n.publish("")
+}
+
+// onSwarm names the endpoints on networks of the swarm, as SANDBOX on NETWORK.
+func (n *Node) onSwarm() (on []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, b := range n.boxes {
+		for _, e := range b.sb.Endpoints {
+			if nw := n.networks[e.NetworkID]; nw != nil && nw.Scope == cnm.ScopeSwarm {
+				on = append(on, b.sb.Spec.Name+" on "+nw.Name)
+			}
+		}
+	}
+	slices.Sort(on)
+	return on
+}
+
+// createInSwarm makes a network of the swarm. The caller holds netOp.
+func (n *Node) createInSwarm(ctx context.Context, want cnm.Network) (string, error) {
+	m, err := n.swarmMember()
+	if err != nil {
+		return "", cnm.Errorf(cnm.Unavailable, "an overlay network without peers needs a swarm, and this node is in none: make one with \"weft swarm init\", "+
+			"or name the other nodes with -o %s=ADDRESS,ADDRESS:PORT,... and the network with -o %s=NUMBER", cnm.OptPeers, cnm.OptVNI)
+	}
+	want.ID, want.Created = cnm.NewID(), n.now()
+	made, err := m.CreateNetwork(ctx, want)
+	if err != nil {
+		return "", err
+	}
+	n.adoptNetworksLocked()
+	return made.ID, nil
+}
+
+// removeFromSwarm removes a network of the swarm. The caller holds netOp.
+func (n *Node) removeFromSwarm(ctx context.Context, id string) error {
+	m, err := n.swarmMember()
+	if err != nil {
+		return err
+	}
+	if err := m.RemoveNetwork(ctx, id); err != nil {
+		return err
+	}
+	n.adoptNetworksLocked()
+	return nil
+}
+
+// wakeFollower tells the follower that there is something new. It never waits.
+func (n *Node) wakeFollower() {
+	select {
+	case n.swarmNews <- struct{}{}:
+	default: // it has yet to look
+	}
+}
+
+// follow is the follower's goroutine.
+func (n *Node) follow() {
+	for {
+		select {
+		case <-n.swarmNews:
+			n.adoptNetworks()
+			n.publish("")
+		case <-n.own.stop:
+			return
+		}
+	}
+}
+
+// adoptNetworks makes the desired state have the networks the swarm has.
+func (n *Node) adoptNetworks() {
+	n.netOp.Lock()
+	defer n.netOp.Unlock()
+	n.adoptNetworksLocked()
+}
+
+// adoptNetworksLocked is adoptNetworks for who holds netOp.
+func (n *Node) adoptNetworksLocked() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.member == nil {
+		return
+	}
+	view := n.member.View()
+	known := make(map[string]bool, len(view.Networks))
+	for _, nw := range view.Networks {
+		known[nw.ID] = true
+		if n.networks[nw.ID] == nil {
+			n.networks[nw.ID] = n.newNetwork(nw)
+			n.emitNetwork("create", &nw, "")
+		}
+	}
+	for id, nw := range n.networks {
+		if nw.Scope == cnm.ScopeSwarm && !known[id] && len(n.endpointsLocked(id)) == 0 {
+			delete(n.networks, id)
+			n.emitNetwork("destroy", &nw.Network, "")
+		}
+	}
+}

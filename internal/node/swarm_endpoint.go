@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+
+	"weft/internal/cluster"
+	"weft/internal/cnm"
+	"weft/internal/frame"
+)
+
+// A lease is what the managers gave an endpoint that is to be made.
+type lease struct {
+	id         string // the endpoint's
+	ipv4, ipv6 netip.Prefix
+}
+
+// leases are those of the networks a sandbox is about to join, by network.
+type leases map[string]lease
+
+// lease asks for the addresses of the endpoints that a sandbox is about to have on
+// networks of the swarm, and hears who is there already. done ends the use of the
+// networks by the caller: from then on it is the endpoints that use them.
+func (n *Node) lease(ctx context.Context, joins []cnm.NetworkJoin) (got leases, done func(), err error) {
+	var used []string
+	member, _ := n.swarmMember()
+	done = func() {
+		for _, id := range used {
+			member.Unuse(id)
+		}
+	}
+	got = make(leases)
+	for _, j := range joins {
+		n.mu.Lock()
+		nw, ferr := n.findNetworkLocked(j.Network)
+		n.mu.Unlock()
+		if ferr != nil || nw.Scope != cnm.ScopeSwarm || member == nil {
+			continue // joinLocked says what is wrong with it
+		}
+		if err = cnm.ValidateEndpoint(nw.Network, j.Config); err != nil {
+			break
+		}
+		if err = member.Use(ctx, nw.ID); err != nil {
+			break
+		}
+		used = append(used, nw.ID)
+		l := lease{id: cnm.NewID()}
+		if l.ipv4, l.ipv6, err = member.Allocate(ctx, cluster.Want{Endpoint: l.id, Network: nw.ID, IPv4: j.Config.IPv4, IPv6: j.Config.IPv6}); err != nil {
+			break
+		}
+		got[nw.ID] = l
+	}
+	if err != nil {
+		n.mu.Lock()
+		n.giveBackLocked(got)
+		n.mu.Unlock()
+		done()
+		return nil, func() {}, err
+	}
+	return got, done, nil
+}
+
+// giveBackLocked releases the leases no endpoint was made of.
+func (n *Node) giveBackLocked(ls leases) {
+	for _, l := range ls {
+		if n.member != nil {
+			n.member.Release(l.id)
+		}
+	}
+}
+
+// reconcileLeases tells the managers what this node has after a start: all else
+// that they believe it to have is released.
+func (n *Node) reconcileLeases() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.member == nil {
+		return
+	}
+	var ids []string
+	for _, b := range n.boxes {
+		for _, e := range b.sb.Endpoints {
+			if nw := n.networks[e.NetworkID]; nw != nil && nw.Scope == cnm.ScopeSwarm {
+				ids = append(ids, e.ID)
+			}
+		}
+	}
+	n.member.Keep(ids)
+}
+
+// announce tells the others what lives here now.
+func (n *Node) announce() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.member != nil {
+		n.member.SetEndpoints(n.announcedLocked())
+	}
+}
+
+// announcedLocked lists what lives here on networks of the swarm, for the others.
+func (n *Node) announcedLocked() map[string][]cluster.Endpoint {
+	vteps := n.dataPath()
+	out := make(map[string][]cluster.Endpoint)
+	for _, b := range n.boxes {
+		for i := range b.sb.Endpoints {
+			e := &b.sb.Endpoints[i]
+			if nw := n.networks[e.NetworkID]; nw == nil || nw.Scope != cnm.ScopeSwarm {
+				continue
+			}
+			rows := out[e.NetworkID] // also of who has no interface yet: the network is in use
+			if b.devices[e.IfName] != nil && len(vteps) > 0 {
+				rows = append(rows, cluster.Endpoint{
+					ID: e.ID, Sandbox: b.sb.Spec.Name, Names: e.DNSNames, MAC: e.MAC, Addrs: endpointAddrs(e), VTEP: vteps[0],
+				})
+			}
+			out[e.NetworkID] = rows
+		}
+	}
+	return out
+}
+
+// endpointAddrs lists the addresses that lead to an endpoint.
+func endpointAddrs(e *cnm.Endpoint) []netip.Addr {
+	var addrs []netip.Addr
+	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
+		if p.IsValid() {
+			addrs = append(addrs, p.Addr())
+		}
+	}
+	addrs = append(addrs, e.Config.LinkLocal...)
+	if e.IPv6.IsValid() {
+		addrs = append(addrs, linkLocal(e.MAC))
+	}
+	return addrs
+}
+
+// fillingLocked is what the swarm knows of a network, for the plan.
+func (n *Node) fillingLocked(nw *network) filling {
+	f := filling{}
+	if len(nw.overlay.VNIs) > 0 {
+		f.vni = nw.overlay.VNIs[0]
+	}
+	if n.member == nil {
+		return f
+	}
+	u := n.cfg.underlay()
+	there := n.member.Neighbours(nw.ID)
+	f.vteps = make([]netip.AddrPort, 0, len(there.Nodes))
+	at := make(map[string]netip.AddrPort, len(there.Nodes)) // by node
+	for _, p := range there.Nodes {
+		if vtep, ok := reachable(&u, p.DataPath); ok {
+			f.vteps, at[p.ID] = append(f.vteps, vtep), vtep
+		}
+	}
+	taken := make(map[frame.MAC]bool)
+	for _, e := range there.Endpoints {
+		// One address, one owner: the first, and rows come in the same order everywhere.
+		if vtep, ok := at[e.Node]; ok && !taken[e.MAC] {
+			taken[e.MAC] = true
+			f.remotes = append(f.remotes, remoteHost{mac: e.MAC, addrs: e.Addrs, vtep: vtep})
+		}
+	}
+	return f
+}
+
+// reachable returns the first of a node's VTEPs that this node has an address for.
+func reachable(u *underlayConfig, vteps []netip.AddrPort) (netip.AddrPort, bool) {
+	for _, v := range vteps {
+		if _, err := u.local(v.Addr()); err == nil {
+			return v, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
