@@ -13,6 +13,7 @@ import (
 // An Endpoint is one row of a network's table: somebody's place on the network, as
 // the node it lives on tells the others.
 type Endpoint struct {
+	Node    string // the row's owner
 	ID      string // 64 hex digits
 	Sandbox string // name
 	Names   []string

@@ -32,7 +32,6 @@ type View struct {
 	DataPathPort uint16
 	Nodes        []Node // by id
 	Networks     []cnm.Network
-	VNIs         map[string]uint32 // by network
 }
 
 // A Node is a member as the managers know it.
@@ -152,4 +151,14 @@ func readJSON(path string, v any) error {
 		}
 	}
 	return err
+}
+
+// network returns a network, nil if there is none of that id.
+func (v *View) network(id string) *cnm.Network {
+	for i := range v.Networks {
+		if v.Networks[i].ID == id {
+			return &v.Networks[i]
+		}
+	}
+	return nil
 }

@@ -308,7 +308,7 @@ func FuzzOverlayOptions(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := vniOption(OptVNI, vniList(o.VNIs)); err != nil || !reflect.DeepEqual(again, o.VNIs) {
+		if again, err := vniOption(OptVNI, FormatVNIs(o.VNIs)); err != nil || !reflect.DeepEqual(again, o.VNIs) {
 			t.Fatalf("VNIs %q became %v, %v", vni, o.VNIs, again)
 		}
 		for _, p := range o.Remotes(4789, nil) {

@@ -74,7 +74,7 @@ func (o *OverlayOptions) set(key, full, value string) (err error) {
 	case OptVNI:
 		had := o.VNIs
 		if o.VNIs, err = vniOption(key, value); err == nil && had != nil && !slices.Equal(had, o.VNIs) {
-			return Errorf(Invalid, "driver options %s and %s name different VNIs, %s and %s: give one of them", OptVNIList, OptVNI, vniList(had), vniList(o.VNIs))
+			return Errorf(Invalid, "driver options %s and %s name different VNIs, %s and %s: give one of them", OptVNIList, OptVNI, FormatVNIs(had), FormatVNIs(o.VNIs))
 		}
 	case OptPeers:
 		o.Peers, err = peersOption(key, value)
@@ -119,8 +119,8 @@ func vniOption(key, value string) ([]uint32, error) {
 	return out, nil
 }
 
-// vniList is the reverse of vniOption.
-func vniList(vnis []uint32) string {
+// FormatVNIs joins VNIs by commas, as the options have them.
+func FormatVNIs(vnis []uint32) string {
 	s := make([]string, len(vnis))
 	for i, v := range vnis {
 		s[i] = strconv.FormatUint(uint64(v), 10)
@@ -196,7 +196,7 @@ func (n *Network) Shown(mtu int) map[string]string {
 	}
 	m := cloneMap(n.Options)
 	if o, err := ParseOverlayOptions(n.Options); err == nil && len(o.VNIs) > 0 {
-		m[OptVNIList] = vniList(o.VNIs)
+		m[OptVNIList] = FormatVNIs(o.VNIs)
 	}
 	if mtu > 0 {
 		delete(m, "mtu")

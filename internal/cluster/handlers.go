@@ -1,0 +1,303 @@
+package cluster
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"weft/internal/cluster/pki"
+	"weft/internal/cluster/store"
+	"weft/internal/cnm"
+)
+
+// onBehalf names, in a call's metadata, the member that a manager passes a request
+// on for, as NODE/ROLE.
+const onBehalf = "weft-on-behalf-of"
+
+// memberService lists what members may ask for.
+func memberService() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: serviceName, HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{
+			member("Allocate", (*manager).allocate), member("Release", (*manager).release),
+			member("CreateNetwork", (*manager).createNetwork), member("RemoveNetwork", (*manager).removeNetwork),
+			member("Renew", (*manager).renew), member("Announce", (*manager).announce),
+			member("UpdateSwarm", (*manager).updateSwarm), member("UpdateNode", (*manager).updateNode),
+			member("RemoveNode", (*manager).removeNode), member("Join", (*manager).admit),
+		},
+		Streams: []grpc.StreamDesc{{StreamName: "Watch", ServerStreams: true, Handler: func(srv any, s grpc.ServerStream) error { return srv.(*manager).watch(s) }}},
+	}
+}
+
+// joinService lists what strangers may ask for.
+func joinService() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: serviceName, HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{unary("Join", func(g *manager, ctx context.Context, req *joinRequest) (*joinResponse, error) {
+			return passOn(ctx, g, "Join", caller{}, req, (*manager).admit)
+		})},
+	}
+}
+
+// member describes a method that the leader carries out for whoever asks.
+func member[Req, Resp any](name string, do func(*manager, context.Context, caller, *Req) (*Resp, error)) grpc.MethodDesc {
+	return unary(name, func(g *manager, ctx context.Context, req *Req) (*Resp, error) {
+		who, passed, err := g.whoAsks(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if passed {
+			return do(g, ctx, who, req)
+		}
+		return passOn(ctx, g, name, who, req, do)
+	})
+}
+
+// whoAsks returns the member a request is from, and whether a manager passed it on.
+func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err error) {
+	if who, err = callerOf(ctx); err != nil {
+		return who, false, err
+	}
+	if _, known := g.node(who.Node); !known {
+		return who, false, cnm.Errorf(cnm.Forbidden, "node %s is no longer part of the swarm: it must leave and join again", who.Node)
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	on := md.Get(onBehalf)
+	if len(on) == 0 {
+		return who, false, nil
+	}
+	if who.Role != cnm.Manager {
+		return who, false, cnm.Errorf(cnm.Forbidden, "node %s is no manager and cannot speak for others", who.Node)
+	}
+	who = caller{}
+	if _, err := fmt.Sscanf(on[0], "%s %s", &who.Node, &who.Role); err != nil && on[0] != "" {
+		return who, false, cnm.Errorf(cnm.Invalid, "request of %q", on[0])
+	}
+	return who, true, nil
+}
+
+// passOn carries a request out here or, once, at the leader.
+func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who caller, req *Req, do func(*manager, context.Context, caller, *Req) (*Resp, error)) (*Resp, error) {
+	if g.leads() {
+		return do(g, ctx, who, req)
+	}
+	at, ok := g.leaderAddr()
+	if !ok {
+		return nil, errNoLeader
+	}
+	of := ""
+	if who.Node != "" {
+		of = who.Node + " " + string(who.Role)
+	}
+	resp, err := askOne[Resp](metadata.AppendToOutgoingContext(ctx, onBehalf, of), g.m, at, method, req)
+	var away *unreachable
+	if errors.As(err, &away) {
+		return nil, fmt.Errorf("%w: the leader at %s: %s", errNoLeader, at, away.why)
+	}
+	return resp, err
+}
+
+// node returns a member by id.
+func (g *manager) node(id string) (n store.Node, ok bool) {
+	g.store.View(func(s *store.State) { n, ok = s.Nodes.Get(id) })
+	return n, ok
+}
+
+func (g *manager) cluster() (c store.Cluster) {
+	g.store.View(func(s *store.State) { c = s.Cluster })
+	return c
+}
+
+// admit makes a node a member: the secret says in which role.
+func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinResponse, error) {
+	c := g.cluster()
+	role, err := roleOf(&c, req.Secret)
+	if err != nil {
+		return nil, err
+	}
+	if old, known := g.node(req.Node.ID); known {
+		return nil, cnm.Errorf(cnm.Conflict, "node %s (%s) is a member of the swarm already", old.ID, old.Name())
+	}
+	req.Node.Spec = cnm.NodeSpec{Role: role, Availability: req.Node.Spec.Availability}
+	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
+	if err != nil {
+		return nil, err
+	}
+	n := putNode(&req.Node, cert)
+	if _, err := g.apply(ctx, n); err != nil {
+		return nil, err
+	}
+	if role == cnm.Manager {
+		if err := g.store.AddManager(ctx, n.ID, n.Control.String()); err != nil {
+			_, undo := g.apply(ctx, store.RemoveNode{ID: n.ID, Force: true})
+			return nil, errors.Join(err, undo)
+		}
+	}
+	return &joinResponse{Role: role, Chain: chain, View: g.view()}, nil
+}
+
+// roleOf returns what a token's secret makes of a node.
+func roleOf(c *store.Cluster, secret string) (cnm.Role, error) {
+	t, err := pki.ParseSecret(secret)
+	if err != nil {
+		return "", err
+	}
+	for role, have := range map[cnm.Role]string{cnm.Worker: c.Secrets.Worker, cnm.Manager: c.Secrets.Manager} {
+		if s, err := pki.ParseSecret(have); err == nil && s.Equal(t) {
+			return role, nil
+		}
+	}
+	return "", cnm.Errorf(cnm.Forbidden, "the token's secret is not the swarm's: it may have been replaced; \"weft swarm join-token worker\" on a manager prints the present one")
+}
+
+// issue makes a node's certificate, with what a rotation of the root needs behind it.
+func (g *manager) issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert store.Certificate, err error) {
+	if len(c.Roots) == 0 {
+		return nil, cert, errors.New("the swarm has no root certificate")
+	}
+	root, err := pki.ParseRoot(c.Roots[0].Certificate, c.Roots[0].Key)
+	if err != nil {
+		return nil, cert, err
+	}
+	chain, err = root.Issue(csr, s, time.Now(), c.Spec.CertExpiry)
+	if err != nil {
+		return nil, cert, cnm.Errorf(cnm.Invalid, "%w", err)
+	}
+	block, _ := pem.Decode(chain)
+	made, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, cert, err
+	}
+	return append(chain, c.Roots[0].Cross...), store.Certificate{Serial: made.SerialNumber.Text(16), Issued: time.Now(), Expires: made.NotAfter}, nil
+}
+
+// renew gives a member a new certificate, in the role it has now.
+func (g *manager) renew(ctx context.Context, who caller, req *renewRequest) (*renewResponse, error) {
+	n, ok := g.node(who.Node)
+	if !ok {
+		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
+	}
+	c := g.cluster()
+	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := g.apply(ctx, store.PutNode{
+		ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Certificate: cert, Now: time.Now(),
+	}); err != nil {
+		return nil, err
+	}
+	return &renewResponse{Chain: chain, Roots: g.view().Roots}, nil
+}
+
+// announce notes what a member says of itself now.
+func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*none, error) {
+	n, ok := g.node(who.Node)
+	if !ok {
+		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
+	}
+	req.Node.ID = n.ID
+	now := putNode(&req.Node, n.Certificate)
+	if n.Spec.Role != cnm.Manager {
+		now.Control = n.Control
+	}
+	_, err := g.apply(ctx, now)
+	return &none{}, err
+}
+
+func putNode(n *Node, cert store.Certificate) store.PutNode {
+	return store.PutNode{
+		ID: n.ID, Spec: n.Spec, Hostname: n.Hostname, Addr: n.Gossip.Addr(), Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath,
+		Certificate: cert, Now: time.Now(),
+	}
+}
+
+// allocate gives an endpoint its addresses.
+func (g *manager) allocate(ctx context.Context, who caller, w *Want) (*leaseResponse, error) {
+	r, err := g.apply(ctx, store.AllocateEndpoint{ID: w.Endpoint, Network: w.Network, Node: who.Node, IPv4: w.IPv4, IPv6: w.IPv6})
+	if err != nil {
+		return nil, err
+	}
+	return &leaseResponse{r.Endpoint.IPv4, r.Endpoint.IPv6}, nil
+}
+
+// release gives addresses back; a node can give back only its own.
+func (g *manager) release(ctx context.Context, who caller, req *releaseRequest) (*none, error) {
+	if req.Keep {
+		_, err := g.apply(ctx, store.ReleaseNode{Node: who.Node, Except: req.Endpoints})
+		return &none{}, err
+	}
+	for _, id := range req.Endpoints {
+		var e store.Endpoint
+		g.store.View(func(s *store.State) { e, _ = s.Endpoints.Get(id) })
+		if e.ID != "" && e.Node != who.Node {
+			continue
+		}
+		if _, err := g.apply(ctx, store.ReleaseEndpoint{ID: id}); err != nil {
+			return nil, err
+		}
+	}
+	return &none{}, nil
+}
+
+func (g *manager) createNetwork(ctx context.Context, _ caller, req *networkRequest) (*networkRequest, error) {
+	r, err := g.apply(ctx, store.CreateNetwork{Network: req.Network})
+	if err != nil {
+		return nil, err
+	}
+	return &networkRequest{r.Network.Network}, nil
+}
+
+func (g *manager) removeNetwork(ctx context.Context, _ caller, req *networkRequest) (*none, error) {
+	_, err := g.apply(ctx, store.RemoveNetwork{ID: req.Network.ID})
+	return &none{}, err
+}
+
+// forManagers is the answer to a worker that asks for what only managers may.
+func forManagers(who caller) error {
+	if who.Role == cnm.Manager {
+		return nil
+	}
+	return cnm.Errorf(cnm.Unavailable, "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run this command on a manager node or promote the current node to a manager.")
+}
+
+// watch sends a member its view, now, after each change and every repeatTime.
+func (g *manager) watch(s grpc.ServerStream) error {
+	var req watchRequest
+	if err := s.RecvMsg(&req); err != nil {
+		return err
+	}
+	if _, _, err := g.whoAsks(s.Context()); err != nil {
+		return toStatus(err)
+	}
+	for {
+		changed := g.store.Changed()
+		v := g.view()
+		if v == nil {
+			return status.Error(codes.Unavailable, "this manager knows nothing yet")
+		}
+		if err := s.SendMsg(v); err != nil {
+			return err
+		}
+		again := time.NewTimer(repeatTime)
+		select {
+		case <-changed:
+		case <-again.C:
+		case <-s.Context().Done():
+			again.Stop()
+			return s.Context().Err()
+		case <-g.m.ctx.Done():
+			again.Stop()
+			return status.Error(codes.Unavailable, "the daemon stops")
+		}
+		again.Stop()
+	}
+}

@@ -1,0 +1,94 @@
+package cluster
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"weft/internal/cluster/gossip"
+	"weft/internal/cnm"
+)
+
+// Nodes returns the members of the swarm, by name: what the managers have agreed on
+// and what the gossip knows of each.
+func (m *Member) Nodes() []cnm.SwarmNode {
+	v := m.View()
+	alive := make(map[string]gossip.State)
+	for _, g := range m.gossip.Members() {
+		alive[g.ID] = g.State
+	}
+	leader := ""
+	if m.manager != nil {
+		leader = m.manager.leader()
+	}
+	voters := v.voters()
+	out := make([]cnm.SwarmNode, 0, len(v.Nodes))
+	for i := range v.Nodes {
+		n := &v.Nodes[i]
+		s := cnm.SwarmNode{
+			ID: n.ID, Version: n.Version, Created: n.Created, Updated: n.Updated, Spec: n.Spec, Hostname: n.Hostname,
+			Addr: n.Gossip.Addr(), Control: n.Control, DataPath: n.DataPath, Expires: n.Expires,
+			Self: n.ID == m.id, Leader: n.ID == leader, Voter: n.Voter,
+			State: stateOf(alive, n.ID), Message: lossOf(n, voters),
+		}
+		s.Reaches = n.Spec.Role == cnm.Manager && s.State == cnm.NodeReady
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b cnm.SwarmNode) int {
+		return cmp.Or(cmp.Compare(a.Hostname, b.Hostname), cmp.Compare(a.ID, b.ID))
+	})
+	return out
+}
+
+func stateOf(states map[string]gossip.State, id string) cnm.NodeState {
+	switch s, known := states[id]; {
+	case !known:
+		return cnm.NodeUnknown
+	case s == gossip.Alive:
+		return cnm.NodeReady
+	}
+	return cnm.NodeDown
+}
+
+func (v *View) voters() (count int) {
+	for i := range v.Nodes {
+		if v.Nodes[i].Voter {
+			count++
+		}
+	}
+	return count
+}
+
+// lossOf says what the loss of a node would mean for the swarm.
+func lossOf(n *Node, voters int) string {
+	switch {
+	case n.Spec.Role != cnm.Manager:
+		return "its loss stops nothing elsewhere"
+	case !n.Voter:
+		return "standby with a full copy: its loss stops nothing"
+	case voters == 1:
+		return "the only voter: its loss stops new networks and addresses, until a standby takes over by swarm init --force-new-cluster"
+	case voters%2 == 0:
+		return "voter: its loss leaves too few to agree"
+	}
+	return "voter: " + voterCounts[min(voters/2, len(voterCounts)-1)] + " may be lost at a time"
+}
+
+// voterCounts are how many of 1, 3 and 5 voters may be lost.
+var voterCounts = [...]string{"none", "one", "two"}
+
+// Info is what the node says of itself.
+func (m *Member) Info() cnm.SwarmInfo {
+	v := m.View()
+	i := cnm.SwarmInfo{State: "active", NodeID: m.id, Cluster: v.Cluster, Addr: m.cfg.Advertise, Manager: m.manager != nil, Nodes: len(v.Nodes)}
+	for k := range v.Nodes {
+		if n := &v.Nodes[k]; n.Spec.Role == cnm.Manager {
+			i.Managers++
+			if n.Control.IsValid() {
+				i.Remotes = append(i.Remotes, n.Control)
+			}
+		}
+	}
+	slices.SortFunc(i.Remotes, func(a, b netip.AddrPort) int { return a.Compare(b) })
+	return i
+}
