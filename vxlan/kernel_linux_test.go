@@ -229,7 +229,7 @@ func introduce(t *testing.T, s *Socket, q *LinkQueue) []byte {
 	t.Helper()
 	for range 50 {
 		writeAll(t, q, list(t, arpRequest()))
-		if replies := collect(t, s, 1, time.Second/10, func(b []byte) bool { return b[12] == 8 && b[13] == 6 && b[21] == 2 }); len(replies) > 0 {
+		if replies := gather(t, s, 1, time.Second/10, func(b []byte) bool { return b[12] == 8 && b[13] == 6 && b[21] == 2 }); len(replies) > 0 {
 			return replies[0]
 		}
 	}
@@ -240,15 +240,15 @@ func introduce(t *testing.T, s *Socket, q *LinkQueue) []byte {
 // expect reads until n frames that match have come, in this order.
 func expect(t *testing.T, s *Socket, n int, match func([]byte) bool) [][]byte {
 	t.Helper()
-	out := collect(t, s, n, 5*time.Second, match)
+	out := gather(t, s, n, 5*time.Second, match)
 	if len(out) < n {
 		t.Fatalf("%d frames of %d came: %+v", len(out), n, s.Stats())
 	}
 	return out
 }
 
-// collect reads until n frames that match have come, or the time is over.
-func collect(t *testing.T, s *Socket, n int, limit time.Duration, match func([]byte) bool) (out [][]byte) {
+// gather reads until n frames that match have come, or the time is over.
+func gather(t *testing.T, s *Socket, n int, limit time.Duration, match func([]byte) bool) (out [][]byte) {
 	t.Helper()
 	batch := frame.NewBatch()
 	for end := time.Now().Add(limit); len(out) < n && time.Now().Before(end); {
