@@ -150,8 +150,7 @@ func TestKernel(t *testing.T) {
 				s.SetTable(NewTable([]Route{{peer, testVNI, 7}}))
 				q := s.NewLink(peer, testVNI).Queues()[0]
 
-				writeAll(t, q, list(t, arpRequest()))
-				reply := expect(t, s, 1, func(b []byte) bool { return b[12] == 8 && b[13] == 6 && b[21] == 2 })[0]
+				reply := introduce(t, s, q)
 				if !bytes.Equal(reply[6:12], hostB.MAC[:]) || !bytes.Equal(reply[:6], hostA.MAC[:]) {
 					t.Errorf("ARP reply %x", reply)
 				}
@@ -188,7 +187,7 @@ func TestKernelOffload(t *testing.T) {
 		peer := addrPort("10.9.0.2:4789")
 		s.SetTable(NewTable([]Route{{peer, testVNI, 7}}))
 		q := s.NewLink(peer, testVNI).Queues()[0]
-		writeAll(t, q, list(t, arpRequest()))
+		introduce(t, s, q)
 		connected := make(chan error, 1)
 		there.do(t, func() error {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -224,14 +223,35 @@ func TestKernelOffload(t *testing.T) {
 	})
 }
 
+// introduce asks for hostB until the kernel answers: what is sent before the
+// underlay has come up on both sides is lost. It returns the answer.
+func introduce(t *testing.T, s *Socket, q *LinkQueue) []byte {
+	t.Helper()
+	for range 50 {
+		writeAll(t, q, list(t, arpRequest()))
+		if replies := gather(t, s, 1, time.Second/10, func(b []byte) bool { return b[12] == 8 && b[13] == 6 && b[21] == 2 }); len(replies) > 0 {
+			return replies[0]
+		}
+	}
+	t.Fatalf("the kernel's VTEP does not answer: %+v", s.Stats())
+	return nil
+}
+
 // expect reads until n frames that match have come, in this order.
-func expect(t *testing.T, s *Socket, n int, match func([]byte) bool) (out [][]byte) {
+func expect(t *testing.T, s *Socket, n int, match func([]byte) bool) [][]byte {
+	t.Helper()
+	out := gather(t, s, n, 5*time.Second, match)
+	if len(out) < n {
+		t.Fatalf("%d frames of %d came: %+v", len(out), n, s.Stats())
+	}
+	return out
+}
+
+// gather reads until n frames that match have come, or the time is over.
+func gather(t *testing.T, s *Socket, n int, limit time.Duration, match func([]byte) bool) (out [][]byte) {
 	t.Helper()
 	batch := frame.NewBatch()
-	for end := time.Now().Add(5 * time.Second); len(out) < n; {
-		if time.Now().After(end) {
-			t.Fatalf("%d frames of %d came: %+v", len(out), n, s.Stats())
-		}
+	for end := time.Now().Add(limit); len(out) < n && time.Now().Before(end); {
 		if !s.Pending() && !wait(t, s.FD(), time.Second/10) {
 			continue
 		}
