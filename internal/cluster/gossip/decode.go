@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 var (
@@ -47,7 +48,7 @@ func decode(b []byte) (*message, error) {
 			m.want = append(m.want, rowKey{r.id("owner"), r.text("key", 1, MaxKey)})
 		}
 	case kindRequest:
-		m.id = r.number()
+		m.id, m.answerTo = r.number(), r.address()
 	case kindReply:
 		m.id, m.index, m.total = r.number(), r.number(), r.number()
 		if r.err == nil && m.index >= m.total {
@@ -92,7 +93,7 @@ func (r *reader) versions() ownerVersions {
 		r.fail(errTruncated)
 	}
 	for ; n > 0 && r.err == nil; n-- {
-		v.rows = append(v.rows, keyVersion{r.text("key", 1, MaxKey), r.version()})
+		v.rows = append(v.rows, r.keyVersion())
 	}
 	return v
 }
@@ -143,12 +144,28 @@ func (r *reader) number() uint64 {
 	return v
 }
 
-func (r *reader) version() uint64 {
+func (r *reader) keyVersion() keyVersion {
+	k := keyVersion{key: r.text("key", 1, MaxKey)}
 	v := r.number()
+	k.version, k.deleted = r.bounded(v>>1), v&1 != 0
+	return k
+}
+
+func (r *reader) version() uint64 { return r.bounded(r.number()) }
+
+func (r *reader) bounded(v uint64) uint64 {
 	if r.err == nil && (v == 0 || v > maxVersion) {
 		r.fail(fmt.Errorf("version %d, expected 1 to %d", v, uint64(maxVersion)))
 	}
 	return v
+}
+
+func (r *reader) address() netip.AddrPort {
+	a, err := netip.ParseAddrPort(r.text("address", 1, 64))
+	if err != nil {
+		r.fail(fmt.Errorf("address: %w", err))
+	}
+	return a
 }
 
 func (r *reader) id(what string) string { return r.text(what, 1, MaxID) }

@@ -15,6 +15,7 @@ type ownerDigest struct {
 type keyVersion struct {
 	key     string
 	version uint64
+	deleted bool
 }
 
 // ownerVersions stands for an owner's rows one by one, tombstones too.
@@ -69,28 +70,29 @@ func (t *table) versions(owner string) ownerVersions {
 	v := ownerVersions{owner: owner}
 	if o := t.owners[owner]; o != nil {
 		for _, key := range slices.Sorted(maps.Keys(o.rows)) {
-			v.rows = append(v.rows, keyVersion{key, o.rows[key].version})
+			e := o.rows[key]
+			v.rows = append(v.rows, keyVersion{key, e.version, e.deleted})
 		}
 	}
 	return v
 }
 
 // compare holds another node's list against the table: which rows are newer here,
-// or only here, and which are newer there.
+// or only here, and which are newer there. A tombstone whose row the other side
+// does not know is left out: two nodes that reap at different times would keep it
+// alive between them for ever.
 func (t *table) compare(network string, theirs ownerVersions) (give []Row, want []rowKey) {
 	there := make(map[string]uint64, len(theirs.rows))
-	var floor uint64
-	if o := t.owners[theirs.owner]; o != nil {
-		floor = o.floor
-	}
 	for _, r := range theirs.rows {
 		there[r.key] = r.version
-		if e, ok := t.get(theirs.owner, r.key); r.version > floor && (!ok || e.version < r.version) {
+		e, known := t.get(theirs.owner, r.key)
+		if r.version > t.floor(theirs.owner) && (known && e.version < r.version || !known && !r.deleted) {
 			want = append(want, rowKey{theirs.owner, r.key})
 		}
 	}
 	for _, r := range t.all(network, theirs.owner) {
-		if r.Version > there[r.Key] {
+		v, known := there[r.Key]
+		if known && v < r.Version || !known && !r.Deleted {
 			give = append(give, r)
 		}
 	}

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"encoding/binary"
+	"net/netip"
 )
 
 // The wire format. A message lies in one memberlist user message, which memberlist
@@ -16,9 +17,9 @@ import (
 //
 //	rows      row until the end
 //	digest    {string owner, 8 bytes sum} until the end
-//	versions  {string owner, n, n times {string key, version}} until the end
+//	versions  {string owner, n, n times {string key, version<<1 | deleted}} until the end
 //	want      {string owner, string key} until the end
-//	request   id
+//	request   id, string address and port to answer to
 //	reply     id, index, total, then row until the end
 //
 //	row       string owner, string key, version, byte flags (bit 0: deleted),
@@ -47,6 +48,7 @@ type message struct {
 	versions      []ownerVersions
 	want          []rowKey
 	id            uint64
+	answerTo      netip.AddrPort
 	index, total  uint64
 }
 
@@ -68,7 +70,7 @@ func (m *message) encode() []byte {
 			b = putString(putString(b, w.owner), w.key)
 		}
 	case kindRequest:
-		b = binary.AppendUvarint(b, m.id)
+		b = putString(binary.AppendUvarint(b, m.id), m.answerTo.String())
 	case kindReply:
 		b = binary.AppendUvarint(b, m.id)
 		b = binary.AppendUvarint(b, m.index)
@@ -95,7 +97,11 @@ func putRow(b []byte, r Row) []byte {
 func putVersions(b []byte, v ownerVersions) []byte {
 	b = binary.AppendUvarint(putString(b, v.owner), uint64(len(v.rows)))
 	for _, r := range v.rows {
-		b = binary.AppendUvarint(putString(b, r.key), r.version)
+		v := r.version << 1
+		if r.deleted {
+			v |= 1
+		}
+		b = binary.AppendUvarint(putString(b, r.key), v)
 	}
 	return b
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -19,9 +20,9 @@ func samples() map[string]*message {
 			{Network: "n", Owner: long, Key: strings.Repeat("k", MaxKey), Version: 7, Value: bytes.Repeat([]byte{0xff}, MaxValue)},
 		}},
 		"digest":   {kind: kindDigest, from: "a", digests: []ownerDigest{{"a", 1}, {long, math.MaxUint64}}},
-		"versions": {kind: kindVersions, from: "a", network: "n", versions: []ownerVersions{{owner: "a"}, {"b", []keyVersion{{"k", 1}, {"l", maxVersion}}}, {owner: "c"}}},
+		"versions": {kind: kindVersions, from: "a", network: "n", versions: []ownerVersions{{owner: "a"}, {"b", []keyVersion{{"k", 1, false}, {"l", maxVersion, true}}}, {owner: "c"}}},
 		"want":     {kind: kindWant, from: "a", network: "n", want: []rowKey{{"a", "k"}, {"b", "l"}}},
-		"request":  {kind: kindRequest, from: "a", network: "n", id: math.MaxUint64},
+		"request":  {kind: kindRequest, from: "a", network: "n", id: math.MaxUint64, answerTo: netip.MustParseAddrPort("[fd00::1]:7946")},
 		"reply":    {kind: kindReply, from: "a", network: "n", id: 9, index: 2, total: 3, rows: []Row{row("a", "k", 1, "v")}},
 	}
 }
@@ -73,8 +74,10 @@ func TestDecodeRefuses(t *testing.T) {
 		{"value over the bound", "\x01\x01\x01a\x00\x01o\x01k\x01\x00\x81\x80\x01", "value of 16385 bytes"},
 		{"value cut", "\x01\x01\x01a\x00\x01o\x01k\x01\x00\x05ab", "ends early"},
 		{"digest cut", "\x01\x02\x01a\x00\x01o1234567", "ends early"},
-		{"list longer than message", "\x01\x03\x01a\x00\x01o\xff\xff\xff\xff\x0f\x01k\x01", "ends early"},
-		{"request with more", "\x01\x05\x01a\x00\x01x", "1 bytes after the end"},
+		{"list longer than message", "\x01\x03\x01a\x00\x01o\xff\xff\xff\xff\x0f\x01k\x02", "ends early"},
+		{"request with more", "\x01\x05\x01a\x00\x01\x0a10.0.0.1:1x", "1 bytes after the end"},
+		{"request to nowhere", "\x01\x05\x01a\x00\x01\x0810.0.0.1", "address"},
+		{"request cut", "\x01\x05\x01a\x00\x01\x0a10.0.0.1:", "ends early"},
 		{"part over total", "\x01\x06\x01a\x00\x01\x02\x02", "part 2 of 2"},
 		{"varint of 11 bytes", "\x01\x05\x01a\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "ends early"},
 	} {

@@ -148,6 +148,14 @@ func (t *table) get(owner, key string) (entry, bool) {
 	return e, ok
 }
 
+// floor returns the version at and below which an owner's rows are void.
+func (t *table) floor(owner string) uint64 {
+	if o := t.owners[owner]; o != nil {
+		return o.floor
+	}
+	return 0
+}
+
 // live returns the rows of the owners that a function admits, by owner and key.
 func (t *table) live(network string, admit func(owner string) bool) []Row {
 	var rows []Row

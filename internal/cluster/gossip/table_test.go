@@ -218,6 +218,19 @@ func TestCompareKeepsOutVoid(t *testing.T) {
 	}
 }
 
+// TestCompareLeavesTombstones: a tombstone goes only where its row still lives.
+func TestCompareLeavesTombstones(t *testing.T) {
+	a, b := newTable(10), newTable(10)
+	a.merge(row("x", "unknown there", 4, ""), time.Time{})
+	b.merge(row("x", "unknown here", 5, ""), time.Time{})
+	a.merge(row("x", "alive there", 7, ""), time.Time{})
+	b.merge(row("x", "alive there", 6, "old"), time.Time{})
+	give, want := a.compare("n", b.versions("x"))
+	if len(want) > 0 || len(give) != 1 || give[0].Key != "alive there" {
+		t.Errorf("gives %v and wants %v, expected one tombstone given", give, want)
+	}
+}
+
 func TestDifferingAdmits(t *testing.T) {
 	a := newTable(10)
 	a.merge(row("x", "k", 1, "v"), time.Time{})
