@@ -53,6 +53,11 @@ func (g *Gossip) appliedLocked(n *network, r Row) {
 	g.wakeLocked()
 }
 
+// leap is how far a node goes past a version that it never gave, which an earlier
+// life gave before the clock went back: further than that life can have written
+// since, of which nothing may be known here yet.
+const leap = 1 << 32
+
 // refuteLocked contradicts what others say in this node's name, unless it is an
 // echo of what it wrote: what an earlier life of it said, or what was invented.
 func (g *Gossip) refuteLocked(n *network, said keyVersion) {
@@ -64,10 +69,12 @@ func (g *Gossip) refuteLocked(n *network, said keyVersion) {
 		return
 	}
 	g.stats.Contradicted++
-	if said.version >= maxVersion-1<<32 {
+	if said.version >= maxVersion-2*leap {
 		return // nothing could be written after it
 	}
-	g.version = max(g.version, said.version)
+	if said.version > g.version {
+		g.version = said.version + leap
+	}
 	// What says that the node has a network is the floor of its rows there, which
 	// are written again above it.
 	var mine []Row
