@@ -202,7 +202,7 @@ func (f *fabric) cluster(t *testing.T, n int, options ...func(*Config)) []*Gossi
 	for i := range n {
 		gs = append(gs, f.node(t, i+1, append([]func(*Config){bootstrap(1)}, options...)...))
 	}
-	within(t, 30*time.Second, func() string {
+	within(t, 2*time.Minute, func() string { // memberlist's push-pull is every 30 s
 		for _, g := range gs {
 			if got := len(alive(g)); got != n {
 				return fmt.Sprintf("%s knows %d of %d members", g.cfg.NodeID, got, n)

@@ -184,7 +184,7 @@ func TestSimulation(t *testing.T) {
 		for i := range nodes {
 			gs = append(gs, f.node(t, i+1, bootstrap(1, 2, 3)))
 		}
-		within(t, time.Minute, func() string {
+		within(t, 2*time.Minute, func() string {
 			for _, g := range gs {
 				if len(alive(g)) != nodes {
 					return fmt.Sprintf("%s knows %d members", g.cfg.NodeID, len(alive(g)))
