@@ -3,6 +3,7 @@ package gossip
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ type Gossip struct {
 	list   *memberlist.Memberlist
 	ring   *memberlist.Keyring
 	ringMu sync.Mutex // of SetKeys
+	lifeMu sync.Mutex // of Leave and Close: memberlist panics at a Leave after its end
 	addr   netip.AddrPort
 
 	ready   chan struct{} // closed when list is set: memberlist calls before that
@@ -149,10 +151,12 @@ func (g *Gossip) work(task func()) bool {
 // counts as left, not dead. It waits until somebody was told, or for the timeout.
 // Close comes next.
 func (g *Gossip) Leave(timeout time.Duration) error {
+	g.lifeMu.Lock()
+	defer g.lifeMu.Unlock()
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()
-		return fmt.Errorf("gossip: leave: %w", context.Canceled)
+		return fmt.Errorf("gossip: leave: %w", net.ErrClosed)
 	}
 	for id := range g.networks {
 		g.detachLocked(id)
@@ -166,8 +170,11 @@ func (g *Gossip) Leave(timeout time.Duration) error {
 	return nil
 }
 
-// Close ends everything. Without Leave before it, the others find the node dead.
+// Close ends everything and waits for it; no callback comes later. Without Leave
+// before it, the others find the node dead. A callback must not call it.
 func (g *Gossip) Close() error {
+	g.lifeMu.Lock()
+	defer g.lifeMu.Unlock()
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()

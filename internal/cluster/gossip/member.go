@@ -2,10 +2,10 @@ package gossip
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -61,7 +61,7 @@ func (g *Gossip) Members() []Member {
 // many answered, and an error when none did.
 func (g *Gossip) Join(addrs []netip.AddrPort) (int, error) {
 	if g.stop.Err() != nil {
-		return 0, fmt.Errorf("gossip: join: %w", context.Canceled)
+		return 0, fmt.Errorf("gossip: join: %w", net.ErrClosed)
 	}
 	names := make([]string, len(addrs))
 	for i, a := range addrs {

@@ -176,7 +176,7 @@ func short(rows []string) (out []string) {
 func TestSimulation(t *testing.T) {
 	nodes, networks, members, rows := 100, 10, 20, 20
 	if testing.Short() {
-		nodes = 30
+		nodes = 61
 	}
 	bubble(t, 1, func(t *testing.T, f *fabric) {
 		f.faults(0.01, 0, 2*time.Millisecond)

@@ -2,6 +2,7 @@ package gossip
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -95,11 +96,14 @@ func TestSockets(t *testing.T) {
 	if err := gs[0].Close(); err != nil {
 		t.Errorf("closed twice: %v", err)
 	}
-	if _, err := gs[0].Join([]netip.AddrPort{gs[1].Addr()}); err == nil {
-		t.Error("joined after Close")
+	if _, err := gs[0].Join([]netip.AddrPort{gs[1].Addr()}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("joining after Close: %v", err)
 	}
-	if err := gs[0].Leave(time.Second); err == nil {
-		t.Error("left after Close")
+	if err := gs[0].Leave(time.Second); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("leaving after Close: %v", err)
+	}
+	if err := gs[0].Attach(t.Context(), "other"); err != nil && !errors.Is(err, ErrNotSynced) {
+		t.Errorf("attaching after Close: %v", err)
 	}
 }
 
