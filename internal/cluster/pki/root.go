@@ -21,13 +21,15 @@ import (
 // Replacing root A by root B, without a moment in which members refuse each other:
 //
 //	1. a manager makes B and B.CrossSign(A): B's key and name, signed by A.
-//	2. nodes renew; chains are now [leaf signed by B, B signed by A]. A node that
-//	   trusts A alone accepts them, as it accepts the old ones.
-//	3. all have renewed: every node trusts B alone (Identity.WithRoots). Old
-//	   certificates end here, and the cross-signed one falls out of the chains.
+//	2. nodes renew. Chains are now [leaf signed by B, B signed by A], and those who
+//	   have one trust A and B: they accept old nodes and each other, and nodes that
+//	   trust A alone accept them.
+//	3. when all have renewed, nodes trust B alone (Identity.WithRoots), one after
+//	   another. Old certificates end here, and the cross-signed one falls out of
+//	   the chains.
 //
-// A node may trust both in between. A join token names a root by its digest; that of
-// A is good until step 3, that of B once a manager's identity trusts B.
+// Trust in A alone must be gone before step 3. A join token names a root by its
+// digest: that of A is good until step 3, that of B at managers that have renewed.
 
 const (
 	// DefaultValidity is how long a node's certificate holds, Docker's 90 days.
