@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
@@ -134,7 +135,7 @@ func vacant(dir string) error {
 }
 
 // request makes a key and asks for a certificate of it.
-func request() (key pki.Key, csr []byte, err error) {
+func request() (key *ecdsa.PrivateKey, csr []byte, err error) {
 	if key, err = pki.NewKey(); err == nil {
 		csr, err = pki.CSR(key)
 	}

@@ -34,6 +34,15 @@ func (s Secret) Equal(other Secret) bool {
 	return subtle.ConstantTimeCompare(s[:], other[:]) == 1
 }
 
+// String returns the secret as it stands in a token.
+func (s Secret) String() string { return digits(s[:], secretDigits) }
+
+// ParseSecret reads a secret as it stands in a token. Its errors are ErrToken.
+func ParseSecret(text string) (s Secret, err error) {
+	err = number(s[:], "secret", text, secretDigits)
+	return s, err
+}
+
 // A Token is what a new node is given by hand: the root it may trust, and the secret
 // by which the managers trust it.
 type Token struct {

@@ -1,0 +1,186 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"weft/internal/cluster/pki"
+	"weft/internal/cluster/store"
+	"weft/internal/cnm"
+)
+
+// What only managers may ask for: the swarm as a whole and its nodes.
+
+// Swarm returns the swarm as this manager knows it, tokens included.
+func (m *Member) Swarm() (cnm.Swarm, error) {
+	if m.manager == nil {
+		return cnm.Swarm{}, forManagers(caller{m.id, m.role})
+	}
+	c := m.manager.cluster()
+	s := cnm.Swarm{
+		ID: c.ID, Version: c.Version, Created: c.Created, Updated: c.Updated, Spec: c.Spec, Pools: c.Pools, SubnetSize: c.SubnetSize,
+		DataPathPort: c.DataPathPort, RootRotation: len(c.Roots) > 1,
+	}
+	if len(c.Roots) == 0 {
+		return s, nil
+	}
+	s.RootPEM = c.Roots[0].Certificate
+	var err error
+	for text, secret := range map[*string]string{&s.WorkerToken: c.Secrets.Worker, &s.ManagerToken: c.Secrets.Manager} {
+		if *text, err = tokenOf(s.RootPEM, secret); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func tokenOf(root []byte, secret string) (string, error) {
+	s, err := pki.ParseSecret(secret)
+	if err != nil {
+		return "", err
+	}
+	t, err := pki.NewToken(root, s)
+	if err != nil {
+		return "", err
+	}
+	return t.String(), nil
+}
+
+// UpdateSwarm sets what the user may set, and makes anew what rotate names. Version
+// is that of the swarm the user saw.
+func (m *Member) UpdateSwarm(ctx context.Context, version uint64, spec cnm.SwarmSpec, rotate cnm.SwarmRotate) error {
+	if m.manager == nil {
+		return forManagers(caller{m.id, m.role})
+	}
+	_, err := ask(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
+	return err
+}
+
+// UpdateNode sets what is said of a node; its role, too.
+func (m *Member) UpdateNode(ctx context.Context, id string, version uint64, spec cnm.NodeSpec) error {
+	if m.manager == nil {
+		return forManagers(caller{m.id, m.role})
+	}
+	_, err := ask(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
+	return err
+}
+
+// RemoveNode takes a node out of the swarm. One that is up, a manager and one that
+// has endpoints go only by force.
+func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
+	if m.manager == nil {
+		return forManagers(caller{m.id, m.role})
+	}
+	_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+	return err
+}
+
+func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*none, error) {
+	if err := forManagers(who); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if _, err := g.apply(ctx, store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}); err != nil {
+		return nil, err
+	}
+	var fresh store.Secrets
+	if req.Rotate.WorkerToken {
+		fresh.Worker = pki.NewSecret().String()
+	}
+	if req.Rotate.ManagerToken {
+		fresh.Manager = pki.NewSecret().String()
+	}
+	if fresh != (store.Secrets{}) {
+		if _, err := g.apply(ctx, store.RotateToken{Secrets: fresh, Now: now}); err != nil {
+			return nil, err
+		}
+	}
+	if req.Rotate.Keys {
+		if err := g.rotateKeys(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if req.Rotate.Root {
+		return nil, cnm.Errorf(cnm.Unsupported, "replacing the swarm's root certificate is not supported yet")
+	}
+	if req.Rotate.UnlockKey || req.Spec.AutoLock {
+		return nil, cnm.Errorf(cnm.Unsupported, "locking managers is not supported yet")
+	}
+	return &none{}, nil
+}
+
+// keyGrace is how long a new key of the gossip is only opened with, until every
+// node that is not cut off has heard of it.
+const keyGrace = 3 * time.Second
+
+// rotateKeys makes a new key of the gossip known and, when all have heard of it, the
+// one to seal with. The one before it can still be opened with; older ones go.
+func (g *manager) rotateKeys(ctx context.Context) error {
+	keys := g.cluster().GossipKeys
+	for _, old := range keys[min(1, len(keys)):] {
+		if _, err := g.apply(ctx, store.DropGossipKey{Key: old}); err != nil {
+			return err
+		}
+	}
+	key := newGossipKey()
+	if _, err := g.apply(ctx, store.AddGossipKey{Key: key}); err != nil {
+		return err
+	}
+	t := time.NewTimer(keyGrace)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := g.apply(ctx, store.UseGossipKey{Key: key})
+	return err
+}
+
+func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*none, error) {
+	if err := forManagers(who); err != nil {
+		return nil, err
+	}
+	n, ok := g.node(req.ID)
+	if !ok {
+		return nil, cnm.Errorf(cnm.NotFound, "node %s not found", req.ID)
+	}
+	if req.Spec.Role != n.Spec.Role {
+		return nil, cnm.Errorf(cnm.Unsupported, "promoting and demoting nodes is not supported yet: let node %s leave and join with the other token", n.Name())
+	}
+	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: time.Now()})
+	return &none{}, err
+}
+
+func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*none, error) {
+	if who.Node != req.ID {
+		if err := forManagers(who); err != nil {
+			return nil, err
+		}
+	}
+	n, ok := g.node(req.ID)
+	switch {
+	case !ok:
+		return nil, cnm.Errorf(cnm.NotFound, "node %s not found", req.ID)
+	case n.Spec.Role == cnm.Manager && !req.Force:
+		return nil, cnm.Errorf(cnm.Conflict, "node %s is a manager: demote it first, or use --force", n.Name())
+	case g.m.nodeState(n.ID) == cnm.NodeReady && !req.Force:
+		return nil, cnm.Errorf(cnm.Conflict, "node %s is not down and can't be removed: let it leave first, or use --force", n.Name())
+	}
+	if n.Spec.Role == cnm.Manager {
+		if err := g.store.RemoveManager(ctx, n.ID); err != nil {
+			return nil, err
+		}
+	}
+	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force})
+	return &none{}, err
+}
+
+func (m *Member) nodeState(id string) cnm.NodeState {
+	for _, g := range m.gossip.Members() {
+		if g.ID == id && g.State == 0 {
+			return cnm.NodeReady
+		}
+	}
+	return cnm.NodeDown
+}

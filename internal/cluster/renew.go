@@ -1,0 +1,73 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"weft/internal/cluster/pki"
+)
+
+// Theory of operation: certificates
+//
+// A member renews its certificate at half of its life, and at once when its role or
+// the roots are others than the certificate's. Until it has succeeded it tries
+// again, less and less often, and the old one serves. Connections that stand go on
+// with the certificate they began with.
+
+// renewCheck is how often a member looks whether it is time.
+const renewCheck = 30 * time.Second
+
+// renewer is the goroutine that renews.
+func (m *Member) renewer() {
+	failures := 0
+	for wait := time.Second; ; wait = renewCheck {
+		if failures > 0 {
+			wait = min(wait, retryTime(failures))
+		}
+		if !m.pause(wait) {
+			return
+		}
+		if !m.renewalDue(time.Now()) {
+			failures = 0
+			continue
+		}
+		if err := m.renewNow(); err != nil {
+			if failures++; failures == 1 {
+				m.log.Warn("the certificate is not renewed yet", "error", err, "ends", m.identity.Load().Certificate().NotAfter)
+			}
+			continue
+		}
+		failures = 0
+	}
+}
+
+func (m *Member) renewalDue(now time.Time) bool {
+	id, v := m.identity.Load(), m.View()
+	n := v.node(m.id)
+	return n != nil && (!now.Before(id.RenewAt()) || string(id.Subject().Role) != string(n.Spec.Role) || string(id.RootsPEM()) != string(v.Roots))
+}
+
+// renewNow asks for a certificate of a fresh key.
+func (m *Member) renewNow() error {
+	key, csr, err := request()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(m.ctx, 2*tryTime)
+	defer cancel()
+	r, err := ask(ctx, m, "Renew", &renewRequest{csr}, (*manager).renew)
+	if err != nil {
+		return err
+	}
+	id, err := pki.NewIdentity(key, r.Chain, r.Roots)
+	if err != nil {
+		return err
+	}
+	if err := id.Save(m.cfg.Dir); err != nil {
+		return err
+	}
+	m.identity.Store(id)
+	m.links.reset()
+	m.log.Info("the certificate is renewed", "ends", id.Certificate().NotAfter)
+	return nil
+}

@@ -1,0 +1,113 @@
+package node
+
+import (
+	"context"
+	"strings"
+
+	"weft/internal/cnm"
+)
+
+// SwarmInfo is what the node says of itself in a swarm, whether it is in one or
+// not.
+func (n *Node) SwarmInfo() cnm.SwarmInfo {
+	m, err := n.swarmMember()
+	if err != nil {
+		return cnm.SwarmInfo{State: "inactive"}
+	}
+	return m.Info()
+}
+
+// Swarm returns the swarm as the managers know it; only a manager is asked.
+func (n *Node) Swarm(context.Context) (cnm.Swarm, error) {
+	m, err := n.swarmMember()
+	if err != nil {
+		return cnm.Swarm{}, err
+	}
+	return m.Swarm()
+}
+
+// SwarmUpdate sets what a user may set of the swarm, if it is still at the version
+// the user saw, and makes anew what rotate names.
+func (n *Node) SwarmUpdate(ctx context.Context, version uint64, spec cnm.SwarmSpec, rotate cnm.SwarmRotate) error {
+	m, err := n.swarmMember()
+	if err != nil {
+		return err
+	}
+	return m.UpdateSwarm(ctx, version, spec, rotate)
+}
+
+// SwarmUnlockKey returns the key that opens locked managers; there is none as long as
+// they cannot be locked.
+func (n *Node) SwarmUnlockKey(context.Context) (string, error) {
+	_, err := n.swarmMember()
+	return "", err
+}
+
+// SwarmUnlock opens a locked manager.
+func (n *Node) SwarmUnlock(context.Context, string) error {
+	if _, err := n.swarmMember(); err != nil {
+		return err
+	}
+	return cnm.Errorf(cnm.Conflict, "swarm is not locked")
+}
+
+// SwarmNodes returns the members of the swarm, by name.
+func (n *Node) SwarmNodes(context.Context) ([]cnm.SwarmNode, error) {
+	m, err := n.swarmMember()
+	if err != nil {
+		return nil, err
+	}
+	return m.Nodes(), nil
+}
+
+// SwarmNode returns one member by its id, a prefix of it that no other has, its
+// name, or "self".
+func (n *Node) SwarmNode(ctx context.Context, ref string) (cnm.SwarmNode, error) {
+	nodes, err := n.SwarmNodes(ctx)
+	if err != nil {
+		return cnm.SwarmNode{}, err
+	}
+	var named, prefixed []cnm.SwarmNode
+	for _, s := range nodes {
+		switch {
+		case s.ID == ref, ref == "self" && s.Self:
+			return s, nil
+		case s.Hostname == ref || s.Spec.Name == ref:
+			named = append(named, s)
+		case ref != "" && strings.HasPrefix(s.ID, ref):
+			prefixed = append(prefixed, s)
+		}
+	}
+	for _, found := range [][]cnm.SwarmNode{named, prefixed} {
+		switch len(found) {
+		case 0:
+		case 1:
+			return found[0], nil
+		default:
+			return cnm.SwarmNode{}, cnm.Errorf(cnm.Invalid, "node %s is ambiguous (%d matches found): use an ID", ref, len(found))
+		}
+	}
+	return cnm.SwarmNode{}, cnm.Errorf(cnm.NotFound, "node %s not found", ref)
+}
+
+// SwarmNodeUpdate sets what a user may set of a node.
+func (n *Node) SwarmNodeUpdate(ctx context.Context, id string, version uint64, spec cnm.NodeSpec) error {
+	m, err := n.swarmMember()
+	if err != nil {
+		return err
+	}
+	return m.UpdateNode(ctx, id, version, spec)
+}
+
+// SwarmNodeRemove takes a node out of the swarm.
+func (n *Node) SwarmNodeRemove(ctx context.Context, ref string, force bool) error {
+	s, err := n.SwarmNode(ctx, ref)
+	if err != nil {
+		return err
+	}
+	m, err := n.swarmMember()
+	if err != nil {
+		return err
+	}
+	return m.RemoveNode(ctx, s.ID, force)
+}
