@@ -81,6 +81,9 @@ func TestIdentityTimes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !id.Certificate().NotAfter.Equal(t0.Add(validity)) {
+				t.Errorf("ends %v", id.Certificate().NotAfter)
+			}
 			if want := t0.Add(validity / 2); !id.RenewAt().Equal(want) {
 				t.Errorf("renewed at %v, want %v", id.RenewAt(), want)
 			}
