@@ -98,7 +98,7 @@ func (id *Identity) WithRoots(rootsPEM []byte) (*Identity, error) {
 	}
 	n, err := newIdentity(id.key, chain, roots)
 	if errors.Is(err, ErrForeign) {
-		return nil, fmt.Errorf("%w: it must be renewed before its root is given up", err)
+		return nil, fmt.Errorf("%w: none of the new roots signed the certificate of node %s: it must be renewed first", ErrForeign, id.subject.Node)
 	}
 	return n, err
 }

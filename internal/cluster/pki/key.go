@@ -59,8 +59,11 @@ func parseKey(text []byte) (*ecdsa.PrivateKey, error) {
 		return nil, err
 	}
 	k, ok := key.(*ecdsa.PrivateKey)
-	if !ok || k.Curve != elliptic.P256() {
+	if !ok {
 		return nil, fmt.Errorf("private key of type %T found, ECDSA on P-256 expected", key)
+	}
+	if k.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("private key on the curve %s found, P-256 expected", k.Curve.Params().Name)
 	}
 	return k, nil
 }

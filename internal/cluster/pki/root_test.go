@@ -105,11 +105,13 @@ func TestIssueNeverOutlivesTheRoot(t *testing.T) {
 	if c := issued(t, root, Subject{"n1", "c1", Worker}, late, 0); !c.NotAfter.Equal(t0.Add(rootValidity)) {
 		t.Errorf("ends %v, the root %v", c.NotAfter, root.cert.NotAfter)
 	}
-	for name, now := range map[string]time.Time{
-		"root ended": t0.Add(rootValidity + time.Second), "root not begun": t0.Add(-time.Hour - time.Second),
+	for now, want := range map[time.Time]string{
+		t0.Add(20*365*24*time.Hour + time.Second): "root certificate ended 2046-02-24T12:00:00Z and here it is 2046-02-24T12:00:01Z: is this machine's clock right? if it is, replace the root with `weft swarm ca --rotate`",
+		t0.Add(-time.Hour - time.Second):          "root certificate is not valid before",
 	} {
-		if _, err := root.Issue(request(t, newKey(t)), Subject{"n1", "c1", Worker}, now, 0); !errors.Is(err, ErrExpired) {
-			t.Errorf("%s: %v", name, err)
+		_, err := root.Issue(request(t, newKey(t)), Subject{"n1", "c1", Worker}, now, 0)
+		if checkText(t, err, want); !errors.Is(err, ErrExpired) {
+			t.Errorf("%v is not ErrExpired", err)
 		}
 	}
 }
@@ -194,6 +196,14 @@ func TestParseRoot(t *testing.T) {
 		}
 		return encodeCertificates(cert)
 	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384DER, err := x509.MarshalPKCS8PrivateKey(p384)
+	if err != nil {
+		t.Fatal(err)
+	}
 	leaf, err := root.Issue(request(t, root.key), Subject{"n1", "c1", Manager}, t0, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +222,7 @@ func TestParseRoot(t *testing.T) {
 		{"a node's certificate", leaf, keyPEM, "not a self-signed"},
 		{"cross-signed", crossed(t, root, other), keyPEM, "not a self-signed"},
 		{"key of another", root.CertPEM(), keyOf(t, other), "the key is of another certificate"},
+		{"key on P-384", root.CertPEM(), pem.EncodeToMemory(&pem.Block{Type: pkcs8Block, Bytes: p384DER}), "on the curve P-384 found, P-256 expected"},
 		{"two", append(root.CertPEM(), other.CertPEM()...), keyPEM, "2 certificates found"},
 		{"key as certificate", keyPEM, keyPEM, `PEM block "PRIVATE KEY" found`},
 		{"certificate as key", root.CertPEM(), root.CertPEM(), `PEM block "CERTIFICATE" found`},

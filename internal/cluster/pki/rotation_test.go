@@ -2,6 +2,8 @@ package pki
 
 import (
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -70,6 +72,10 @@ func TestRotation(t *testing.T) {
 	if _, err := old.id.WithRoots(bundle(b)); !errors.Is(err, ErrForeign) {
 		t.Errorf("an old certificate under the new root: %v", err)
 	}
+	_, err := old.id.WithRoots(cross)
+	checkText(t, err, "is not a root")
+	_, err = old.id.WithRoots(nil)
+	checkText(t, err, "root certificates: no certificate")
 	if n := len(renewed.id.chain); n != 2 {
 		t.Errorf("%d certificates in the chain during the rotation, want 2", n)
 	}
@@ -106,4 +112,40 @@ func TestJoinDuringRotation(t *testing.T) {
 		client, _ := shake(t, JoinClient(token, func() time.Time { return t0 }), creds(c.manager, t0).JoinServer())
 		client.check(t, c.name, c.want)
 	}
+}
+
+// Handshakes go on while a rotation replaces the identities they ask for.
+func TestRotationUnderHandshakes(t *testing.T) {
+	a, b := newRoot(t, "c1", t0), newRoot(t, "c1", t0)
+	m := Subject{"m1", "c1", Manager}
+	steps := []*Identity{member(t, a, m, t0), identity(t, b, m, t0, crossed(t, b, a), bundle(a, b))}
+	var present atomic.Pointer[Identity]
+	present.Store(steps[0])
+	c := Credentials{Identity: present.Load, Now: func() time.Time { return t0 }}
+	client, server := c.Client(Peer{Node: "m1"}), c.Server(Manager)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				present.Store(steps[i%2])
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				a, b := shake(t, client, server)
+				a.check(t, "client", nil)
+				b.check(t, "server", nil)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	<-stopped
 }

@@ -33,7 +33,7 @@ type Credentials struct {
 // Server returns a configuration that accepts members of the given roles; of every
 // role when there is none.
 func (c Credentials) Server(allow ...Role) *tls.Config {
-	conf := c.config()
+	conf := newConfig()
 	conf.ClientAuth = tls.RequireAnyClientCert
 	conf.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.present(false) }
 	conf.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -44,7 +44,7 @@ func (c Credentials) Server(allow ...Role) *tls.Config {
 
 // Client returns a configuration that accepts servers that are what want says.
 func (c Credentials) Client(want Peer) *tls.Config {
-	conf := c.config()
+	conf := newConfig()
 	conf.InsecureSkipVerify = true // VerifyConnection does more
 	conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.present(false) }
 	conf.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -56,7 +56,7 @@ func (c Credentials) Client(want Peer) *tls.Config {
 // JoinServer returns a manager's configuration for those who have no certificate
 // yet. Nothing is known of who comes in: it must show a secret.
 func (c Credentials) JoinServer() *tls.Config {
-	conf := c.config()
+	conf := newConfig()
 	conf.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.present(true) }
 	return conf
 }
@@ -65,7 +65,7 @@ func (c Credentials) JoinServer() *tls.Config {
 // root the token names; the secret may be sent after the handshake. Its errors are
 // ErrForeign, ErrExpired or ErrRole.
 func JoinClient(t Token, now func() time.Time) *tls.Config {
-	conf := Credentials{Now: now}.config()
+	conf := newConfig()
 	conf.InsecureSkipVerify = true // VerifyConnection does more
 	conf.VerifyConnection = func(cs tls.ConnectionState) error {
 		root := t.root(cs.PeerCertificates)
@@ -84,9 +84,9 @@ func JoinClient(t Token, now func() time.Time) *tls.Config {
 	return conf
 }
 
-// config returns what all have in common.
-func (c Credentials) config() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, Time: c.Now}
+// newConfig returns what all have in common.
+func newConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
 }
 
 // present returns the node's certificate of the moment, its roots behind it or not.

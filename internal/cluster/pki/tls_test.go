@@ -201,7 +201,7 @@ func TestHandshakeStrangers(t *testing.T) {
 	for len(many.chain) <= maxChain {
 		many.chain = append(many.chain, root.cert)
 	}
-	bare := &tls.Config{InsecureSkipVerify: true, Time: manager.Now}
+	bare := &tls.Config{InsecureSkipVerify: true}
 	old := worker.Client(Peer{})
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	for _, c := range []struct {
