@@ -219,6 +219,20 @@ func TestAttachOfOther(t *testing.T) {
 	}
 }
 
+// TestAttachKnowsFloors: what others wrote before they attached is void for one
+// that attaches after them too.
+func TestAttachKnowsFloors(t *testing.T) {
+	g := idle(t)
+	g.handle(&message{kind: kindRows, from: "a", rows: []Row{{Owner: "a", Key: "other", Version: 9, Value: []byte{}}}})
+	if err := g.attachLocked("other"); err != nil {
+		t.Fatal(err)
+	}
+	g.handle(&message{kind: kindRows, from: "a", network: "other", rows: []Row{row("a", "old", 8, "v"), row("a", "new", 10, "v")}})
+	if got := fmt.Sprint(brief(g.Rows("other"))); got != "[a/new=v]" {
+		t.Errorf("rows %s", got)
+	}
+}
+
 // TestLeavingIsTold: a node that left and came back has to hear what it said.
 func TestLeavingIsTold(t *testing.T) {
 	g := idle(t)
