@@ -199,6 +199,25 @@ func TestRejoin(t *testing.T) {
 	}
 }
 
+// TestHeal: what was written on either side of a split is everywhere soon after
+// the members are back, long before digests are due.
+func TestHeal(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, f *fabric) {
+		gs := f.cluster(t, 4, func(c *Config) { c.Timings.Sync = 2 * time.Minute })
+		f.split(place(3), place(4))
+		becomes(t, time.Minute, "n3", "dead", gs[:2]...)
+		becomes(t, time.Minute, "n4", "dead", gs[:2]...)
+		put(t, gs[0], "a", "v")
+		put(t, gs[2], "b", "v")
+		time.Sleep(time.Minute)
+		f.split()
+		for _, id := range []string{"n1", "n2", "n3", "n4"} {
+			becomes(t, time.Minute, id, "alive", gs...)
+		}
+		shows(t, 6*time.Second, "n1/a=v n3/b=v", gs...)
+	})
+}
+
 // TestMissing compares bootstrap addresses by address and port, and dials nobody
 // who is there.
 func TestMissing(t *testing.T) {
@@ -322,14 +341,14 @@ func TestLostGossip(t *testing.T) {
 // TestQueueFull: what does not fit the queue arrives all the same.
 func TestQueueFull(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, f *fabric) {
-		gs := f.cluster(t, 3)
+		gs := f.cluster(t, 3, func(c *Config) { c.Timings.Sync = 10 * time.Minute })
 		for i := range maxQueue + 500 {
 			put(t, gs[0], fmt.Sprint(i), "v")
 		}
 		if gs[0].Stats().QueueFull == 0 {
 			t.Error("the queue took everything")
 		}
-		within(t, 2*time.Minute, func() string {
+		within(t, 30*time.Second, func() string {
 			for _, g := range gs {
 				if n := len(g.Rows("net")); n != maxQueue+500 {
 					return fmt.Sprintf("%s has %d rows", g.cfg.NodeID, n)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -152,6 +153,107 @@ func TestManyParts(t *testing.T) {
 	if n := len(g.networks["n"].queue); n != 1 {
 		t.Errorf("%d rows queued: what was fetched is gossiped again", n)
 	}
+}
+
+// TestAnswers holds what each message is answered with.
+func TestAnswers(t *testing.T) {
+	g := idle(t)
+	a := row("a", "k", 5, "v")
+	g.handle(&message{kind: kindRows, from: "a", network: "n", rows: []Row{a, row("a", "dead", 6, "")}})
+	mine := g.networks["n"].table.all("n", "me")[0]
+	same := []ownerDigest{{"a", hashRow("k", 5)}, {"me", hashRow("k", mine.Version)}}
+	versions := func(vs ...ownerVersions) []*message {
+		return []*message{{kind: kindVersions, from: "me", network: "n", versions: vs}}
+	}
+	theirs := ownerVersions{"a", []keyVersion{{"dead", 6, true}, {"k", 5, false}}}
+	for _, c := range []struct {
+		name string
+		m    message
+		want []*message
+	}{
+		{"equal digests", message{kind: kindDigest, digests: same}, nil},
+		{"an owner differs", message{kind: kindDigest, digests: []ownerDigest{{"a", 1}, same[1]}}, versions(theirs)},
+		{"an owner missing there", message{kind: kindDigest, digests: same[1:]}, versions(theirs)},
+		{"an owner nobody knows", message{kind: kindDigest, digests: append(same[:2:2], ownerDigest{"ghost", 1})}, nil},
+		{"want", message{kind: kindWant, want: []rowKey{{"a", "k"}, {"a", "none"}}}, []*message{g.rowsMessage(g.networks["n"], []Row{a})}},
+		{"older there", message{kind: kindVersions, versions: []ownerVersions{{"a", []keyVersion{{"k", 4, false}}}}},
+			[]*message{g.rowsMessage(g.networks["n"], []Row{a})}},
+		{"newer there", message{kind: kindVersions, versions: []ownerVersions{{"a", []keyVersion{{"k", 7, false}, {"dead", 6, true}}}}},
+			[]*message{{kind: kindWant, from: "me", network: "n", want: []rowKey{{"a", "k"}}}}},
+		{"request", message{kind: kindRequest, id: 3}, []*message{{kind: kindReply, from: "me", network: "n", id: 3, total: 1,
+			rows: []Row{a, mine, {Network: "n", Owner: "a", Key: "dead", Version: 6, Deleted: true}}}}},
+	} {
+		c.m.from, c.m.network = "a", "n"
+		if got := g.handle(&c.m); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: answered %s, expected %s", c.name, show(got), show(c.want))
+		}
+	}
+}
+
+func show(ms []*message) (s string) {
+	for _, m := range ms {
+		s += fmt.Sprintf("%+v ", *m)
+	}
+	return s
+}
+
+// TestAttachOfOther: who hears that another node attached compares with it soon,
+// for both may have written before they knew of each other; what it wrote before is
+// void, and no longer waits to be sent.
+func TestAttachOfOther(t *testing.T) {
+	g := idle(t)
+	n := g.networks["n"]
+	n.due = time.Now().Add(time.Hour)
+	g.handle(&message{kind: kindRows, from: "a", network: "n", rows: []Row{row("a", "k", 5, "v")}})
+	g.handle(&message{kind: kindRows, from: "a", rows: []Row{{Owner: "a", Key: "n", Version: 9, Value: []byte{}}}})
+	if !slices.Equal(n.prefer, []string{"a"}) || time.Until(n.due) > time.Second {
+		t.Errorf("prefers %v in %v", n.prefer, time.Until(n.due))
+	}
+	small, _ := g.takeLocked(n, false, 1, 4)
+	if got := fmt.Sprint(brief(small)); got != "[me/k=mine]" || len(n.queue) != 1 {
+		t.Errorf("sends %s, %d rows wait", got, len(n.queue))
+	}
+	out := g.compareLocked(n, time.Now().Add(time.Minute))
+	if len(out) != 1 || out[0].to.Name != "a" || n.prefer != nil {
+		t.Errorf("compares with %v", out)
+	}
+}
+
+// TestAttachKnowsFloors: what others wrote before they attached is void for one
+// that attaches after them too.
+func TestAttachKnowsFloors(t *testing.T) {
+	g := idle(t)
+	g.handle(&message{kind: kindRows, from: "a", rows: []Row{{Owner: "a", Key: "other", Version: 9, Value: []byte{}}}})
+	if err := g.attachLocked("other"); err != nil {
+		t.Fatal(err)
+	}
+	g.handle(&message{kind: kindRows, from: "a", network: "other", rows: []Row{row("a", "old", 8, "v"), row("a", "new", 10, "v")}})
+	if got := fmt.Sprint(brief(g.Rows("other"))); got != "[a/new=v]" {
+		t.Errorf("rows %s", got)
+	}
+}
+
+// TestLeavingIsTold: a node that left and came back has to hear what it said.
+func TestLeavingIsTold(t *testing.T) {
+	g := idle(t)
+	g.handle(&message{kind: kindRows, from: "a", rows: []Row{{Owner: "a", Key: leaving, Version: 9, Value: []byte{}}}})
+	if g.visible("a") || !g.admit(g.cluster)("a") || g.admit(g.networks["n"])("a") {
+		t.Error("a node that leaves is to be compared in the cluster's table, and there alone")
+	}
+}
+
+// TestUnreadStream: memberlist sets no deadline to what it writes; the transport
+// does.
+func TestUnreadStream(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, f *fabric) {
+		g := f.node(t, 1)
+		f.port("10.0.0.9:7946") // takes streams and reads none
+		start := time.Now()
+		err := g.stream(memberlist.Node{Name: "n9", Addr: []byte{10, 0, 0, 9}, Port: 7946}, make([]byte, 1000))
+		if err == nil || time.Since(start) > 15*time.Second || g.Stats().Unsent != 1 {
+			t.Errorf("error %v after %v", err, time.Since(start))
+		}
+	})
 }
 
 func FuzzMeta(f *testing.F) {
