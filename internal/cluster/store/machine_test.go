@@ -191,7 +191,7 @@ func TestRefused(t *testing.T) {
 // sameFuture fails unless two machines answer the same from now on.
 func sameFuture(t *testing.T, a, b *bench) {
 	t.Helper()
-	cmds := []Command{overlay(90, "later")}
+	cmds := []Command{overlay(90, "later"), ReleaseEndpoint{id(7)}}
 	for nw := range a.state.Load().Networks.All() {
 		for i := range 3 {
 			cmds = append(cmds, AllocateEndpoint{ID: id(1000 + i), Network: nw, Node: "n1"}, ReleaseEndpoint{id(1000 + i)})
@@ -251,7 +251,7 @@ func randomCommand(r *rand.Rand) Command {
 	e := id(100 + r.IntN(200))
 	switch k := r.IntN(100); {
 	case k < 12:
-		subnets := [][]string{nil, {"0.0.0.0/29"}, {"10.44.0.0/28"}, {"fd01::/124"}, {"10.3.0.0/29", "10.4.0.0/29"}}[r.IntN(5)]
+		subnets := [][]string{nil, {"0.0.0.0/29"}, {"10.44.0.0/28"}, {"fd01::/125"}, {"10.3.0.0/29", "10.4.0.0/29"}}[r.IntN(5)]
 		return overlay(n, fmt.Sprint("net", n), subnets...).changed(func(w *cnm.Network) { w.EnableIPv6 = r.IntN(2) == 0 })
 	case k < 16:
 		return RemoveNetwork{id(n)}
