@@ -172,12 +172,21 @@ func (a *Allocator) subnetLocked(r Request) (*space, error) {
 		}
 		return sp, nil
 	}
-	for other, sp := range a.spaces {
-		if other.Overlaps(s) {
-			return nil, overlapError(s, sp.pools[0])
-		}
+	if sp := a.overlappingLocked(s); sp != nil {
+		return nil, overlapError(s, sp.pools[0])
 	}
 	return newSpace(s), nil
+}
+
+// overlappingLocked returns the lowest space that overlaps s, so that the same
+// request gets the same answer everywhere, or nil.
+func (a *Allocator) overlappingLocked(s netip.Prefix) (lowest *space) {
+	for other, sp := range a.spaces {
+		if other.Overlaps(s) && (lowest == nil || other.Addr().Less(lowest.subnet.Addr())) {
+			lowest = sp
+		}
+	}
+	return lowest
 }
 
 func overlapError(s netip.Prefix, other *Pool) error {

@@ -319,6 +319,39 @@ func TestSerial(t *testing.T) {
 	}
 }
 
+// An allocator that is told what the one before it had, gives the same addresses.
+func TestSerialGoesOn(t *testing.T) {
+	one := mustRequest(t, newAllocator(t), Request{Subnet: pfx("10.0.0.0/29"), Serial: true})
+	if one.Latest().IsValid() {
+		t.Fatalf("latest %s before the first", one.Latest())
+	}
+	a, b := mustAllocate(t, one), mustAllocate(t, one)
+	one.Release(b)
+	two := mustRequest(t, newAllocator(t), Request{Subnet: pfx("10.0.0.0/29"), Gateway: one.Gateway, Serial: true})
+	two.Resume(one.Latest())
+	if err := two.Reserve(a); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if x, y := mustAllocate(t, one), mustAllocate(t, two); x != y {
+			t.Fatalf("allocated %s, the restored one %s", x, y)
+		}
+	}
+}
+
+// Of several subnets in the way, the lowest is named, whatever the map's order.
+func TestOverlapNamesLowest(t *testing.T) {
+	for range 20 {
+		a := newAllocator(t)
+		for _, s := range []string{"10.3.0.0/16", "10.1.0.0/16", "10.2.0.0/16"} {
+			mustRequest(t, a, Request{Subnet: pfx(s)})
+		}
+		if _, err := a.Request(Request{Subnet: pfx("10.0.0.0/8")}); err == nil || !strings.HasSuffix(err.Error(), "and 10.1.0.0/16") {
+			t.Fatalf("error %v", err)
+		}
+	}
+}
+
 func TestNull(t *testing.T) {
 	p := mustRequest(t, newAllocator(t), Request{Driver: "null"})
 	if x, err := p.Allocate(); err != nil || x.IsValid() {

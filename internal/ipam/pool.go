@@ -84,6 +84,22 @@ func (p *Pool) Allocate() (netip.Addr, error) {
 	return a, nil
 }
 
+// Latest returns the address Allocate gave last, released or not; invalid when
+// there was none.
+func (p *Pool) Latest() netip.Addr {
+	p.a.mu.Lock()
+	defer p.a.mu.Unlock()
+	return p.latest
+}
+
+// Resume sets what [Pool.Latest] returns, so that with Serial giving goes on
+// behind it: where another allocator, or this one before, had got to.
+func (p *Pool) Resume(latest netip.Addr) {
+	p.a.mu.Lock()
+	defer p.a.mu.Unlock()
+	p.latest = latest
+}
+
 // Reserve takes given addresses: static ones, and after a restart all that are
 // known. They may lie outside the range. On an error none is taken.
 func (p *Pool) Reserve(addrs ...netip.Addr) error {
