@@ -167,11 +167,6 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 	case g.m.nodeState(n.ID) == cnm.NodeReady && !req.Force:
 		return nil, cnm.Errorf(cnm.Conflict, "node %s is not down and can't be removed: let it leave first, or use --force", n.Name())
 	}
-	if n.Spec.Role == cnm.Manager {
-		if err := g.store.RemoveManager(ctx, n.ID); err != nil {
-			return nil, err
-		}
-	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force})
 	return &none{}, err
 }

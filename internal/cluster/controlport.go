@@ -138,11 +138,16 @@ type lane struct {
 }
 
 // Accept implements [net.Listener].
-func (l *lane) Accept() (net.Conn, error) {
+func (l *lane) Accept() (net.Conn, error) { return l.accept(nil) }
+
+// accept is Accept until stop is closed.
+func (l *lane) accept(stop <-chan struct{}) (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
 	case <-l.done:
+		return nil, net.ErrClosed
+	case <-stop:
 		return nil, net.ErrClosed
 	}
 }

@@ -66,9 +66,11 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 	if who, err = callerOf(ctx); err != nil {
 		return who, false, err
 	}
-	if _, known := g.node(who.Node); !known {
+	n, known := g.node(who.Node)
+	if !known {
 		return who, false, cnm.Errorf(cnm.Forbidden, "node %s is no longer part of the swarm: it must leave and join again", who.Node)
 	}
+	who.Role = n.Spec.Role // the certificate may be of another time
 	md, _ := metadata.FromIncomingContext(ctx)
 	on := md.Get(onBehalf)
 	if len(on) == 0 {
@@ -106,15 +108,9 @@ func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who c
 }
 
 // node returns a member by id.
-func (g *manager) node(id string) (n store.Node, ok bool) {
-	g.store.View(func(s *store.State) { n, ok = s.Nodes.Get(id) })
-	return n, ok
-}
+func (g *manager) node(id string) (store.Node, bool) { return g.store.State().Nodes.Get(id) }
 
-func (g *manager) cluster() (c store.Cluster) {
-	g.store.View(func(s *store.State) { c = s.Cluster })
-	return c
-}
+func (g *manager) cluster() store.Cluster { return g.store.State().Cluster }
 
 // admit makes a node a member: the secret says in which role.
 func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinResponse, error) {
@@ -134,12 +130,6 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 	n := putNode(&req.Node, cert)
 	if _, err := g.apply(ctx, n); err != nil {
 		return nil, err
-	}
-	if role == cnm.Manager {
-		if err := g.store.AddManager(ctx, n.ID, n.Control.String()); err != nil {
-			_, undo := g.apply(ctx, store.RemoveNode{ID: n.ID, Force: true})
-			return nil, errors.Join(err, undo)
-		}
 	}
 	return &joinResponse{Role: role, Chain: chain, View: g.view()}, nil
 }
@@ -236,8 +226,7 @@ func (g *manager) release(ctx context.Context, who caller, req *releaseRequest) 
 		return &none{}, err
 	}
 	for _, id := range req.Endpoints {
-		var e store.Endpoint
-		g.store.View(func(s *store.State) { e, _ = s.Endpoints.Get(id) })
+		e, _ := g.store.State().Endpoints.Get(id)
 		if e.ID != "" && e.Node != who.Node {
 			continue
 		}
@@ -279,7 +268,7 @@ func (g *manager) watch(s grpc.ServerStream) error {
 		return toStatus(err)
 	}
 	for {
-		changed := g.store.Changed()
+		_, changed := g.store.Watch()
 		v := g.view()
 		if v == nil {
 			return status.Error(codes.Unavailable, "this manager knows nothing yet")

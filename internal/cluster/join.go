@@ -103,7 +103,7 @@ func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 		m.Close()
 		return nil, err
 	}
-	if _, err := m.manager.applySoon(ctx, first); err != nil {
+	if err := m.manager.applySoon(ctx, first); err != nil {
 		m.Close()
 		return nil, err
 	}
@@ -222,6 +222,9 @@ func joinAt(ctx context.Context, c Config, o cnm.SwarmJoin, token pki.Token, at 
 	if err != nil {
 		return nil, err
 	}
+	if !token.Matches(resp.View.Roots) {
+		return nil, cnm.Errorf(cnm.Forbidden, "the manager answers with roots that are not the token's")
+	}
 	m, err := take(c, f, id, resp.View)
 	if err != nil {
 		return nil, err
@@ -299,7 +302,7 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := store.ForceNewCluster(storeConfig(&c, f.ID)); err != nil {
+	if err := store.ForceNewCluster(c.store(f.ID)); err != nil {
 		return nil, err
 	}
 	return Open(ctx, c)

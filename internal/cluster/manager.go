@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
@@ -54,11 +54,9 @@ func (m *Member) startManager(first bool) (*manager, error) {
 		return nil, err
 	}
 	g.port = port
-	g.store, err = store.Open(store.Config{
-		Dir: m.cfg.raftDir(), NodeID: m.id, Bootstrap: first, Log: m.log,
-		Stream: &raftStream{m: m, lane: port.lanes[protoRaft]}, Address: m.self().Control.String(),
-	})
-	if err != nil {
+	conf := m.cfg.store(m.id)
+	conf.Bootstrap, conf.Stream = first, &raftStream{m: m, lane: port.lanes[protoRaft], closed: make(chan struct{})}
+	if g.store, err = store.Open(conf); err != nil {
 		port.Close()
 		return nil, err
 	}
@@ -69,6 +67,7 @@ func (m *Member) startManager(first bool) (*manager, error) {
 	g.join.RegisterService(joinService(), g)
 	g.wg.Go(func() { g.rpc.Serve(port.lanes[protoRPC]) })
 	g.wg.Go(func() { g.join.Serve(port.lanes[protoJoin]) })
+	g.wg.Go(g.lead)
 	return g, nil
 }
 
@@ -92,7 +91,7 @@ func (g *manager) leader() string {
 // feed gives the view of this manager's copy to accept, whenever it changes.
 func (g *manager) feed(ctx context.Context, accept func(*View)) {
 	for {
-		changed := g.store.Changed()
+		_, changed := g.store.Watch()
 		if v := g.view(); v != nil {
 			accept(v)
 		}
@@ -105,37 +104,113 @@ func (g *manager) feed(ctx context.Context, accept func(*View)) {
 }
 
 // apply has the store agree on a command, with errors as a user should see them.
-func (g *manager) apply(ctx context.Context, c store.Command) (any, error) {
+func (g *manager) apply(ctx context.Context, c store.Command) (store.Result, error) {
 	r, err := g.store.Apply(ctx, c)
-	var not *store.NotLeaderError
-	if errors.As(err, &not) {
-		return nil, errNoLeader
+	if errors.Is(err, store.ErrNotLeader) {
+		return r, errNoLeader
 	}
 	return r, err
 }
 
+// applySoon is apply for a store that has just been opened: the first leader has yet
+// to be found.
+func (g *manager) applySoon(ctx context.Context, c store.Command) error {
+	for {
+		_, changed := g.store.Watch()
+		_, err := g.apply(ctx, c)
+		if !errors.Is(err, errNoLeader) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// leaderAddr returns where another manager leads.
+func (g *manager) leaderAddr() (netip.AddrPort, bool) {
+	id, addr := g.store.Leader()
+	at, err := netip.ParseAddrPort(addr)
+	return at, err == nil && id != g.m.id
+}
+
+// lead is the goroutine that gives the managers their votes while this node leads.
+func (g *manager) lead() {
+	var done uint64 // the version votes were looked at last
+	for {
+		s, changed := g.store.Watch()
+		if !g.leads() {
+			done = 0
+		} else if s.Version != done {
+			ctx, cancel := context.WithTimeout(g.m.ctx, 10*time.Second)
+			err := g.store.Reconcile(ctx)
+			cancel()
+			if err == nil {
+				done = s.Version
+			} else if !errors.Is(err, store.ErrNotLeader) && g.m.ctx.Err() == nil {
+				g.m.log.Warn("the managers' votes are not what they should be", "error", err)
+				if !g.m.pause(time.Second) {
+					return
+				}
+				continue
+			}
+		}
+		select {
+		case <-changed:
+		case <-g.m.ctx.Done():
+			return
+		}
+	}
+}
+
 // A raftStream carries the managers' replication over the control port.
 type raftStream struct {
-	m    *Member
-	lane *lane
+	m      *Member
+	lane   *lane
+	closed chan struct{}
+	once   sync.Once
 }
 
-// Accept implements [net.Listener].
-func (s *raftStream) Accept() (net.Conn, error) { return s.lane.Accept() }
-
-// Close implements [net.Listener].
-func (s *raftStream) Close() error { return nil }
-
-// Addr implements [net.Listener]: where the others find this manager.
-func (s *raftStream) Addr() net.Addr {
-	return net.TCPAddrFromAddrPort(s.m.self().Control)
+// Accept implements [store.StreamLayer]. Who was a manager once, and has a
+// certificate that says so, is none of the managers' any more.
+func (s *raftStream) Accept() (net.Conn, error) {
+	for {
+		c, err := s.lane.accept(s.closed)
+		if err != nil {
+			return nil, err
+		}
+		t, ok := c.(*authenticated)
+		if !ok {
+			c.Close()
+			continue
+		}
+		if peer, err := pki.PeerSubject(t.ConnectionState()); err == nil && s.m.trustsManager(peer.Node) {
+			return c, nil
+		}
+		c.Close()
+	}
 }
 
-// Dial implements [raft.StreamLayer].
-func (s *raftStream) Dial(at raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+// Close implements [store.StreamLayer].
+func (s *raftStream) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+// Dial implements [store.StreamLayer].
+func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.m.ctx, timeout)
 	defer cancel()
-	return dialControl(ctx, string(at), protoRaft, s.m.clientTLS())
+	return dialControl(ctx, addr, protoRaft, s.m.clientTLS())
+}
+
+// trustsManager reports whether a node is a manager by all this node knows. One that
+// is not known may have come later than the last view.
+func (m *Member) trustsManager(id string) bool {
+	n := m.View().node(id)
+	return n == nil || n.Spec.Role == cnm.Manager
 }
 
 // credentials are what handshakes ask for.

@@ -10,12 +10,21 @@ import (
 
 // view makes the view of this manager's copy of the store, nil while it is empty.
 func (g *manager) view() *View {
-	var s store.State
-	g.store.View(func(now *store.State) { s = *now })
+	s := g.store.State()
 	if s.Cluster.ID == "" {
 		return nil
 	}
-	return viewOf(&s, g.store.Voters())
+	servers, err := g.store.Servers()
+	if err != nil {
+		return nil // it is closing
+	}
+	var voters []string
+	for _, v := range servers {
+		if v.Voter {
+			voters = append(voters, v.ID)
+		}
+	}
+	return viewOf(s, voters)
 }
 
 // viewOf leaves out of a state what is the managers' alone.

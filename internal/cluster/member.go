@@ -15,6 +15,7 @@ import (
 
 	"weft/internal/cluster/gossip"
 	"weft/internal/cluster/pki"
+	"weft/internal/cluster/store"
 	"weft/internal/cnm"
 )
 
@@ -24,7 +25,7 @@ import (
 // again by Open, from what is there:
 //
 //	member.json  its id, the cluster's, its role
-//	identity/    key, certificates and roots (pki)
+//	identity.pem key, certificates and roots (pki)
 //	view.json    the managers' word, as last heard
 //	raft/        managers: the store
 //
@@ -184,9 +185,13 @@ func (m *Member) Close() {
 }
 
 // raftDir is where a manager's store is.
-func (c *Config) raftDir() string     { return filepath.Join(c.Dir, "raft") }
-func (c *Config) identityDir() string { return filepath.Join(c.Dir, "identity") }
-func (c *Config) memberPath() string  { return filepath.Join(c.Dir, "member.json") }
+func (c *Config) raftDir() string    { return filepath.Join(c.Dir, "raft") }
+func (c *Config) memberPath() string { return filepath.Join(c.Dir, "member.json") }
+
+// store is how the manager of an id keeps its store.
+func (c *Config) store(id string) store.Config {
+	return store.Config{Dir: c.raftDir(), NodeID: id, Addr: netip.AddrPortFrom(c.Advertise, c.ControlPort).String(), Log: c.Log}
+}
 
 // listenAddr is the control port's address.
 func (c *Config) listenAddr() string {
