@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 
 	"weft/internal/cnm"
 )
@@ -22,12 +23,14 @@ import (
 // snap there is a snapshot.
 func filled(t *testing.T, snap bool) (cfg Config) {
 	t.Helper()
+	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		tuning := Tuning{SnapshotInterval: time.Second, SnapshotThreshold: 5, Trailing: 1}
 		if !snap {
 			tuning = Tuning{}
 		}
 		f := newFleet(t, tuning)
+		f.dir = dir
 		f.grow()
 		f.must(overlay(1, "a"))
 		for i := range 20 {
@@ -228,8 +231,15 @@ func TestLock(t *testing.T) {
 	if err := open("SWMKEY-1-x"); err == nil || !strings.Contains(err.Error(), "invalid unlock key") {
 		t.Fatalf("opened with half a key: %v", err)
 	}
+	// It goes through the time before it was locked once more, on the way up.
+	path := filepath.Join(f.dir, "n1", keyName)
+	before, _ := os.ReadFile(path)
 	if err := open(one); err != nil {
 		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if now, _ := os.ReadFile(path); !bytes.Equal(before, now) {
+		t.Fatal("a start rewrote the key file")
 	}
 	lock(two)
 	f.kill("n1")
@@ -322,6 +332,25 @@ func TestBackup(t *testing.T) {
 			t.Fatalf("no backup: %v", err)
 		}
 	})
+}
+
+// A file that a crash left before there was anything in it, is a new one.
+func TestUnbornLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), logName)
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	seal, _ := newSeal(make([]byte, 32))
+	l, err := openLog(path, seal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if err := l.SetUint64([]byte("term"), 7); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestLogStore(t *testing.T) {
