@@ -266,3 +266,25 @@ func randomCommand(r *rand.Rand) Command {
 	}
 	return node("n2", cnm.Worker)
 }
+
+// A full table refuses with its bound; what is in it goes on.
+func TestFull(t *testing.T) {
+	b := newBench(t)
+	for i := b.state.Load().Nodes.Len(); i < MaxNodes; i++ {
+		b.must(t, node(fmt.Sprint("w", i), cnm.Worker))
+	}
+	if _, err := b.do(node("more", cnm.Worker)); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "4096 nodes") {
+		t.Fatalf("a node too many: %v", err)
+	}
+	b.must(t, node("w7", cnm.Worker))
+	b.must(t, overlay(1, "a"))
+	full := *b.state.Load()
+	for i := 2; full.Networks.Len() < MaxNetworks; i++ { // without addresses: making them takes a while
+		full.Networks = full.Networks.with(id(i), Network{Network: cnm.Network{ID: id(i), Name: fmt.Sprint("net", i)}})
+	}
+	b.state.Store(&full)
+	if _, err := b.do(overlay(MaxNetworks, "more")); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "8192 networks") {
+		t.Fatalf("a network too many: %v", err)
+	}
+	b.must(t, alloc(1, 1))
+}
