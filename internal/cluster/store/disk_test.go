@@ -272,7 +272,7 @@ func TestBackup(t *testing.T) {
 			t.Fatalf("backup %v, %v", st, err)
 		}
 		f.must(alloc(2, 1))
-		f.must(ReleaseEndpoint{id(1)})
+		f.must(ReleaseEndpoint{ID: id(1)})
 		leader, s := f.leader()
 		_, stores := f.running()
 		for n, o := range stores {
@@ -433,6 +433,23 @@ func TestSealedSnapshot(t *testing.T) {
 				t.Fatalf("%d bytes, %s: %v", n, name, err)
 			}
 		}
+	}
+}
+
+// An entry of a newer weft changes nothing and is told of, loudly; refusals that
+// all managers share are not.
+func TestNewerEntry(t *testing.T) {
+	var out bytes.Buffer
+	s := &Store{machine: newBench(t).machine, changed: make(chan struct{})}
+	s.cfg.Log = slog.New(slog.NewTextHandler(&out, nil))
+	before := s.State()
+	doc, _ := Encode(RemoveNetwork{id(1)})
+	if a := (fsm{s}).Apply(&raft.Log{Index: 8, Data: doc}).(applied); !errors.Is(a.err, cnm.NotFound) || out.Len() > 0 {
+		t.Fatalf("%v, logged %s", a.err, out.String())
+	}
+	a := fsm{s}.Apply(&raft.Log{Index: 9, Data: []byte(`{"kind":"service create","body":{}}`)}).(applied)
+	if !errors.Is(a.err, cnm.Unsupported) || s.State() != before || !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "entry=9") {
+		t.Fatalf("%v, logged %s", a.err, out.String())
 	}
 }
 

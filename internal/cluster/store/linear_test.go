@@ -125,7 +125,7 @@ func try(apply func(Command) (Result, error), read func() (*State, error), a ask
 			out.host = int8(e.IPv4.Addr().As4()[3])
 		}
 	case "release":
-		if _, err := apply(ReleaseEndpoint{id(a.e)}); err != nil {
+		if _, err := apply(ReleaseEndpoint{ID: id(a.e)}); err != nil {
 			return nil
 		}
 	default:

@@ -334,6 +334,11 @@ func (f fsm) Apply(e *raft.Log) any {
 	if changed {
 		f.s.tell()
 	}
+	if err != nil {
+		if _, unread := Decode(e.Data); unread != nil {
+			f.s.cfg.Log.Error("this manager does not understand what the others agreed on, and no longer has their state: run the same weft on all", "entry", e.Index, "error", err)
+		}
+	}
 	return applied{r, err}
 }
 

@@ -114,7 +114,7 @@ func TestSnapshots(t *testing.T) {
 		f.start("n2")
 		f.must(manager("n2"))
 		f.reconcile()
-		f.agree(f.must(ReleaseEndpoint{id(5)}).Version)
+		f.agree(f.must(ReleaseEndpoint{ID: id(5)}).Version)
 		f.kill("n1")
 		f.kill("n2")
 		f.start("n1")
