@@ -3,6 +3,7 @@ package ipam
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
@@ -41,6 +42,7 @@ type Allocator struct {
 	mu     sync.Mutex
 	ranges []Range // both families
 	spaces map[netip.Prefix]*space
+	order  []netip.Prefix // the keys of spaces by address; no two overlap
 }
 
 // A space is one subnet in use.
@@ -141,7 +143,7 @@ func (a *Allocator) Request(r Request) (*Pool, error) {
 		return nil, err
 	}
 	p.skipZero()
-	a.spaces[sp.subnet] = sp
+	a.useLocked(sp)
 	return p, nil
 }
 
@@ -180,13 +182,35 @@ func (a *Allocator) subnetLocked(r Request) (*space, error) {
 
 // overlappingLocked returns the lowest space that overlaps s, so that the same
 // request gets the same answer everywhere, or nil.
-func (a *Allocator) overlappingLocked(s netip.Prefix) (lowest *space) {
-	for other, sp := range a.spaces {
-		if other.Overlaps(s) && (lowest == nil || other.Addr().Less(lowest.subnet.Addr())) {
-			lowest = sp
-		}
+func (a *Allocator) overlappingLocked(s netip.Prefix) *space {
+	i, _ := slices.BinarySearchFunc(a.order, s.Addr(), byAddr)
+	if i > 0 && a.order[i-1].Overlaps(s) {
+		return a.spaces[a.order[i-1]]
 	}
-	return lowest
+	if i < len(a.order) && a.order[i].Overlaps(s) {
+		return a.spaces[a.order[i]]
+	}
+	return nil
+}
+
+func byAddr(p netip.Prefix, a netip.Addr) int { return p.Addr().Compare(a) }
+
+// useLocked notes a space that a pool is made of.
+func (a *Allocator) useLocked(sp *space) {
+	if a.spaces[sp.subnet] == nil {
+		i, _ := slices.BinarySearchFunc(a.order, sp.subnet.Addr(), byAddr)
+		a.order = slices.Insert(a.order, i, sp.subnet)
+	}
+	a.spaces[sp.subnet] = sp
+}
+
+// forgetLocked is the reverse of useLocked; a subnet that is not in use is no error.
+func (a *Allocator) forgetLocked(subnet netip.Prefix) {
+	if a.spaces[subnet] != nil {
+		i, _ := slices.BinarySearchFunc(a.order, subnet.Addr(), byAddr)
+		a.order = slices.Delete(a.order, i, i+1)
+	}
+	delete(a.spaces, subnet)
 }
 
 func overlapError(s netip.Prefix, other *Pool) error {

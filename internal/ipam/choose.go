@@ -73,10 +73,8 @@ func (a *Allocator) obstacleLocked(s netip.Prefix, avoid []netip.Prefix) netip.P
 			return o
 		}
 	}
-	for used := range a.spaces {
-		if used.Overlaps(s) {
-			return used
-		}
+	if sp := a.overlappingLocked(s); sp != nil {
+		return sp.subnet
 	}
 	return netip.Prefix{}
 }

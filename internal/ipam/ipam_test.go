@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -348,6 +349,37 @@ func TestOverlapNamesLowest(t *testing.T) {
 		}
 		if _, err := a.Request(Request{Subnet: pfx("10.0.0.0/8")}); err == nil || !strings.HasSuffix(err.Error(), "and 10.1.0.0/16") {
 			t.Fatalf("error %v", err)
+		}
+	}
+}
+
+// Subnets in the way are found as by looking at each of them.
+func TestOverlapping(t *testing.T) {
+	a, r := newAllocator(t), rand.New(rand.NewPCG(1, 2))
+	pools := map[netip.Prefix]*Pool{}
+	random := func() netip.Prefix {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(8) * 32), 0}), 14+r.IntN(12)).Masked()
+	}
+	for range 3000 {
+		s := random()
+		var want netip.Prefix
+		for p := range pools {
+			if p.Overlaps(s) && (!want.IsValid() || p.Addr().Less(want.Addr())) {
+				want = p
+			}
+		}
+		var got netip.Prefix
+		if sp := a.overlappingLocked(s); sp != nil {
+			got = sp.subnet
+		}
+		if got != want || len(a.order) != len(pools) {
+			t.Fatalf("%s overlaps %s, want %s; of %d subnets %d are known", s, got, want, len(pools), len(a.order))
+		}
+		if p := pools[s]; p != nil {
+			p.Close()
+			delete(pools, s)
+		} else if p, err := a.Request(Request{Subnet: s}); err == nil {
+			pools[s] = p
 		}
 	}
 }

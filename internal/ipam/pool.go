@@ -184,7 +184,7 @@ func (p *Pool) releaseLocked() {
 	}
 	sp.pools = slices.DeleteFunc(sp.pools, func(q *Pool) bool { return q == p })
 	if len(sp.pools) == 0 {
-		delete(p.a.spaces, sp.subnet)
+		p.a.forgetLocked(sp.subnet)
 	}
 	p.space = nil
 }

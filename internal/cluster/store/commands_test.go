@@ -84,8 +84,8 @@ func TestEndpoints(t *testing.T) {
 		t.Fatal("a repeated allocation changed the state")
 	}
 	give(2, "10.5.0.3/29 and fd01::3/120")
-	b.must(t, ReleaseEndpoint{id(1)})
-	if r := b.must(t, ReleaseEndpoint{id(1)}); r.Released != 0 {
+	b.must(t, ReleaseEndpoint{ID: id(1)})
+	if r := b.must(t, ReleaseEndpoint{ID: id(1)}); r.Released != 0 {
 		t.Fatalf("released twice: %+v", r)
 	}
 	give(3, "10.5.0.4/29 and fd01::4/120") // what was released rests
@@ -100,7 +100,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	// n1 tells that it has 2 and 6; what it got behind the version it saw stays.
 	seen := b.state.Load().Version
-	b.must(t, ReleaseEndpoint{id(3)})
+	b.must(t, ReleaseEndpoint{ID: id(3)})
 	b.must(t, alloc(7, 1))
 	if r := b.must(t, ReleaseNode{Node: "n1", Except: []string{id(2), id(6)}, Before: seen}); r.Released != 1 {
 		t.Fatalf("released %d of n1, want endpoint 5 alone", r.Released)

@@ -69,6 +69,7 @@ func (c *Config) raftConfig() *raft.Config {
 	r.SnapshotInterval, r.SnapshotThreshold, r.TrailingLogs = t.SnapshotInterval, t.SnapshotThreshold, t.Trailing
 	r.Logger = c.logger()
 	r.NoLegacyTelemetry = true
+	r.ShutdownOnRemove = false // it may become a manager again
 	return r
 }
 

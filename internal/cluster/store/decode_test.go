@@ -17,7 +17,7 @@ func samples() []Command {
 		initCluster(), SetSpec{Now: t0}, RotateToken{Secrets{"a", "b"}, t0}, SetRoots{1, []Root{{Certificate: []byte("x")}}, t0},
 		AddGossipKey{key(2)}, UseGossipKey{key(2)}, DropGossipKey{key(2)}, AdvanceEpoch{0, t0}, node("n1", cnm.Worker),
 		UpdateNode{ID: "n1", Now: t0}, RemoveNode{"n1", true}, overlay(1, "a", "10.5.0.0/16"), RemoveNetwork{id(1)},
-		alloc(1, 1), ReleaseEndpoint{id(1)}, ReleaseNode{"n1", []string{id(1)}, 5},
+		alloc(1, 1), ReleaseEndpoint{ID: id(1)}, ReleaseNode{"n1", []string{id(1)}, 5},
 	}
 }
 
@@ -61,7 +61,7 @@ func TestDecodeRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Encode(ReleaseEndpoint{strings.Repeat("x", MaxCommand)}); !errors.Is(err, cnm.Invalid) {
+	if _, err := Encode(ReleaseEndpoint{ID: strings.Repeat("x", MaxCommand)}); !errors.Is(err, cnm.Invalid) {
 		t.Fatalf("too long: %v", err)
 	}
 }

@@ -21,8 +21,11 @@ type AllocateEndpoint struct {
 }
 
 // ReleaseEndpoint gives an endpoint's addresses back. One that is not there is no
-// error.
-type ReleaseEndpoint struct{ ID string }
+// error; one of another node than Node is. An empty Node is any.
+type ReleaseEndpoint struct {
+	ID   string
+	Node string
+}
 
 // ReleaseNode releases what a node no longer has: all its endpoints but those of
 // Except that were allocated up to version Before; 0 means at any time. A node
@@ -162,9 +165,14 @@ func (m *machine) latest(network string) []netip.Addr {
 }
 
 func (r ReleaseEndpoint) apply(c *change) error {
-	if e, there := c.Endpoints.Get(r.ID); there {
-		c.release([]Endpoint{e})
+	e, there := c.Endpoints.Get(r.ID)
+	if !there {
+		return nil
 	}
+	if r.Node != "" && r.Node != e.Node {
+		return cnm.Errorf(cnm.Forbidden, "endpoint %s is not of node %s but of %s", cnm.ShortID(r.ID), r.Node, e.Node)
+	}
+	c.release([]Endpoint{e})
 	return nil
 }
 

@@ -22,6 +22,20 @@ type hub struct {
 	ports map[string]*port
 	cuts  map[[2]string]bool
 	conns map[[2]string][]net.Conn
+	late  func() time.Duration // what a write takes; nil: nothing
+}
+
+// A slowConn takes its time.
+type slowConn struct {
+	net.Conn
+	hub *hub
+}
+
+func (c *slowConn) Write(b []byte) (int, error) {
+	if c.hub.late != nil {
+		time.Sleep(c.hub.late())
+	}
+	return c.Conn.Write(b)
 }
 
 // A port is a StreamLayer.
@@ -73,7 +87,7 @@ func (p *port) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 	}
 	a, b := net.Pipe()
 	select {
-	case to.accept <- b:
+	case to.accept <- &slowConn{b, p.hub}:
 	case <-to.done:
 		return nil, fmt.Errorf("nobody listens at %s", addr)
 	case <-time.After(timeout):
@@ -87,7 +101,7 @@ func (p *port) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 		a.Close()
 		b.Close()
 	}
-	return a, nil
+	return &slowConn{a, p.hub}, nil
 }
 
 // cut cuts every link between the two sides; nothing cuts none.
@@ -119,9 +133,13 @@ type fleet struct {
 func newFleet(t testing.TB, tuning Tuning) *fleet {
 	f := &fleet{hub: newHub(), t: t, dir: t.TempDir(), tuning: tuning, stores: map[string]*Store{}}
 	t.Cleanup(func() {
+		if len(f.stores) == 0 {
+			return
+		}
 		for n := range f.stores {
 			f.kill(n)
 		}
+		time.Sleep(time.Second) // the network's, for a write under way
 	})
 	return f
 }

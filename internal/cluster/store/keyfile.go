@@ -22,7 +22,9 @@ import (
 // when the swarm is locked, sealed with the unlock key, so that neither disk nor
 // backup of the directory is worth anything without that. Locking, unlocking and
 // a new unlock key rewrite this one small file and nothing else; Store does it by
-// itself when the cluster's settings change.
+// itself when the cluster's settings change. The file has the version of the state
+// that it follows: a manager that starts goes through older ones again, which must
+// not bring an old unlock key back.
 
 const (
 	keyName       = "cluster.key"
@@ -38,6 +40,7 @@ var ErrLocked = errors.New("swarm is encrypted and needs to be unlocked before i
 // A keyFile holds one of its two keys.
 type keyFile struct {
 	Format string
+	State  uint64 // State.Version
 	Key    []byte `json:",omitempty"`
 	Sealed []byte `json:",omitempty"` // nonce and key under the unlock key
 }
@@ -76,52 +79,60 @@ func newNonce(room int) []byte {
 	return n
 }
 
+// A dataKey is a manager's data key, and the version of the state that its file
+// follows.
+type dataKey struct {
+	key   []byte
+	state uint64
+}
+
 // openKey reads the data key in dir, or makes one when the directory is new. It
 // returns [ErrLocked] when the key is sealed and unlockKey does not open it.
-func openKey(dir, unlockKey string) ([]byte, error) {
+func openKey(dir, unlockKey string) (k dataKey, err error) {
 	path := filepath.Join(dir, keyName)
 	doc, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(dir, logName)); err == nil {
-			return nil, fmt.Errorf("manager key %s is missing, and %s cannot be read without it: put it back", path, logName)
+			return k, fmt.Errorf("manager key %s is missing, and %s cannot be read without it: put it back", path, logName)
 		}
-		key := make([]byte, 32)
-		rand.Read(key)
-		return key, writeKey(dir, key, unlockKey)
+		k.key = make([]byte, 32)
+		rand.Read(k.key)
+		return k, writeKey(dir, k, unlockKey)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("manager key: %w", err)
+		return k, fmt.Errorf("manager key: %w", err)
 	}
 	var f keyFile
 	if err := strict(doc, &f); err != nil || f.Format != keyFormat || len(f.Key) != 32 && len(f.Sealed) == 0 {
-		return nil, fmt.Errorf("manager key %s cannot be used: it is torn or of another program; put back the one that belongs to %s", path, logName)
+		return k, fmt.Errorf("manager key %s cannot be used: it is torn or of another program; put back the one that belongs to %s", path, logName)
 	}
+	k = dataKey{f.Key, f.State}
 	if f.Sealed == nil {
-		return f.Key, nil
+		return k, nil
 	}
 	if unlockKey == "" {
-		return nil, ErrLocked
+		return k, ErrLocked
 	}
 	u, err := unlocker(unlockKey)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
-	key, err := unseal(u, f.Sealed, []byte(keyName), nil)
-	if err != nil || len(key) != 32 {
-		return nil, fmt.Errorf("%w: this one does not fit", ErrLocked)
+	k.key, err = unseal(u, f.Sealed, []byte(keyName), nil)
+	if err != nil || len(k.key) != 32 {
+		return k, fmt.Errorf("%w: this one does not fit", ErrLocked)
 	}
-	return key, nil
+	return k, nil
 }
 
 // writeKey writes the data key to dir, sealed unless unlockKey is empty.
-func writeKey(dir string, key []byte, unlockKey string) error {
-	f := keyFile{Format: keyFormat, Key: key}
+func writeKey(dir string, k dataKey, unlockKey string) error {
+	f := keyFile{Format: keyFormat, State: k.state, Key: k.key}
 	if unlockKey != "" {
 		u, err := unlocker(unlockKey)
 		if err != nil {
 			return err
 		}
-		f.Key, f.Sealed = nil, sealed(u, key, []byte(keyName), nil)
+		f.Key, f.Sealed = nil, sealed(u, k.key, []byte(keyName), nil)
 	}
 	doc, err := json.Marshal(f)
 	if err != nil {

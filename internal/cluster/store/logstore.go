@@ -41,6 +41,9 @@ var (
 	errNotFound  = errors.New("not found") // raft compares the text
 )
 
+// errUnborn is the error about a file that was made, and then nothing was put in.
+var errUnborn = errors.New("it is empty")
+
 // A logStore is raft's LogStore and StableStore.
 type logStore struct {
 	db   *bbolt.DB
@@ -49,8 +52,12 @@ type logStore struct {
 
 // openLog opens the log at path, or makes it. seal is the manager's data key.
 func openLog(path string, seal cipher.AEAD) (l *logStore, err error) {
-	if st, err := os.Stat(path); err == nil && st.Size() > 0 {
-		if err := checkLog(path, seal); err != nil {
+	st, err := os.Stat(path)
+	there := err == nil && st.Size() > 0
+	if there {
+		if err := checkLog(path, seal); errors.Is(err, errUnborn) {
+			there = false
+		} else if err != nil {
 			return nil, logError(path, err)
 		}
 	}
@@ -60,15 +67,10 @@ func openLog(path string, seal cipher.AEAD) (l *logStore, err error) {
 			return err
 		}
 		l = &logStore{db, seal}
-		err = db.Update(func(tx *bbolt.Tx) error {
-			for _, b := range [][]byte{bucketMeta, bucketLog, bucketStable} {
-				if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-					return err
-				}
-			}
-			return tx.Bucket(bucketMeta).Put([]byte("format"), []byte(logFormat))
-		})
-		if err != nil {
+		if there {
+			return nil
+		}
+		if err = db.Update(prepareLog); err != nil {
 			db.Close()
 		}
 		return err
@@ -77,6 +79,16 @@ func openLog(path string, seal cipher.AEAD) (l *logStore, err error) {
 		return nil, logError(path, err)
 	}
 	return l, nil
+}
+
+// prepareLog makes the buckets of a new file.
+func prepareLog(tx *bbolt.Tx) error {
+	for _, b := range [][]byte{bucketMeta, bucketLog, bucketStable} {
+		if _, err := tx.CreateBucket(b); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put([]byte("format"), []byte(logFormat))
 }
 
 // logError says what is wrong with the file at path and what to do.
@@ -117,6 +129,9 @@ func checkLog(path string, seal cipher.AEAD) error {
 		return db.View(func(tx *bbolt.Tx) error {
 			if tx.Size() > st.Size() {
 				return fmt.Errorf("%w: it has %d bytes, %d expected", errTorn, st.Size(), tx.Size())
+			}
+			if k, _ := tx.Cursor().First(); k == nil {
+				return errUnborn
 			}
 			meta := tx.Bucket(bucketMeta)
 			if meta == nil || string(meta.Get([]byte("format"))) != logFormat {

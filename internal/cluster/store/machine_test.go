@@ -169,6 +169,7 @@ func TestRefused(t *testing.T) {
 		{"taken address", with(overlay(1, "a"), alloc(7, 1)), AllocateEndpoint{ID: id(8), Network: id(1), Node: "n1", IPv4: netip.MustParseAddr("10.0.1.2")}, cnm.Forbidden, "already in use"},
 		{"foreign address", with(overlay(1, "a")), AllocateEndpoint{ID: id(8), Network: id(1), Node: "n1", IPv4: netip.MustParseAddr("10.7.1.2")}, cnm.Invalid, "no configured subnet"},
 		{"family", with(overlay(1, "a", "fd01::/64").changed(six)), AllocateEndpoint{ID: id(8), Network: id(1), Node: "n1", IPv4: netip.MustParseAddr("fd01::9")}, cnm.Invalid, "other family"},
+		{"release of another's", with(overlay(1, "a"), alloc(7, 1)), ReleaseEndpoint{ID: id(7), Node: "n2"}, cnm.Forbidden, "not of node n2 but of n1"},
 		{"full", with(overlay(1, "a", "10.5.0.0/30"), alloc(7, 1)), alloc(8, 1), cnm.Unavailable, "no available IPv4 addresses"},
 		// The IPv4 address that was taken first must be given again next.
 		{"second family full", with(overlay(1, "a", "10.5.0.0/24", "fd01::/126").changed(six), alloc(6, 1), alloc(7, 1)), alloc(8, 1), cnm.Unavailable, "no available IPv6 addresses"},
@@ -191,10 +192,10 @@ func TestRefused(t *testing.T) {
 // sameFuture fails unless two machines answer the same from now on.
 func sameFuture(t *testing.T, a, b *bench) {
 	t.Helper()
-	cmds := []Command{overlay(90, "later"), ReleaseEndpoint{id(7)}}
+	cmds := []Command{overlay(90, "later"), ReleaseEndpoint{ID: id(7)}}
 	for nw := range a.state.Load().Networks.All() {
 		for i := range 3 {
-			cmds = append(cmds, AllocateEndpoint{ID: id(1000 + i), Network: nw, Node: "n1"}, ReleaseEndpoint{id(1000 + i)})
+			cmds = append(cmds, AllocateEndpoint{ID: id(1000 + i), Network: nw, Node: "n1"}, ReleaseEndpoint{ID: id(1000 + i)})
 		}
 	}
 	for _, c := range cmds {
@@ -258,11 +259,33 @@ func randomCommand(r *rand.Rand) Command {
 	case k < 70:
 		return AllocateEndpoint{ID: e, Network: id(n), Node: who}
 	case k < 94:
-		return ReleaseEndpoint{e}
+		return ReleaseEndpoint{ID: e}
 	case k < 96:
 		return ReleaseNode{Node: who, Except: []string{e, id(150), id(120)}, Before: uint64(r.IntN(400))}
 	case k < 98:
 		return RemoveNode{ID: "n2", Force: r.IntN(2) == 0}
 	}
 	return node("n2", cnm.Worker)
+}
+
+// A full table refuses with its bound; what is in it goes on.
+func TestFull(t *testing.T) {
+	b := newBench(t)
+	for i := b.state.Load().Nodes.Len(); i < MaxNodes; i++ {
+		b.must(t, node(fmt.Sprint("w", i), cnm.Worker))
+	}
+	if _, err := b.do(node("more", cnm.Worker)); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "4096 nodes") {
+		t.Fatalf("a node too many: %v", err)
+	}
+	b.must(t, node("w7", cnm.Worker))
+	b.must(t, overlay(1, "a"))
+	full := *b.state.Load()
+	for i := 2; full.Networks.Len() < MaxNetworks; i++ { // without addresses: making them takes a while
+		full.Networks = full.Networks.with(id(i), Network{Network: cnm.Network{ID: id(i), Name: fmt.Sprint("net", i)}})
+	}
+	b.state.Store(&full)
+	if _, err := b.do(overlay(MaxNetworks, "more")); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "8192 networks") {
+		t.Fatalf("a network too many: %v", err)
+	}
+	b.must(t, alloc(1, 1))
 }

@@ -46,7 +46,7 @@ type Store struct {
 
 // files are what a store has on disk.
 type files struct {
-	key   []byte
+	key   dataKey
 	log   *logStore
 	snaps *snapStore
 }
@@ -61,7 +61,7 @@ func openFiles(cfg *Config) (*files, error) {
 		return nil, err
 	}
 	var seal cipher.AEAD
-	if seal, err = newSeal(key); err != nil {
+	if seal, err = newSeal(key.key); err != nil {
 		return nil, err
 	}
 	f := &files{key: key}
@@ -180,16 +180,18 @@ func (s *Store) tellLeaders(o *raft.Observer, seen <-chan raft.Observation) {
 }
 
 // keepLocked seals the data key with the cluster's unlock key, and again whenever
-// that changes.
-func (s *Store) keepLocked(key []byte) {
+// that changes. What fails is tried again with the next change.
+func (s *Store) keepLocked(key dataKey) {
 	has := s.cfg.UnlockKey
 	for {
 		state, changed := s.Watch()
-		if want := state.Cluster.UnlockKey; state.Cluster.ID != "" && want != has {
+		if want := state.Cluster.UnlockKey; want != has && state.Version > key.state {
+			key.state = state.Version
 			if err := writeKey(s.cfg.Dir, key, want); err != nil {
 				s.cfg.Log.Error("lock the cluster's store", "error", err)
+			} else {
+				has = want
 			}
-			has = want
 		}
 		select {
 		case <-s.stop:
@@ -331,6 +333,11 @@ func (f fsm) Apply(e *raft.Log) any {
 	r, changed, err := f.s.machine.apply(e.Index, e.Data)
 	if changed {
 		f.s.tell()
+	}
+	if err != nil {
+		if _, unread := Decode(e.Data); unread != nil {
+			f.s.cfg.Log.Error("this manager does not understand what the others agreed on, and no longer has their state: run the same weft on all", "entry", e.Index, "error", err)
+		}
 	}
 	return applied{r, err}
 }

@@ -114,7 +114,7 @@ func TestSnapshots(t *testing.T) {
 		f.start("n2")
 		f.must(manager("n2"))
 		f.reconcile()
-		f.agree(f.must(ReleaseEndpoint{id(5)}).Version)
+		f.agree(f.must(ReleaseEndpoint{ID: id(5)}).Version)
 		f.kill("n1")
 		f.kill("n2")
 		f.start("n1")
@@ -153,6 +153,17 @@ func TestReconcile(t *testing.T) {
 		if strings.Contains(votes, leader) || strings.Count(votes, "+") != 1 {
 			t.Fatalf("after the leader %s was demoted: %s", leader, votes)
 		}
+		demoted := f.stores[leader]
+		time.Sleep(30 * time.Second)
+		if _, err := demoted.Apply(t.Context(), overlay(2, "b")); !errors.Is(err, ErrNotLeader) {
+			t.Fatalf("a removed manager answered %v", err)
+		}
+		// It may come back.
+		f.must(UpdateNode{ID: leader, Spec: cnm.NodeSpec{Role: cnm.Manager, Availability: cnm.Active}, Now: t0})
+		check("+n1", "+n2", "+n3")
+		f.agree(f.must(overlay(3, "c")).Version)
+		f.must(UpdateNode{ID: leader, Spec: cnm.NodeSpec{Role: cnm.Worker, Availability: cnm.Active}, Now: t0})
+		f.reconcile()
 		// A standby may die: nothing stops.
 		for _, v := range f.votes() {
 			if v[0] != '+' {
@@ -207,6 +218,25 @@ func TestForceNewCluster(t *testing.T) {
 	if err := ForceNewCluster(newFleet(t, Tuning{}).config("n1")); err == nil {
 		t.Fatal("made a cluster of nothing")
 	}
+}
+
+// A leader that hands over is followed at once, with nothing lost.
+func TestHandOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, Tuning{})
+		f.grow("n2", "n3")
+		r := f.must(overlay(1, "a"))
+		old, s := f.leader()
+		began := time.Now()
+		if err := s.HandOver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f.kill(old)
+		if next, _ := f.leader(); next == old || time.Since(began) > 500*time.Millisecond {
+			t.Fatalf("%s leads after %s, %s did before", next, time.Since(began), old)
+		}
+		f.agree(r.Version)
+	})
 }
 
 func TestWatch(t *testing.T) {

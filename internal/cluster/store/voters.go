@@ -162,6 +162,12 @@ func (s *Store) Reconcile(ctx context.Context) error {
 	return nil
 }
 
+// HandOver makes another voter the leader, the one that knows most. A leader that
+// is going to close calls it, so that the others need not wait until they miss it.
+func (s *Store) HandOver(ctx context.Context) error {
+	return s.settle(ctx, s.raft.LeadershipTransfer())
+}
+
 // start begins one step.
 func (s *Store) start(ctx context.Context, st step) raft.Future {
 	id, addr, limit := raft.ServerID(st.id), raft.ServerAddress(st.addr), timeLeft(ctx)
