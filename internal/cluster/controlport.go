@@ -65,7 +65,7 @@ func listenControl(addr string, config *tls.Config, log *slog.Logger) (*controlP
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	for _, proto := range []string{protoRaft, protoRPC, protoJoin} {
-		p.lanes[proto] = &lane{conns: make(chan net.Conn), done: p.ctx.Done(), addr: l.Addr()}
+		p.lanes[proto] = &lane{conns: make(chan net.Conn), done: p.ctx.Done(), closed: make(chan struct{}), addr: l.Addr()}
 	}
 	p.wg.Go(p.accept)
 	return p, nil
@@ -132,28 +132,30 @@ func (p *controlPort) welcome(c net.Conn) {
 
 // A lane is the listener of one protocol.
 type lane struct {
-	conns chan net.Conn
-	done  <-chan struct{}
-	addr  net.Addr
+	conns  chan net.Conn
+	done   <-chan struct{} // the port's end
+	closed chan struct{}
+	once   sync.Once
+	addr   net.Addr
 }
 
 // Accept implements [net.Listener].
-func (l *lane) Accept() (net.Conn, error) { return l.accept(nil) }
-
-// accept is Accept until stop is closed.
-func (l *lane) accept(stop <-chan struct{}) (net.Conn, error) {
+func (l *lane) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.conns:
 		return c, nil
 	case <-l.done:
 		return nil, net.ErrClosed
-	case <-stop:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-// Close implements [net.Listener]. The port is closed by its owner.
-func (l *lane) Close() error { return nil }
+// Close implements [net.Listener]. The port goes on without the protocol.
+func (l *lane) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
 
 // Addr implements [net.Listener].
 func (l *lane) Addr() net.Addr { return l.addr }

@@ -226,11 +226,7 @@ func (g *manager) release(ctx context.Context, who caller, req *releaseRequest) 
 		return &none{}, err
 	}
 	for _, id := range req.Endpoints {
-		e, _ := g.store.State().Endpoints.Get(id)
-		if e.ID != "" && e.Node != who.Node {
-			continue
-		}
-		if _, err := g.apply(ctx, store.ReleaseEndpoint{ID: id}); err != nil {
+		if _, err := g.apply(ctx, store.ReleaseEndpoint{ID: id, Node: who.Node}); err != nil {
 			return nil, err
 		}
 	}

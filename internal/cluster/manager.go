@@ -55,7 +55,7 @@ func (m *Member) startManager(first bool) (*manager, error) {
 	}
 	g.port = port
 	conf := m.cfg.store(m.id)
-	conf.Bootstrap, conf.Stream = first, &raftStream{m: m, lane: port.lanes[protoRaft], closed: make(chan struct{})}
+	conf.Bootstrap, conf.Stream = first, &raftStream{m, port.lanes[protoRaft]}
 	if g.store, err = store.Open(conf); err != nil {
 		port.Close()
 		return nil, err
@@ -167,17 +167,15 @@ func (g *manager) lead() {
 
 // A raftStream carries the managers' replication over the control port.
 type raftStream struct {
-	m      *Member
-	lane   *lane
-	closed chan struct{}
-	once   sync.Once
+	m    *Member
+	lane *lane
 }
 
 // Accept implements [store.StreamLayer]. Who was a manager once, and has a
 // certificate that says so, is none of the managers' any more.
 func (s *raftStream) Accept() (net.Conn, error) {
 	for {
-		c, err := s.lane.accept(s.closed)
+		c, err := s.lane.Accept()
 		if err != nil {
 			return nil, err
 		}
@@ -194,10 +192,7 @@ func (s *raftStream) Accept() (net.Conn, error) {
 }
 
 // Close implements [store.StreamLayer].
-func (s *raftStream) Close() error {
-	s.once.Do(func() { close(s.closed) })
-	return nil
-}
+func (s *raftStream) Close() error { return s.lane.Close() }
 
 // Dial implements [store.StreamLayer].
 func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) {

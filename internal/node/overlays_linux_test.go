@@ -81,7 +81,7 @@ func TestOverlayAddresses(t *testing.T) {
 				n.mu.Lock()
 				defer n.mu.Unlock()
 				b := newBox(cnm.Sandbox{ID: box, Spec: cnm.SandboxSpec{Name: box}})
-				return n.joinLocked(b, cnm.NetworkJoin{Network: "wide"})
+				return n.joinLocked(b, cnm.NetworkJoin{Network: "wide"}, nil)
 			}
 			a, err := give("a")
 			b, err2 := give("b")
