@@ -15,7 +15,8 @@ type Queue interface {
 	// full, and returns how many. It never blocks: 0, nil means nothing is
 	// there. os.ErrClosed means the port is gone for good.
 	ReadBatch(b *frame.Batch) (int, error)
-	// WriteBatch writes the frames in order and returns how many were taken. It
+	// WriteBatch writes the frames, those of one flow in order, and returns how
+	// many were taken; it may change the order of fs to that it writes in. It
 	// never blocks. When that is fewer than all, the error says why the next
 	// one was not; the caller goes on behind it. Several workers may call it at
 	// a time.
