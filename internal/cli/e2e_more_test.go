@@ -93,6 +93,18 @@ func tryTrace(t *testing.T, e *trial) {
 	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=b"); !strings.Contains(out, "from a: ") || !strings.HasSuffix(out, "forwarded") {
 		t.Errorf("trace in a lab:\n%s", out)
 	}
+	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=10.0.0.9"); !strings.Contains(out, "an ARP request for it goes first") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace to an address that nobody has, in a lab:\n%s", out)
+	}
+	e.fails(t, 1, "lab.yaml has no port of that name, it has a, b", "trace", "--lab", lab, "src=a,dst=nosuch")
+	e.fails(t, 1, `ta has no port "eth9", it has eth0`, "trace", "--port", "ta:eth9", "dst=tb")
+	e.must(t, "network", "create", "--subnet", "10.97.1.0/24", "aaa")
+	e.must(t, "network", "connect", "aaa", "ta")
+	if out := e.must(t, "trace", "src=ta,dst="+ib); !strings.Contains(out, "from ta:eth0: ") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace through the second network by name:\n%s", out)
+	}
+	e.must(t, "network", "disconnect", "aaa", "ta")
+	e.must(t, "network", "rm", "aaa")
 }
 
 func tryInside(t *testing.T, e *trial) {
