@@ -127,6 +127,11 @@ func tryInside(t *testing.T, e *trial) {
 	if out := e.must(t, "events", "--since", "1h", "--until", "0s", "--filter", "event=connect", "--format", "{{.Type}} {{.Action}}"); !strings.Contains(out, "network connect") {
 		t.Errorf("events: %q", out)
 	}
+	e.must(t, "network", "create", "--subnet", "10.97.2.0/24", "now")
+	if out := e.must(t, "events", "--since", "10s", "--until", "0s", "--filter", "network=now", "--format", "{{.Action}}"); out != "create" {
+		t.Errorf("events of this second: %q", out)
+	}
+	e.must(t, "network", "rm", "now")
 	if out := e.must(t, "doctor"); !strings.Contains(out, "ok    user namespaces") || strings.Contains(out, "fail") {
 		t.Errorf("doctor:\n%s", out)
 	}
