@@ -91,7 +91,7 @@ func (n *Node) admit(nw *network) error {
 	if err := n.publish(nw.ID); err != nil {
 		n.expel(nw)
 		n.journal.dropNetwork(nw.ID)
-		return fmt.Errorf("network %s: %w", nw.Name, err)
+		return err // it names the network
 	}
 	if nw.Driver == cnm.DriverOverlay {
 		n.lookAtPaths() // the first interface has the right MTU

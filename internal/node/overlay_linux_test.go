@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -149,6 +150,22 @@ func TestOverlayStrangers(t *testing.T) {
 			t.Errorf("%s: not counted as %s: %+v", c.name, c.want, sockets)
 		}
 	}
+	row := func() Check {
+		checks := n.tunnelChecks()
+		if len(checks) != 1 {
+			t.Fatalf("doctor's rows: %+v", checks)
+		}
+		return checks[0]
+	}
+	if c := row(); c.Status != Warn || !strings.Contains(c.Found, "unknown-vni=1 unknown-vtep=1") || !strings.Contains(c.Advice, "weft peers ls --underlay") {
+		t.Errorf("doctor: %+v", c)
+	}
+	n.path.mu.Lock()
+	n.path.underlay.v4.strangeAt = time.Now().Add(-strangeFor)
+	n.path.mu.Unlock()
+	if c := row(); c.Status != OK {
+		t.Errorf("doctor, after no more came for a while: %+v", c)
+	}
 	rows, _ := n.FDB("over")
 	if slices.ContainsFunc(rows, func(e FDBEntry) bool { return e.MAC == frame.MAC{0x02, 9, 9, 9, 9, 9} }) {
 		t.Error("a stranger's address was learned")
@@ -174,10 +191,19 @@ func TestOverlayPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := overlayConfig(t, 1)
+	var log strings.Builder
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	n := openNode(t, c)
-	nw := overlayNetwork(1, 2)
+	if s := log.String(); strings.Count(s, "overlay networks cannot be carried") != 1 || !strings.Contains(s, "--data-path-port") {
+		t.Errorf("logged at the start:\n%s", s)
+	}
+	if rows := n.tunnelChecks(); len(rows) != 1 || rows[0].Status != Warn || !strings.Contains(rows[0].Found, "--data-path-port") {
+		t.Errorf("doctor, without an overlay yet: %+v", rows)
+	}
+	c.Log = nil
+	nw := overlayNetwork(1, 2, 3)
 	nw.EnableIPv4 = true
-	if _, _, err := n.NetworkCreate(t.Context(), nw); err == nil || !strings.Contains(err.Error(), "127.0.0.1:24789") {
+	if _, _, err := n.NetworkCreate(t.Context(), nw); err == nil || !strings.Contains(err.Error(), "127.0.0.1:24789") || strings.Count(err.Error(), "network over: ") != 1 {
 		t.Fatalf("with the port taken: %v", err)
 	}
 	if _, err := n.Network("over"); !errors.Is(err, cnm.NotFound) {
@@ -196,11 +222,14 @@ func TestOverlayPortTaken(t *testing.T) {
 	rose := mustRun(t, again, cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":7000"), Networks: on("front")})
 	mustRun(t, again, cnm.SandboxSpec{Name: "tulip", Networks: on("front", "over")})
 	reach(t, again, "tulip", addr4(rose, "front"), true)
-	if peers, _ := again.Peers(); len(peers) != 0 {
+	if peers, _ := again.Peers(); len(peers) != 2 || peers[0].Peer.Addr() != loopback(2) || peers[0].VNI != 4097 || !strings.Contains(peers[0].Fault, "--data-path-port") {
 		t.Errorf("peers without a socket: %+v", peers)
 	}
+	if rows := again.tunnelChecks(); len(rows) != 1 || rows[0].Name != "network over" || rows[0].Status != Fail {
+		t.Errorf("doctor, with the port taken: %+v", rows)
+	}
 	taken.Close()
-	if !eventually(func() bool { peers, _ := again.Peers(); return len(peers) == 1 }) {
+	if !eventually(func() bool { peers, _ := again.Peers(); return len(peers) == 2 && peers[0].Fault == "" }) {
 		t.Error("the tunnel was not made when the port was free")
 	}
 }
