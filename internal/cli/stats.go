@@ -4,19 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"weft/internal/api"
 )
-
-// refresh is how often the live views ask.
-const refresh = time.Second
 
 func (a *app) statsCmd() *cobra.Command {
 	var f listFlags
@@ -51,31 +45,9 @@ func (a *app) statsCmd() *cobra.Command {
 		if _, err := portStats(c.Context(), cl, args); err != nil {
 			return err // before the screen is cleared
 		}
-		return a.live(c.Context(), show)
+		return a.live(c.Context(), nil, show)
 	}
 	return c
-}
-
-// live shows something anew every second until an interrupt.
-func (a *app) live(ctx context.Context, show func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	tick := time.NewTicker(refresh)
-	defer tick.Stop()
-	for {
-		fmt.Fprint(a.out, "\x1b[H\x1b[2J\x1b[3J")
-		if err := show(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return orGone(err, "but there is nobody to ask for their counters")
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
 
 // portStats asks for the counters of the sandboxes named, of all without names.
