@@ -71,7 +71,9 @@ func tryCapture(t *testing.T, e *trial) {
 	if got := e.must(t, "capture", "-r", file, "dropped"); got != "" {
 		t.Errorf("dropped, of four forwarded frames: %q", got)
 	}
-	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody")
+	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody.at.all")
+	e.fails(t, 1, "`weft capture -f dropped`", "capture", "dropped")
+	e.fails(t, 1, "there is no tunnel front@192.0.2.2:4789", "capture", "front@192.0.2.2:4789")
 	e.fails(t, 1, `has no interface "eth7", it has eth0`, "capture", "cb:eth7")
 	e.fails(t, 1, "no sandbox is named", "capture", "nobody:eth0")
 	e.fails(t, 2, "binary", "capture", "cb", "-f", "nonsense words", "binary")

@@ -62,7 +62,7 @@ func portStats(ctx context.Context, c *api.Client, names []string) ([]api.PortSt
 	}
 	for _, n := range names {
 		if !slices.ContainsFunc(ports, func(p api.PortStats) bool { return of(p, n) }) {
-			return nil, fmt.Errorf("no port belongs to %q: is it running, and in a network?", n)
+			return nil, noPort(n, ports)
 		}
 	}
 	if len(names) > 0 {
@@ -72,6 +72,17 @@ func portStats(ctx context.Context, c *api.Client, names []string) ([]api.PortSt
 	}
 	slices.SortFunc(ports, func(x, y api.PortStats) int { return compareNatural(x.Port, y.Port) })
 	return ports, nil
+}
+
+// noPort says of a name what it may have been meant as.
+func noPort(name string, ports []api.PortStats) error {
+	switch {
+	case strings.Contains(name, "@"):
+		return fmt.Errorf("%s is no sandbox's port: `weft peers ls` has the counters of tunnels", name)
+	case slices.ContainsFunc(ports, func(p api.PortStats) bool { return p.Network == name }):
+		return fmt.Errorf("no sandbox is named %q: for all of the network, --filter network=%s", name, name)
+	}
+	return fmt.Errorf("no port belongs to %q: is it running, and in a network?", name)
 }
 
 func statsListing() listing {

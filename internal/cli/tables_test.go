@@ -93,6 +93,17 @@ func TestEventFormats(t *testing.T) {
 	}
 }
 
+func TestNoPort(t *testing.T) {
+	ports := []api.PortStats{{Port: "rose:eth0", Sandbox: "rose", Network: "front"}}
+	for name, want := range map[string]string{
+		"front": "--filter network=front", "wide@192.0.2.2:4789": "weft peers ls", "iris": "is it running",
+	} {
+		if err := noPort(name, ports); !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %q", name, err, want)
+		}
+	}
+}
+
 func TestPointInTime(t *testing.T) {
 	now := time.Unix(1795203951, 820082878)
 	for _, tt := range []struct{ in, want string }{

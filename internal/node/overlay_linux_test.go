@@ -1,8 +1,10 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -111,9 +113,39 @@ func TestOverlayTriangle(t *testing.T) {
 	if now := peerOf(t, nodes[1], 3).TxFrames - silent; now > queries {
 		t.Errorf("%d frames of 20 pings went to the third node", now)
 	}
+	captureTunnel(t, nodes[1], addr4(boxes[3], "over").String())
 }
 
 // What is not for this node ends by name, before anything learns from it.
+// captureTunnel pings through one tunnel and captures what another carries, and
+// then that one.
+func captureTunnel(t *testing.T, n *Node, third string) {
+	t.Helper()
+	if _, err := n.Capture(t.Context(), CaptureOptions{Port: "over@127.0.0.9:24789"}); !errors.Is(err, cnm.NotFound) ||
+		!strings.Contains(err.Error(), "there are over@127.0.0.2:24789, over@127.0.0.3:24789") {
+		t.Errorf("capture of no tunnel: %v", err)
+	}
+	for peer, want := range map[byte]int{2: 0, 3: 2} {
+		r, err := n.Capture(t.Context(), CaptureOptions{Port: fmt.Sprintf("over@127.0.0.%d:24789", peer), Filter: "icmp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := make(chan []byte, 1)
+		go func() {
+			b, _ := io.ReadAll(r)
+			file <- b
+		}()
+		if out, code := execute(t, n, "box", "ping", third); code != 0 {
+			t.Error(out)
+		}
+		time.Sleep(50 * time.Millisecond)
+		r.Close()
+		if b := <-file; bytes.Count(b, []byte("forwarded")) != want {
+			t.Errorf("over@127.0.0.%d: expected %d frames in %q", peer, want, b)
+		}
+	}
+}
+
 func TestOverlayStrangers(t *testing.T) {
 	watchLeaks(t)
 	n := overlayNode(t, 1)
