@@ -42,7 +42,7 @@ func (a *app) captureCmd() *cobra.Command {
 			"  weft capture rose:eth1 -w out.pcapng tcp port 80 and not arp\n  weft capture -r out.pcapng dropped",
 	}
 	fl := c.Flags()
-	fl.StringVarP(&f.read, "read", "r", "", "Show a capture FILE instead (all arguments are then the expression)")
+	fl.StringVarP(&f.read, "read", "r", "", "Show a capture FILE instead, - for stdin (all arguments are then the expression)")
 	fl.StringVarP(&f.write, "write", "w", "", "Write pcapng to FILE, - for stdout")
 	fl.StringVarP(&f.filter, "filter", "f", "", "Expression that frames must match")
 	fl.BoolVar(&f.before, "before", false, "Only as frames enter the switch")

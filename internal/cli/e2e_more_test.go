@@ -3,16 +3,20 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"weft/internal/capture"
 	"weft/internal/nettest"
 )
 
@@ -98,6 +102,16 @@ func tryTrace(t *testing.T, e *trial) {
 	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=10.0.0.9"); !strings.Contains(out, "an ARP request for it goes first") || !strings.HasSuffix(out, "forwarded") {
 		t.Errorf("trace to an address that nobody has, in a lab:\n%s", out)
 	}
+	var pcap bytes.Buffer
+	w := capture.NewPcapWriter(&pcap)
+	if err := errors.Join(w.Write(0, ping(t), len(ping(t))), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	replay := e.command("replay", lab, "--in", "a=-")
+	replay.Stdin = &pcap
+	if r := finish(t, replay); r.code != 0 || !strings.Contains(r.out, "1 frames, every one accounted for") {
+		t.Errorf("replay of stdin: exit code %d\n%s%s", r.code, r.out, r.err)
+	}
 	e.fails(t, 1, "lab.yaml has no port of that name, it has a, b", "trace", "--lab", lab, "src=a,dst=nosuch")
 	e.fails(t, 1, `ta has no port "eth9", it has eth0`, "trace", "--port", "ta:eth9", "dst=tb")
 	e.must(t, "network", "create", "--subnet", "10.97.1.0/24", "aaa")
@@ -107,6 +121,41 @@ func tryTrace(t *testing.T, e *trial) {
 	}
 	e.must(t, "network", "disconnect", "aaa", "ta")
 	e.must(t, "network", "rm", "aaa")
+}
+
+// offered are the names that the shell would offer for the next argument.
+func (e *trial) offered(t *testing.T, args ...string) string {
+	t.Helper()
+	r := finish(t, e.command(append(append([]string{"__complete"}, args...), "")...))
+	names, _, _ := strings.Cut(r.out, "\n:")
+	return strings.ReplaceAll(names, "\n", " ")
+}
+
+func tryComplete(t *testing.T, e *trial) {
+	e.pair(t, "xa", "xb")
+	e.must(t, "stop", "-t", "0", "xb")
+	for _, c := range []struct{ line, want string }{
+		{"exec", "xa"}, {"rm", "xb xa"}, {"rm xb", "xa"}, {"network rm", "bridge host none"}, {"network connect bridge", "xb xa"},
+		{"network connect bridge xa", ":4"}, {"capture", "xb xa bridge host none"}, {"run --network", "bridge host none"}, {"fdb --network", "bridge host none"},
+	} {
+		got := strings.Fields(e.offered(t, strings.Fields(c.line)...))
+		want := strings.Fields(c.want)
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("weft %s: %q is offered, expected %q", c.line, got, want)
+		}
+	}
+}
+
+// Every command of the table is there.
+func TestCompletionTable(t *testing.T) {
+	root := (&app{getenv: os.Getenv}).root()
+	for _, row := range completionTable() {
+		if c, rest, err := root.Find(strings.Fields(row.path)); err != nil || len(rest) > 0 || c.ValidArgsFunction == nil {
+			t.Errorf("%s: %v, arguments %q left", row.path, err, rest)
+		}
+	}
 }
 
 func tryInside(t *testing.T, e *trial) {

@@ -24,7 +24,7 @@ func (n *Node) NetworkCreate(_ context.Context, want cnm.Network) (id, warning s
 	}
 	n.emitNetwork("create", &nw.Network, "")
 	if nw.Driver == cnm.DriverOverlay {
-		return nw.ID, cnm.OverlayAdvice(nw.Network), nil
+		return nw.ID, n.overlayAdvice(nw), nil
 	}
 	if !nw.ConfigOnly { // of those, whoever makes a network from it is told
 		warning = nw.options.Warning()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"weft/internal/cnm"
 	"weft/internal/frame"
 	"weft/vswitch"
 )
@@ -54,6 +55,19 @@ func (d *dataPath) lackingLocked(peers []PeerStats) []PeerStats {
 		}
 	}
 	return peers
+}
+
+// overlayAdvice is what the user of a new overlay should know, or "".
+func (n *Node) overlayAdvice(nw *network) string {
+	advice := cnm.OverlayAdvice(nw.Network)
+	if len(nw.overlay.Peers) > 0 && len(n.remotes(nw)) == 0 {
+		alone := "weft.peers names this node alone: the network reaches no other"
+		if advice != "" {
+			alone += "; "
+		}
+		advice = alone + advice
+	}
+	return advice
 }
 
 // bothWays adds up what was dropped on the way from a peer and to it.
