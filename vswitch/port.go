@@ -137,6 +137,14 @@ func (p *Port) reaches(q *Port) bool {
 		(p.cfg.Horizon == 0 || p.cfg.Horizon != q.cfg.Horizon)
 }
 
+// apart says why frames from p may not leave through q, which it does not reach.
+func (p *Port) apart(q *Port) frame.Reason {
+	if p.cfg.Isolated && q.cfg.Isolated {
+		return frame.Isolated
+	}
+	return frame.SplitHorizon
+}
+
 func vlanSet(ids []uint16) *[64]uint64 {
 	if ids == nil {
 		return nil
