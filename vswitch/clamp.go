@@ -56,7 +56,10 @@ func (w *Worker) clamp(in, out *Port, f *frame.Frame) frame.Reason {
 	if mtu == 0 {
 		return frame.NotDropped
 	}
-	lowerMSS(f, mtu)
+	if at, limit := excessMSS(f, mtu); at != 0 {
+		w.save(f, in.capture.Load())
+		setMSS(f, at, limit)
+	}
 	if !tooBig(mtu, f) {
 		return frame.NotDropped
 	}
@@ -78,23 +81,28 @@ const (
 	optMSSLen = 4
 )
 
-// lowerMSS makes the maximum segment size option of a SYN no more than fits a
-// packet of mtu bytes, IP and TCP headers taken without options (RFC 6691, 2). A
-// SYN without the option stays so: 536 and 1,220 bytes fit everywhere.
-func lowerMSS(f *frame.Frame, mtu int) {
-	at := findMSS(f)
-	if at == 0 {
-		return
+// excessMSS returns where a SYN asks for a maximum segment size that does not fit a
+// packet of mtu bytes, and the one that does, IP and TCP headers taken without
+// options (RFC 6691, 2); zeroes if it does not. A SYN without the option stays so:
+// 536 and 1,220 bytes fit everywhere.
+func excessMSS(f *frame.Frame, mtu int) (at, limit int) {
+	if at = findMSS(f); at == 0 {
+		return 0, 0
 	}
-	limit := mtu - 40
+	limit = mtu - 40
 	if f.View.EtherType == frame.EtherIPv6 {
 		limit = mtu - 60
 	}
+	if limit <= 0 || limit >= int(binary.BigEndian.Uint16(f.Bytes()[at:])) {
+		return 0, 0
+	}
+	return at, limit
+}
+
+// setMSS rewrites the option and what the checksum says of it.
+func setMSS(f *frame.Frame, at, limit int) {
 	b, l4 := f.Bytes(), int(f.View.L4)
 	old := binary.BigEndian.Uint16(b[at:])
-	if limit <= 0 || limit >= int(old) {
-		return
-	}
 	binary.BigEndian.PutUint16(b[at:], uint16(limit))
 	if f.Offload.Flags&frame.NeedsCsum != 0 {
 		return // the field holds the pseudo-header's sum alone

@@ -352,6 +352,23 @@ func TestTooBigIsCaptured(t *testing.T) {
 	}
 }
 
+// TestClampIsCaptured: who captures where it came in sees what the sender asked
+// for, where it goes out what was made of it.
+func TestClampIsCaptured(t *testing.T) {
+	n, a, b := wireNet(t, PortConfig{Horizon: 1, MTU: 1400})
+	came, left := capture.NewRing(1<<20, nil, 0), capture.NewRing(1<<20, nil, 0)
+	a.port.Capture(came, capture.Both)
+	b.port.Capture(left, capture.After)
+	data := syn(t, false, 0, nil, mssOption(1460))
+	n.inject(a, data)
+	if in, ok := came.Next(); !ok || !bytes.Equal(in.Data, data) || in.Verdict != frame.Forwarded {
+		t.Errorf("captured coming in %+v", in)
+	}
+	if out, ok := left.Next(); !ok || !bytes.Equal(out.Data, syn(t, false, 0, nil, mssOption(1360))) {
+		t.Errorf("captured going out %+v", out)
+	}
+}
+
 func TestQuietTunnels(t *testing.T) {
 	n := newNet(t, DomainConfig{QuietTunnels: true})
 	a := n.add("a", PortConfig{})

@@ -1,6 +1,8 @@
 package vswitch
 
 import (
+	"slices"
+
 	"weft/internal/capture"
 	"weft/internal/frame"
 )
@@ -40,6 +42,7 @@ type egress struct {
 type wireList struct {
 	frames, of [frame.MaxBatch]*frame.Frame
 	n          int
+	order      [frame.MaxBatch]*frame.Frame // frames, in the order that of has
 }
 
 // mergers are the offloads that frames can be joined for.
@@ -116,15 +119,17 @@ func (e *egress) send() {
 }
 
 // put writes frames and goes on behind each one refused. of, if not nil, is what
-// they were made of.
+// they were made of. A device may change their order among themselves.
 func (e *egress) put(fs, of []*frame.Frame) {
+	var refused uint64 // by place in order
+	order := e.w.wire.order[:len(of)]
+	copy(order, fs)
 	for at := 0; at < len(fs); at++ {
 		n, err := e.queue.WriteBatch(fs[at:])
 		for i := at; i < at+n; i++ {
 			e.frames++
 			e.packets += packets(fs[i])
 			e.bytes += uint64(fs[i].Len())
-			e.part(i, fs, of, true)
 		}
 		if at += n; at == len(fs) {
 			break
@@ -133,23 +138,25 @@ func (e *egress) put(fs, of []*frame.Frame) {
 		if e.merged {
 			stands = e.w.merger.Count(at)
 		}
-		e.part(at, fs, of, false)
+		if of != nil {
+			refused |= 1 << slices.Index(order, fs[at])
+		}
 		e.refused(fs[at], stands, writeReason(err))
 	}
+	e.parts(order, of, refused)
 }
 
-// part notes whether wire frame i left: what it was made of has, if any has.
-func (e *egress) part(i int, fs, of []*frame.Frame, left bool) {
-	if of == nil {
-		return
-	}
-	if of[i] != e.of {
-		e.endParts()
-		if of[i] != fs[i] {
-			e.of, e.left = of[i], false
+// parts notes which wire frames left: what one was made of has, if any of its have.
+func (e *egress) parts(fs, of []*frame.Frame, refused uint64) {
+	for i := range fs {
+		if of[i] != e.of {
+			e.endParts()
+			if of[i] != fs[i] {
+				e.of, e.left = of[i], false
+			}
 		}
+		e.left = e.left || refused&(1<<i) == 0
 	}
-	e.left = e.left || left
 }
 
 // endParts takes the port off the frame whose wire frames were all refused.

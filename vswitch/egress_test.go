@@ -158,6 +158,35 @@ func TestPartsRefused(t *testing.T) {
 	}
 }
 
+// TestPartsRefusedOutOfOrder: a device that writes in another order blames the
+// right ones. This one writes the segments first: 1-3, 5, 6, then the datagrams.
+func TestPartsRefusedOutOfOrder(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		refused []int // by place in its order
+		dropped uint64
+	}{
+		{"the first superframe", []int{0, 1, 2}, 1},
+		{"the second superframe", []int{3, 4}, 1},
+		{"one segment of each", []int{0, 3}, 0},
+		{"the first datagram", []int{5}, 1},
+		{"the datagrams", []int{5, 6, 7}, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, a, b := wireNet(t, PortConfig{Horizon: 1})
+			a.in = []sent{datagram(0, 100, true), tcpSuper(5, 3, 100), datagram(2, 100, false), tcpSuper(9, 2, 100), datagram(4, 100, true)}
+			b.sorts, b.refuses = true, func(i int) bool { return slices.Contains(tt.refused, i) }
+			if _, err := n.w.Turn(a.port); err != nil {
+				t.Fatal(err)
+			}
+			checkConservation(t, n)
+			if s := a.port.Stats(); s.Dropped[frame.WriteFailed] != tt.dropped || s.Forwarded != 5-tt.dropped {
+				t.Errorf("%d dropped, %d forwarded, want %d and %d", s.Dropped[frame.WriteFailed], s.Forwarded, tt.dropped, 5-tt.dropped)
+			}
+		})
+	}
+}
+
 // TestSuperframeOfManyBatchesRefused: the last of its parts decides, too.
 func TestSuperframeOfManyBatchesRefused(t *testing.T) {
 	for _, leaves := range []int{-1, 3, 130} {

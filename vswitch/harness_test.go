@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -28,6 +29,8 @@ type cable struct {
 	hatesGSO error
 	// refuses is asked about each frame in the order they are offered.
 	refuses func(i int) bool
+	// sorts writes the longest frames first.
+	sorts   bool
 	offered int
 	closed  bool
 	quiet   bool  // keep nothing: benchmarks
@@ -69,6 +72,9 @@ func (c *cable) WriteBatch(fs []*frame.Frame) (int, error) {
 		return len(fs), nil
 	}
 	c.calls = append(c.calls, len(fs))
+	if c.sorts {
+		slices.SortStableFunc(fs, func(a, b *frame.Frame) int { return b.Len() - a.Len() })
+	}
 	for i, f := range fs {
 		c.offered++
 		if c.refuses != nil && c.refuses(c.offered-1) {

@@ -93,7 +93,7 @@ func TestInbound(t *testing.T) {
 		{"broadcast, but not to the other tunnel", raw(t, remote, broadcast), []string{"a"}, 0},
 		{"unknown, but not to the other tunnel", raw(t, remote, mac(99)), []string{"a"}, 0},
 		{"to where it came from", raw(t, remote, mac(21)), nil, frame.SamePort},
-		{"to the other tunnel", raw(t, remote, mac(22)), nil, frame.Isolated},
+		{"to the other tunnel", raw(t, remote, mac(22)), nil, frame.SplitHorizon},
 		{"our own frame back", raw(t, mac(2), broadcast), nil, frame.StaticMAC},
 		{"our own question back", neighbour(mac(2), ip(2)), nil, frame.StaticMAC},
 		{"the gateway's frame back", raw(t, gw, broadcast), nil, frame.SpoofedMAC},

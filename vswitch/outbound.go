@@ -92,7 +92,7 @@ func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
 	case out == in:
 		return frame.SamePort
 	case !in.reaches(out):
-		return frame.Isolated
+		return in.apart(out)
 	case !out.carries(f.View.VLAN):
 		return frame.VLANGuard
 	}
@@ -115,7 +115,7 @@ func (w *Worker) flood(in *Port, f *frame.Frame) frame.Reason {
 			continue
 		}
 		if !in.reaches(out) {
-			nobody = frame.Isolated
+			nobody = in.apart(out)
 			continue
 		}
 		if quiet && out.tunnel() {

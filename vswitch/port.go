@@ -15,7 +15,8 @@ type Queue interface {
 	// full, and returns how many. It never blocks: 0, nil means nothing is
 	// there. os.ErrClosed means the port is gone for good.
 	ReadBatch(b *frame.Batch) (int, error)
-	// WriteBatch writes the frames in order and returns how many were taken. It
+	// WriteBatch writes the frames, those of one flow in order, and returns how
+	// many were taken; it may change the order of fs to that it writes in. It
 	// never blocks. When that is fewer than all, the error says why the next
 	// one was not; the caller goes on behind it. Several workers may call it at
 	// a time.
@@ -134,6 +135,14 @@ func (p *Port) reaches(q *Port) bool {
 	return p != q &&
 		!(p.cfg.Isolated && q.cfg.Isolated) &&
 		(p.cfg.Horizon == 0 || p.cfg.Horizon != q.cfg.Horizon)
+}
+
+// apart says why frames from p may not leave through q, which it does not reach.
+func (p *Port) apart(q *Port) frame.Reason {
+	if p.cfg.Isolated && q.cfg.Isolated {
+		return frame.Isolated
+	}
+	return frame.SplitHorizon
 }
 
 func vlanSet(ids []uint16) *[64]uint64 {

@@ -142,14 +142,14 @@ func (w *Worker) tell(in *Port, f *frame.Frame) {
 }
 
 // offer sends the frame to a port unless it came from there, has been sent there,
-// or may not go there. It returns nobody, or Isolated in the last case.
+// or may not go there. It returns nobody, or in the last case why not.
 func (w *Worker) offer(in, out *Port, f *frame.Frame, nobody frame.Reason) frame.Reason {
 	// A port that is not in the turn's port table comes or goes.
 	if out == in || int(out.slot) >= len(w.ports) || w.ports[out.slot] != out || !out.carries(0) {
 		return nobody
 	}
 	if !in.reaches(out) {
-		return frame.Isolated
+		return in.apart(out)
 	}
 	if l := w.tx[out.slot]; l == nil || l.n == 0 || l.frames[l.n-1] != f {
 		w.send(out, f)

@@ -138,7 +138,7 @@ func TestTunnelsOnly(t *testing.T) {
 	n.say4("t1", 4, g1)
 	before := n.cables["t2"].port.Stats()
 	out := n.data("t2", g1)
-	if r, _ := dropped(before, n.cables["t2"].port.Stats()); len(out) != 0 || r != frame.Isolated {
+	if r, _ := dropped(before, n.cables["t2"].port.Stats()); len(out) != 0 || r != frame.SplitHorizon {
 		t.Errorf("between tunnels: reached %v, dropped for %v", out, r)
 	}
 }

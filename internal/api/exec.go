@@ -98,7 +98,7 @@ func (s *Server) sayFailure(w http.ResponseWriter, r *http.Request, e node.ExecI
 	if !e.Spec.Stderr {
 		fd = 1
 	}
-	_ = (&muxWriter{w: c, raw: e.Spec.TTY}).write(fd, []byte(cause.Error()+"\r\n"))
+	_ = (&muxWriter{w: c, raw: e.Spec.TTY}).write(fd, []byte("weft: "+cause.Error()+"\r\n"))
 	return nil
 }
 

@@ -42,7 +42,7 @@ func parseFilters(s string, accepted ...string) (filters, error) {
 	f := filters{}
 	for k, vs := range old {
 		if !slices.Contains(accepted, k) {
-			return nil, cnm.Errorf(cnm.Invalid, "invalid filter '%s'", clip(k))
+			return nil, cnm.Errorf(cnm.Invalid, "invalid filter '%s': expected one of %s", clip(k), strings.Join(accepted, ", "))
 		}
 		for _, v := range vs {
 			expr, _ := regexp.Compile(v) // not an expression: compared as text

@@ -20,7 +20,7 @@ func TestParseFilters(t *testing.T) {
 		{"old form", `{"name":["a","b","c"]}`, "name", 3, ""},
 		{"key without values", `{"name":{}}`, "name", 0, ""},
 		{"broken expression is text", `{"name":{"a[":true}}`, "name", 1, ""},
-		{"unknown key", `{"nome":{"a":true}}`, "", 0, "invalid filter 'nome'"},
+		{"unknown key", `{"nome":{"a":true}}`, "", 0, "invalid filter 'nome': expected one of "},
 		{"not an object", `["name"]`, "", 0, "invalid filter: expected"},
 		{"not JSON", `name=a`, "", 0, "invalid filter: expected"},
 		{"wrong value", `{"name":"a"}`, "", 0, "invalid filter: expected"},

@@ -94,6 +94,7 @@ type PeerStats struct {
 	TxBytes   uint64
 	Drops     map[string]uint64 // by reason
 	Learned   int               // MAC addresses behind it
+	Fault     string            `json:",omitempty"` // why there is no tunnel to it now
 }
 
 // An Underlay is one UDP socket that carries overlays.

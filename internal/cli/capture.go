@@ -32,16 +32,17 @@ type captureFlags struct {
 func (a *app) captureCmd() *cobra.Command {
 	var f captureFlags
 	c := &cobra.Command{
-		Use:   "capture [FLAGS] [SANDBOX[:ethN]|NETWORK [EXPRESSION...]]",
+		Use:   "capture [FLAGS] [SANDBOX[:ethN]|NETWORK|NETWORK@PEER [EXPRESSION...]]",
 		Short: "Record frames of any port or network, with drop reasons",
 		Long: "Record frames as pcapng, before or after the switch, with direction and drop reason as packet comments, or\n" +
-			"show them as text. Without a sandbox or network, every port is recorded. The expression is tcpdump's, as far\n" +
-			"as it goes, and `dropped [REASON]`. The capture never slows the switch: what it cannot take is counted.",
+			"show them as text. NETWORK@PEER is an overlay's tunnel; with no name at all, every port is recorded. The\n" +
+			"expression is tcpdump's, as far as it goes, and `dropped [REASON]`. The capture never slows the switch: what it\n" +
+			"cannot take is counted.",
 		Example: "  weft capture rose\n  weft capture front -w - | wireshark -k -i -\n" +
 			"  weft capture rose:eth1 -w out.pcapng tcp port 80 and not arp\n  weft capture -r out.pcapng dropped",
 	}
 	fl := c.Flags()
-	fl.StringVarP(&f.read, "read", "r", "", "Show a capture FILE instead (all arguments are then the expression)")
+	fl.StringVarP(&f.read, "read", "r", "", "Show a capture FILE instead, - for stdin (all arguments are then the expression)")
 	fl.StringVarP(&f.write, "write", "w", "", "Write pcapng to FILE, - for stdout")
 	fl.StringVarP(&f.filter, "filter", "f", "", "Expression that frames must match")
 	fl.BoolVar(&f.before, "before", false, "Only as frames enter the switch")

@@ -33,12 +33,16 @@ func (a *app) readCapture(c *cobra.Command, f *captureFlags, expr []string) erro
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(f.read)
-	if err != nil {
-		return err
+	from := a.in
+	if f.read != "-" {
+		file, err := os.Open(f.read)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		from = file
 	}
-	defer file.Close()
-	in := bufio.NewReaderSize(file, 128<<10)
+	in := bufio.NewReaderSize(from, 128<<10)
 	if magic, _ := in.Peek(4); bytes.Equal(magic, ngMagic) {
 		if err := a.printNG(in, f, filter); err != nil {
 			return fmt.Errorf("%s: %w", f.read, err)

@@ -32,6 +32,12 @@ func TestReadCapture(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for _, b := range [][]byte{pcap.Bytes(), sampleCapture(t)} {
+		var out, errs bytes.Buffer
+		if code := Main([]string{"capture", "-r", "-", "-c", "1"}, bytes.NewReader(b), &out, &errs); code != 0 || strings.Count(out.String(), "02:42") < 1 || errs.Len() > 0 {
+			t.Errorf("stdin: exit code %d, %s%s", code, &out, &errs)
+		}
+	}
 	for _, tt := range []struct {
 		name, line string
 		code       int

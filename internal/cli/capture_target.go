@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"weft/internal/api"
+	"weft/internal/capture"
 )
 
 // captureTarget says which port or network a name means: SANDBOX:IFNAME, then a
@@ -18,6 +19,9 @@ import (
 func (a *app) captureTarget(ctx context.Context, c *api.Client, name string) (port, net string, err error) {
 	if name == "" {
 		return "", "", nil
+	}
+	if strings.Contains(name, "@") {
+		return name, "", nil // a tunnel, NETWORK@PEER
 	}
 	sandbox, ifName, onePort := strings.Cut(name, ":")
 	s, err := c.ContainerInspect(ctx, sandbox, client.ContainerInspectOptions{})
@@ -42,11 +46,20 @@ func (a *app) captureTarget(ctx context.Context, c *api.Client, name string) (po
 	}
 	if _, err := c.NetworkInspect(ctx, name, client.NetworkInspectOptions{}); err != nil {
 		if errdefs.IsNotFound(err) {
-			return "", "", fmt.Errorf("no sandbox or network is named %q: `weft ps` and `weft network ls` list them", name)
+			return "", "", noTarget(name)
 		}
 		return "", "", err
 	}
 	return "", name, nil
+}
+
+// noTarget says that a name is nobody's, and what was meant if it is an expression.
+func noTarget(name string) error {
+	hint := ""
+	if _, err := capture.ParseFilter(name); err == nil {
+		hint = fmt.Sprintf("; as an expression for every port, give it with -f, as in `weft capture -f %s`", name)
+	}
+	return fmt.Errorf("no sandbox or network is named %q: `weft ps` and `weft network ls` list them%s", name, hint)
 }
 
 // hasInterface refuses an interface that a running sandbox does not have.

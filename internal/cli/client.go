@@ -25,7 +25,7 @@ func (a *app) connect(start bool) (*api.Client, error) {
 		case h.explicit:
 			return nil, fmt.Errorf("no daemon answers at %s: start one with `weft daemon --host %s`, or unset WEFT_HOST and --host to use your own", h.url, h.url)
 		case !start:
-			return nil, fmt.Errorf("no daemon is running (looked at %s): `weft run` and `weft network create` start one, and so does `weft daemon &`", h.url)
+			return nil, fmt.Errorf("no daemon is running (looked at %s): `weft run`, `weft start` and every `weft network` command start one, and so does `weft daemon &`", h.url)
 		}
 		if err := a.startDaemon(p); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,27 +95,45 @@ func TestResolve(t *testing.T) {
 		{Network: "front", Addr: addr("10.0.0.2"), MAC: mac(2), Sandbox: "rose", Static: true},
 		{Network: "front", Addr: addr("10.0.0.3"), MAC: mac(3), Sandbox: "iris", Static: true},
 		{Network: "back", Addr: addr("10.1.0.3"), MAC: mac(9), Sandbox: "iris", Static: true},
+		{Network: "attic", Addr: addr("10.2.0.2"), MAC: mac(12), Sandbox: "rose", Static: true},
+		{Network: "attic", Addr: addr("10.2.0.1"), MAC: mac(11), Static: true},
+		{Network: "six", Addr: addr("fd00::4"), MAC: mac(14), Sandbox: "lilac", Static: true},
 	}
-	stats := []api.PortStats{
+	slices.SortStableFunc(neighbours, func(x, y api.Neighbour) int { return strings.Compare(x.Network, y.Network) }) // as a daemon lists them
+	ports := []api.PortStats{
+		{Port: "lilac:eth0", Sandbox: "lilac", Network: "six", MAC: mac(14)},
 		{Port: "rose:eth0", Sandbox: "rose", Network: "front", MAC: mac(2)},
+		{Port: "rose:eth1", Sandbox: "rose", Network: "attic", MAC: mac(12)},
 		{Port: "iris:eth0", Sandbox: "iris", Network: "back", MAC: mac(9)},
 		{Port: "iris:eth1", Sandbox: "iris", Network: "front", MAC: mac(3)},
 	}
-	for _, tt := range []struct{ name, what, port, wantPort, wantDst, err string }{
+	around := &surroundings{neighbours: neighbours, ports: ports, nobody: "no running sandbox has that name", subnets: []subnet{
+		{"front", netip.MustParsePrefix("10.0.0.0/24"), addr("10.0.0.1")}, {"back", netip.MustParsePrefix("10.1.0.0/24"), netip.Addr{}},
+		{"attic", netip.MustParsePrefix("10.2.0.0/24"), addr("10.2.0.1")}, {"six", netip.MustParsePrefix("fd00::/64"), netip.Addr{}},
+	}}
+	for _, tt := range []struct{ name, what, port, wantPort, wantDst, note, err string }{
 		{name: "names", what: "src=rose,dst=iris", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:03"},
 		{name: "addresses", what: "src=10.0.0.2,dst=10.0.0.3", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:03"},
 		{name: "other way", what: "src=10.0.0.3,dst=rose", wantPort: "iris:eth1", wantDst: "02:42:0a:00:00:02"},
-		{name: "outside by the gateway", what: "src=rose,dst=192.0.2.1", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:01"},
-		{name: "another network's by the gateway", what: "src=rose,dst=10.1.0.3", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:01"},
+		{name: "outside by the gateway", what: "src=rose,dst=192.0.2.1", wantPort: "rose:eth1", wantDst: "02:42:0a:00:00:0b"},
+		{name: "outside by the gateway of the port", what: "src=rose,dst=192.0.2.1", port: "rose:eth0", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:01"},
+		{name: "by the port whose subnet it is in", what: "src=rose,dst=10.0.0.3", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:03"},
+		{name: "unknown on the first network", what: "src=rose,dst=10.2.0.9", wantPort: "rose:eth1", wantDst: "ff:ff:ff:ff:ff:ff",
+			note: "nobody on attic is known to have 10.2.0.9: an ARP request"},
+		{name: "unknown on the other", what: "src=rose,dst=10.0.0.9,proto=tcp", wantPort: "rose:eth0", wantDst: "ff:ff:ff:ff:ff:ff", note: "nobody on front"},
+		{name: "unknown but addressed", what: "src=rose,dst=10.0.0.9,dmac=02:00:00:00:00:01", wantPort: "rose:eth0", wantDst: "02:00:00:00:00:01"},
+		{name: "unknown by IPv6", what: "src=lilac,dst=fd00::12:3456", wantPort: "lilac:eth0", wantDst: "33:33:ff:12:34:56", note: "a neighbour solicitation"},
+		{name: "everybody", what: "src=rose,dst=10.0.0.255", wantPort: "rose:eth0", wantDst: "ff:ff:ff:ff:ff:ff"},
+		{name: "another network's by the gateway", what: "src=rose,dst=10.1.0.3", wantPort: "rose:eth1", wantDst: "02:42:0a:00:00:0b"},
 		{name: "spoofed", what: "src=192.0.2.1,dst=iris", port: "rose:eth0", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:03"},
-		{name: "port gives src", what: "dst=iris", port: "rose", wantPort: "rose", wantDst: "02:42:0a:00:00:03"},
-		{name: "broadcast", what: "src=rose,dst=255.255.255.255", wantPort: "rose:eth0", wantDst: "ff:ff:ff:ff:ff:ff"},
-		{name: "multicast", what: "src=rose,dst=224.1.2.3", wantPort: "rose:eth0", wantDst: "01:00:5e:01:02:03"},
+		{name: "port gives src", what: "dst=iris", port: "rose", wantPort: "rose:eth0", wantDst: "02:42:0a:00:00:03"},
+		{name: "broadcast", what: "src=rose,dst=255.255.255.255", wantPort: "rose:eth1", wantDst: "ff:ff:ff:ff:ff:ff"},
+		{name: "multicast", what: "src=rose,dst=224.1.2.3", wantPort: "rose:eth1", wantDst: "01:00:5e:01:02:03"},
 		{name: "unknown name", what: "src=rose,dst=lily", err: "no running sandbox"},
 		{name: "no src", what: "dst=iris", err: "src= is missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := resolve(tt.what, tt.port, neighbours, stats)
+			r, note, err := around.resolve(tt.what, tt.port)
 			if tt.err != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Fatalf("error %v, expected %q", err, tt.err)
@@ -126,6 +145,9 @@ func TestResolve(t *testing.T) {
 			}
 			if got := frame.MAC(r.Frame[:6]).String(); r.Port != tt.wantPort || got != tt.wantDst {
 				t.Errorf("port %s, destination %s, expected %s and %s", r.Port, got, tt.wantPort, tt.wantDst)
+			}
+			if !strings.Contains(note, tt.note) || (tt.note == "") != (note == "") {
+				t.Errorf("note %q, expected %q", note, tt.note)
 			}
 		})
 	}

@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/capture"
 	"weft/internal/nettest"
 )
 
@@ -71,7 +74,9 @@ func tryCapture(t *testing.T, e *trial) {
 	if got := e.must(t, "capture", "-r", file, "dropped"); got != "" {
 		t.Errorf("dropped, of four forwarded frames: %q", got)
 	}
-	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody")
+	e.fails(t, 1, "no sandbox or network is named", "capture", "nobody.at.all")
+	e.fails(t, 1, "`weft capture -f dropped`", "capture", "dropped")
+	e.fails(t, 1, "there is no tunnel front@192.0.2.2:4789", "capture", "front@192.0.2.2:4789")
 	e.fails(t, 1, `has no interface "eth7", it has eth0`, "capture", "cb:eth7")
 	e.fails(t, 1, "no sandbox is named", "capture", "nobody:eth0")
 	e.fails(t, 2, "binary", "capture", "cb", "-f", "nonsense words", "binary")
@@ -93,6 +98,28 @@ func tryTrace(t *testing.T, e *trial) {
 	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=b"); !strings.Contains(out, "from a: ") || !strings.HasSuffix(out, "forwarded") {
 		t.Errorf("trace in a lab:\n%s", out)
 	}
+	if out := e.must(t, "trace", "--lab", lab, "src=a,dst=10.0.0.9"); !strings.Contains(out, "an ARP request for it goes first") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace to an address that nobody has, in a lab:\n%s", out)
+	}
+	var pcap bytes.Buffer
+	w := capture.NewPcapWriter(&pcap)
+	if err := errors.Join(w.Write(0, ping(t), len(ping(t))), w.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	replay := e.command("replay", lab, "--in", "a=-")
+	replay.Stdin = &pcap
+	if r := finish(t, replay); r.code != 0 || !strings.Contains(r.out, "1 frames, every one accounted for") {
+		t.Errorf("replay of stdin: exit code %d\n%s%s", r.code, r.out, r.err)
+	}
+	e.fails(t, 1, "lab.yaml has no port of that name, it has a, b", "trace", "--lab", lab, "src=a,dst=nosuch")
+	e.fails(t, 1, `ta has no port "eth9", it has eth0`, "trace", "--port", "ta:eth9", "dst=tb")
+	e.must(t, "network", "create", "--subnet", "10.97.1.0/24", "aaa")
+	e.must(t, "network", "connect", "aaa", "ta")
+	if out := e.must(t, "trace", "src=ta,dst="+ib); !strings.Contains(out, "from ta:eth0: ") || !strings.HasSuffix(out, "forwarded") {
+		t.Errorf("trace through the second network by name:\n%s", out)
+	}
+	e.must(t, "network", "disconnect", "aaa", "ta")
+	e.must(t, "network", "rm", "aaa")
 }
 
 func tryInside(t *testing.T, e *trial) {
@@ -115,6 +142,11 @@ func tryInside(t *testing.T, e *trial) {
 	if out := e.must(t, "events", "--since", "1h", "--until", "0s", "--filter", "event=connect", "--format", "{{.Type}} {{.Action}}"); !strings.Contains(out, "network connect") {
 		t.Errorf("events: %q", out)
 	}
+	e.must(t, "network", "create", "--subnet", "10.97.2.0/24", "now")
+	if out := e.must(t, "events", "--since", "10s", "--until", "0s", "--filter", "network=now", "--format", "{{.Action}}"); out != "create" {
+		t.Errorf("events of this second: %q", out)
+	}
+	e.must(t, "network", "rm", "now")
 	if out := e.must(t, "doctor"); !strings.Contains(out, "ok    user namespaces") || strings.Contains(out, "fail") {
 		t.Errorf("doctor:\n%s", out)
 	}

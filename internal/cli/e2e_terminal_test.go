@@ -146,6 +146,17 @@ func tryTerminal(t *testing.T, e *trial) {
 	if code := y.leaves(); code != 6 {
 		t.Errorf("exec: exit code %d, expected 6", code)
 	}
+	for _, view := range []string{"stats", "top"} {
+		y = sit(t, e.command(view))
+		y.sees("term:eth0")
+		if s := y.seen.String(); strings.Contains(s, "\x1b[3J") || !strings.Contains(s, clearScreen) || strings.Contains(strings.ReplaceAll(s, "\r\n", ""), "\n") {
+			t.Errorf("%s clears more than the screen, or ends lines wrongly: %q", view, s)
+		}
+		y.types("", map[string]string{"stats": "\x03", "top": "q"}[view])
+		if code := y.leaves(); code != 0 {
+			t.Errorf("%s: exit code %d", view, code)
+		}
+	}
 	e.must(t, "rm", "-f", "term")
 	c := e.command("run", "--rm", "-it", "true")
 	c.Stdin = strings.NewReader("")

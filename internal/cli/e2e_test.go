@@ -208,7 +208,7 @@ func TestEndToEnd(t *testing.T) {
 		}{
 			{"starts a daemon", tryStart}, {"life", tryLife}, {"exit codes", tryExitCodes}, {"streams", tryStreams},
 			{"networks", tryNetworks}, {"terminal", tryTerminal}, {"capture", tryCapture}, {"trace", tryTrace},
-			{"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
+			{"complete", tryComplete}, {"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
 		} {
 			t.Run(step.name, func(t *testing.T) { step.run(t, e) })
 		}
@@ -217,7 +217,7 @@ func TestEndToEnd(t *testing.T) {
 
 // Commands that come at once start one daemon between them, and say so.
 func tryStart(t *testing.T, e *trial) {
-	e.fails(t, 1, "no daemon is running", "ps")
+	e.fails(t, 1, "`weft run`, `weft start` and every `weft network` command start one", "ps")
 	const together = 4
 	results := make(chan result, together)
 	for range together {
@@ -314,7 +314,15 @@ func tryExitCodes(t *testing.T, e *trial) {
 	e.must(t, "rm", "kept")
 	e.fails(t, 127, "executable file not found", "run", "-d", "--rm", "/no/such/program")
 	e.fails(t, 127, "executable file not found", "exec", "-d", "codes", "/no/such/program")
-	e.fails(t, 127, "executable file not found", "exec", "codes", "/no/such/program")
+	e.fails(t, 127, "weft: unable to start container process: exec: ", "exec", "codes", "/no/such/program")
+	for _, flags := range [][]string{{"run", "--rm"}, {"run", "-d", "--rm"}} {
+		r := finish(t, e.command(append(flags, "alpine", "sh")...))
+		want := "weft: unable to start container process: exec: \"alpine\": executable file not found in $PATH\n" +
+			"there are no images: the command is run from this machine's own files (or --rootfs DIR)\n"
+		if r.code != 127 || r.err != want {
+			t.Errorf("%v: exit code %d, stderr %q, expected 127 and %q", flags, r.code, r.err, want)
+		}
+	}
 	const noDir = "working directory /nonexist does not exist"
 	e.fails(t, 126, noDir, "exec", "-w", "/nonexist", "codes", "true")
 	e.fails(t, 126, noDir, "exec", "-d", "-w", "/nonexist", "codes", "true")

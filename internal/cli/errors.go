@@ -56,6 +56,9 @@ func usagef(c *cobra.Command, format string, args ...any) error {
 // plainFlag says of a flag's value what was expected, where cobra names the
 // function that refused it.
 func plainFlag(err error) error {
+	if head, _, ok := strings.Cut(err.Error(), ": time: "); ok {
+		return fmt.Errorf("%s: expected a number with its unit, such as 10s or 500ms", head)
+	}
 	head, rest, ok := strings.Cut(err.Error(), ": strconv.Parse")
 	if !ok {
 		return err

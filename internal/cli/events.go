@@ -47,6 +47,8 @@ func (a *app) eventsCmd() *cobra.Command {
 		ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt)
 		defer stop()
 		o.Filters = filter.f
+		now := time.Now()
+		o.Since, o.Until = pointInTime(o.Since, now), pointInTime(o.Until, now)
 		r := cl.Events(ctx, o)
 		for {
 			select {
@@ -84,6 +86,17 @@ func checkTimes(c *cobra.Command, values ...string) error {
 		}
 	}
 	return nil
+}
+
+// pointInTime turns how long ago into seconds since 1970 with all nine digits:
+// Docker's client would cut the second off, and with it what happened in it.
+func pointInTime(s string, now time.Time) string {
+	d, err := time.ParseDuration(s)
+	if err != nil || s == "0" { // 0 alone is no time given, as for Docker
+		return s
+	}
+	at := now.Add(-d)
+	return fmt.Sprintf("%d.%09d", at.Unix(), at.Nanosecond())
 }
 
 // eventWriter returns what prints one event in the format asked for.

@@ -43,6 +43,7 @@ func (f *filterFlag) Type() string { return "filter" }
 type mapFlag struct {
 	m    map[string]string
 	need bool // the "=" is needed
+	once bool // a key is given once
 }
 
 // String shows the value so far.
@@ -53,7 +54,7 @@ func (f *mapFlag) String() string {
 	return labelSet(f.m).String()
 }
 
-// Set adds one pair; a later one replaces an earlier one.
+// Set adds one pair; a later one replaces an earlier one, unless that is refused.
 func (f *mapFlag) Set(s string) error {
 	k, v, ok := strings.Cut(s, "=")
 	k = strings.TrimSpace(k)
@@ -62,6 +63,9 @@ func (f *mapFlag) Set(s string) error {
 	}
 	if f.m == nil {
 		f.m = make(map[string]string)
+	}
+	if _, given := f.m[k]; given && f.once {
+		return fmt.Errorf("%s= was given already", k)
 	}
 	f.m[k] = v
 	return nil

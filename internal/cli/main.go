@@ -74,6 +74,7 @@ func (a *app) root() *cobra.Command {
 	root.InitDefaultCompletionCmd()
 	tidy(root)
 	strict(root)
+	a.complete(root)
 	return root
 }
 

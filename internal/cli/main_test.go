@@ -80,6 +80,9 @@ func TestExitCodes(t *testing.T) {
 		{"unknown shell", "completion nosh", 2, "not a command of \"weft completion\""},
 		{"shell and more", "completion bash x", 2, "takes no arguments"},
 		{"number", "capture -c x", 2, "\"x\" for \"-c, --count\" flag: expected a number\n"},
+		{"duration", "capture --duration abc", 2, "\"abc\" for \"--duration\" flag: expected a number with its unit, such as 10s or 500ms\n"},
+		{"replay port twice", "replay --in a=x --in a=y lab.yaml", 2, "a= was given already"},
+		{"replay stdin twice", "replay --in a=- --in b=- lab.yaml", 2, "--in a=- and --in b=-: stdin can be read once"},
 		{"timeout", "stop -t -5 rose", 2, "-1 for no limit"},
 		{"since", "events --since yesterday", 2, "or how long ago"},
 		{"until", "logs --until bla rose", 2, "--until \"bla\""},
@@ -87,7 +90,8 @@ func TestExitCodes(t *testing.T) {
 		{"scheme", "-H ssh://x ps", 2, "expected unix://"},
 		{"frame", "trace --lab x.yaml src=", 2, "not KEY=VALUE"},
 		{"field", "version --format {{.Nope}}", 2, "<.Nope>: can't evaluate field Nope\n"},
-		{"tool usage", "tool nope", 2, "usage"},
+		{"tool usage", "tool nope", 2, "there is no tool \"nope\""},
+		{"tool help", "tool ping --help", 0, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,7 +46,7 @@ func peerListing() listing {
 		headings: headings{
 			"Network": "NETWORK", "VNI": "VNI", "Peer": "PEER", "MTU": "MTU", "MACs": "MACS", "RxSize": "RX", "TxSize": "TX",
 			"RxFrames": "RX FRAMES", "RxPackets": "RX PACKETS", "RxBytes": "RX BYTES", "TxFrames": "TX FRAMES", "TxPackets": "TX PACKETS",
-			"TxBytes": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY",
+			"TxBytes": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY", "Fault": "FAULT",
 		},
 		table: `{{.Network}}\t{{.VNI}}\t{{.Peer}}\t{{.MTU}}\t{{.MACs}}\t{{.RxSize}}\t{{.TxSize}}\t{{.Dropped}}\t{{.Drops}}`,
 		quiet: "{{.Peer}}",
@@ -67,11 +67,14 @@ func peerRecords(peers []api.PeerStats) []record {
 	rows := make([]record, 0, len(peers))
 	for _, p := range peers {
 		total, why := drops(p.Drops)
+		if p.Fault != "" {
+			why = "no tunnel: weft doctor says why"
+		}
 		rows = append(rows, record{
 			"Network": p.Network, "VNI": p.VNI, "Peer": p.Peer.String(), "MTU": p.MTU, "MACs": p.Learned,
 			"RxFrames": p.RxFrames, "RxPackets": p.RxPackets, "RxBytes": p.RxBytes, "RxSize": bytesText(p.RxBytes),
 			"TxFrames": p.TxFrames, "TxPackets": p.TxPackets, "TxBytes": p.TxBytes, "TxSize": bytesText(p.TxBytes),
-			"Dropped": total, "Drops": why,
+			"Dropped": total, "Drops": why, "Fault": p.Fault,
 		})
 	}
 	return rows

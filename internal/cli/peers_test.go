@@ -15,6 +15,7 @@ func TestPeersListing(t *testing.T) {
 		{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1450, Learned: 3, RxBytes: 700, RxPackets: 9, TxBytes: 90000,
 			Drops: map[string]uint64{"too-big": 2, "write-blocked": 5}},
 		{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4790"), MTU: 1430},
+		{Network: "zone", VNI: 9, Peer: netip.MustParseAddrPort("192.0.2.2:4789"), Fault: "listen: address already in use"},
 	})
 	for _, c := range []struct {
 		name, format string
@@ -25,9 +26,10 @@ func TestPeersListing(t *testing.T) {
 			"NETWORK   VNI       PEER                 MTU       MACS      RX        TX        DROPPED   WHY\n" +
 			"other     4098      [2001:db8::2]:4790   1430      0         0B        0B        0         \n" +
 			"wide      4097      192.0.2.2:4789       1450      3         700B      90kB      7         write-blocked=5 too-big=2\n" +
-			"wide      4097      192.0.2.10:4789      1450      0         0B        0B        0         \n"},
-		{"quiet", "", true, "[2001:db8::2]:4790\n192.0.2.2:4789\n192.0.2.10:4789\n"},
-		{"template", "{{.Peer}} {{.RxPackets}} {{.TxBytes}}", false, "[2001:db8::2]:4790 0 0\n192.0.2.2:4789 9 90000\n192.0.2.10:4789 0 0\n"},
+			"wide      4097      192.0.2.10:4789      1450      0         0B        0B        0         \n" +
+			"zone      9         192.0.2.2:4789       0         0         0B        0B        0         no tunnel: weft doctor says why\n"},
+		{"quiet", "", true, "[2001:db8::2]:4790\n192.0.2.2:4789\n192.0.2.10:4789\n192.0.2.2:4789\n"},
+		{"template", "{{.Peer}} {{.RxPackets}} {{.TxBytes}}{{.Fault}}", false, "[2001:db8::2]:4790 0 0\n192.0.2.2:4789 9 90000\n192.0.2.10:4789 0 0\n192.0.2.2:4789 0 0listen: address already in use\n"},
 	} {
 		var b bytes.Buffer
 		if err := peerListing().print(&b, c.format, c.quiet, rows); err != nil || b.String() != c.want {

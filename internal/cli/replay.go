@@ -21,6 +21,9 @@ type replayFlags struct {
 	json   bool
 }
 
+// stdinPath is this process's stdin where a file's name is expected.
+const stdinPath = "/dev/stdin"
+
 func (a *app) replayCmd() *cobra.Command {
 	var f replayFlags
 	c := &cobra.Command{
@@ -32,17 +35,25 @@ func (a *app) replayCmd() *cobra.Command {
 		Example: "  weft replay lab.yaml --in a=a.pcap --in b=b.pcapng --out new --expect testdata/good",
 		Args:    exactArgs(1, "LAB.yaml"),
 	}
-	f.in.need = true
-	c.Flags().Var(&f.in, "in", "Capture to feed into a port, as PORT=FILE; repeatable")
+	f.in.need, f.in.once = true, true
+	c.Flags().Var(&f.in, "in", "Capture to feed into a port, as PORT=FILE, - for stdin; repeatable")
 	c.Flags().StringVar(&f.out, "out", "", "Directory to write to (default none: statistics alone)")
 	c.Flags().StringVar(&f.expect, "expect", "", "Directory of an earlier run to compare with")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "Varies what a switch is free to choose")
 	c.Flags().BoolVar(&f.json, "json", false, "Print the statistics as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		stdin := "" // the port that gets it
 		for port, file := range f.in.m {
 			if file == "" {
 				return usagef(c, "--in %s=: a file is missing", port)
 			}
+			if file != "-" {
+				continue
+			}
+			if stdin != "" {
+				return usagef(c, "--in %s=- and --in %s=-: stdin can be read once", min(stdin, port), max(stdin, port))
+			}
+			stdin, f.in.m[port] = port, stdinPath
 		}
 		return a.replay(args[0], &f)
 	}

@@ -185,14 +185,25 @@ func (a *app) startSandbox(ctx context.Context, c *api.Client, id string) error 
 func failedStart(ctx context.Context, c *api.Client, id, cmd string, remove bool, err error) error {
 	r, inspectErr := c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	if inspectErr != nil || r.Container.State == nil {
-		return &exitError{code: startCode(saidCode(cmd, err)), err: err}
+		code := startCode(saidCode(cmd, err))
+		return &exitError{code: code, err: noImages(code, cmd, err)}
 	}
 	if remove {
 		if _, rmErr := c.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true}); rmErr != nil && !errdefs.IsNotFound(rmErr) {
 			err = errors.Join(err, rmErr)
 		}
 	}
-	return &exitError{code: startCode(r.Container.State.ExitCode), err: err}
+	code := startCode(r.Container.State.ExitCode)
+	return &exitError{code: code, err: noImages(code, cmd, err)}
+}
+
+// noImages adds to a command's name that is not found what those who come from
+// Docker do not expect: it is no image's name.
+func noImages(code int, cmd string, err error) error {
+	if code != exitNotFound || strings.HasPrefix(cmd, "/") {
+		return err
+	}
+	return fmt.Errorf("%w\nthere are no images: the command is run from this machine's own files (or --rootfs DIR)", err)
 }
 
 // startCode is 126 or 127 when the daemon recorded that the command itself was

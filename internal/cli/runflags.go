@@ -58,7 +58,7 @@ func (f *runFlags) bind(c *cobra.Command) {
 	fl.Var(&f.ip6, "ip6", "IPv6 address on the first network")
 	fl.Var(&f.linkLocal, "link-local-ip", "Link-local address on the first network")
 	fl.Var(&f.mac, "mac-address", "MAC address on the first network")
-	fl.StringArrayVar(&f.links, "link", nil, "Sandbox that shall have another name on the first network, as SANDBOX:ALIAS")
+	fl.StringArrayVar(&f.links, "link", nil, "Sandbox that shall have another name on the first network, as SANDBOX:ALIAS (not supported yet)")
 	fl.Var(&f.dns, "dns", "DNS server")
 	fl.StringArrayVar(&f.dnsSearch, "dns-search", nil, "DNS search domain")
 	fl.StringArrayVar(&f.dnsOptions, "dns-option", nil, "DNS option")

@@ -4,19 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"weft/internal/api"
 )
-
-// refresh is how often the live views ask.
-const refresh = time.Second
 
 func (a *app) statsCmd() *cobra.Command {
 	var f listFlags
@@ -51,31 +45,9 @@ func (a *app) statsCmd() *cobra.Command {
 		if _, err := portStats(c.Context(), cl, args); err != nil {
 			return err // before the screen is cleared
 		}
-		return a.live(c.Context(), show)
+		return a.live(c.Context(), nil, show)
 	}
 	return c
-}
-
-// live shows something anew every second until an interrupt.
-func (a *app) live(ctx context.Context, show func(context.Context) error) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	tick := time.NewTicker(refresh)
-	defer tick.Stop()
-	for {
-		fmt.Fprint(a.out, "\x1b[H\x1b[2J\x1b[3J")
-		if err := show(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return orGone(err, "but there is nobody to ask for their counters")
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-	}
 }
 
 // portStats asks for the counters of the sandboxes named, of all without names.
@@ -90,7 +62,7 @@ func portStats(ctx context.Context, c *api.Client, names []string) ([]api.PortSt
 	}
 	for _, n := range names {
 		if !slices.ContainsFunc(ports, func(p api.PortStats) bool { return of(p, n) }) {
-			return nil, fmt.Errorf("no port belongs to %q: is it running, and in a network?", n)
+			return nil, noPort(n, ports)
 		}
 	}
 	if len(names) > 0 {
@@ -100,6 +72,17 @@ func portStats(ctx context.Context, c *api.Client, names []string) ([]api.PortSt
 	}
 	slices.SortFunc(ports, func(x, y api.PortStats) int { return compareNatural(x.Port, y.Port) })
 	return ports, nil
+}
+
+// noPort says of a name what it may have been meant as.
+func noPort(name string, ports []api.PortStats) error {
+	switch {
+	case strings.Contains(name, "@"):
+		return fmt.Errorf("%s is no sandbox's port: `weft peers ls` has the counters of tunnels", name)
+	case slices.ContainsFunc(ports, func(p api.PortStats) bool { return p.Network == name }):
+		return fmt.Errorf("no sandbox is named %q: for all of the network, --filter network=%s", name, name)
+	}
+	return fmt.Errorf("no port belongs to %q: is it running, and in a network?", name)
 }
 
 func statsListing() listing {

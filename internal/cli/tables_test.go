@@ -93,6 +93,29 @@ func TestEventFormats(t *testing.T) {
 	}
 }
 
+func TestNoPort(t *testing.T) {
+	ports := []api.PortStats{{Port: "rose:eth0", Sandbox: "rose", Network: "front"}}
+	for name, want := range map[string]string{
+		"front": "--filter network=front", "wide@192.0.2.2:4789": "weft peers ls", "iris": "is it running",
+	} {
+		if err := noPort(name, ports); !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %q", name, err, want)
+		}
+	}
+}
+
+func TestPointInTime(t *testing.T) {
+	now := time.Unix(1795203951, 820082878)
+	for _, tt := range []struct{ in, want string }{
+		{"0s", "1795203951.820082878"}, {"1.5s", "1795203950.320082878"}, {"-1m", "1795204011.820082878"},
+		{"", ""}, {"0", "0"}, {"1795203951", "1795203951"}, {"2026-01-02T13:23:37Z", "2026-01-02T13:23:37Z"},
+	} {
+		if got := pointInTime(tt.in, now); got != tt.want {
+			t.Errorf("%q: %s, expected %s", tt.in, got, tt.want)
+		}
+	}
+}
+
 func TestRates(t *testing.T) {
 	at := time.Unix(100, 0)
 	from := sample{at: at, ports: []api.PortStats{{Port: "a:eth0", SandboxID: "1", RxBytes: 100, Drops: map[string]uint64{"runt": 1}}}}

@@ -16,8 +16,8 @@ func (a *app) topCmd() *cobra.Command {
 	var f listFlags
 	c := &cobra.Command{
 		Use: "top [FLAGS] [SANDBOX...]", Short: "Show which ports are busy now",
-		Long: "Show every port's rates, the busiest first, anew every second on a terminal, and once elsewhere. RX is what\n" +
-			"came from the sandbox, TX what went to it.",
+		Long: "Show every port's rates, the busiest first, anew every second on a terminal until q is typed, and once\n" +
+			"elsewhere. RX is what came from the sandbox, TX what went to it.",
 	}
 	f.bind(c, "Condition such as network=front, sandbox=rose")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -29,6 +29,7 @@ func (a *app) topCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		live := isTerminal(a.out)
 		show := func(ctx context.Context) error {
 			now, err := takeSample(ctx, cl, args)
 			if err != nil {
@@ -37,7 +38,7 @@ func (a *app) topCmd() *cobra.Command {
 			rows := rateRecords(last, now)
 			last = now
 			height := 0
-			if _, h, ok := terminalSize(a.out); ok {
+			if _, h, ok := terminalSize(a.out, a.in); ok && live {
 				fmt.Fprintf(a.out, "weft top  %s  %d ports\n\n", now.at.Format(time.TimeOnly), len(rows))
 				height = h - 4
 			}
@@ -47,10 +48,10 @@ func (a *app) topCmd() *cobra.Command {
 			return a.printList(c, &f, rateListing(), rows)
 		}
 		time.Sleep(refresh / 2) // a rate needs two samples
-		if !isTerminal(a.out) {
+		if !live {
 			return show(c.Context())
 		}
-		return a.live(c.Context(), show)
+		return a.live(c.Context(), a.in, show)
 	}
 	return c
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
 
 	"weft/internal/api"
@@ -55,17 +56,13 @@ func (a *app) trace(c *cobra.Command, f *traceFlags, what string) error {
 	if err != nil {
 		return err
 	}
-	r := api.TraceRequest{Port: f.port}
+	r, note := api.TraceRequest{Port: f.port}, ""
 	if isDescription(what) {
-		neighbours, err := cl.ARP(c.Context(), "")
+		around, err := surroundingsOf(c.Context(), cl)
 		if err != nil {
 			return err
 		}
-		stats, err := cl.Stats(c.Context())
-		if err != nil {
-			return err
-		}
-		r, err = resolve(what, f.port, neighbours, stats)
+		r, note, err = around.resolve(what, f.port)
 		if err != nil {
 			return err
 		}
@@ -75,11 +72,7 @@ func (a *app) trace(c *cobra.Command, f *traceFlags, what string) error {
 	if r.Port == "" {
 		return usagef(c, "--port is missing: the port that the frame comes from, such as rose:eth0")
 	}
-	return a.printTrace(c.Context(), cl, r, f.format)
-}
-
-func (a *app) printTrace(ctx context.Context, cl *api.Client, r api.TraceRequest, format string) error {
-	steps, err := cl.Trace(ctx, r)
+	steps, err := cl.Trace(c.Context(), r)
 	if err != nil {
 		return err
 	}
@@ -87,10 +80,40 @@ func (a *app) printTrace(ctx context.Context, cl *api.Client, r api.TraceRequest
 	for _, s := range steps {
 		rows = append(rows, record{"Step": s.Step, "Result": s.Result})
 	}
+	return a.printTrace(r, note, f.format, rows)
+}
+
+// printTrace prints the steps, and before them, for people, what was asked.
+func (a *app) printTrace(r api.TraceRequest, note, format string, rows []record) error {
 	if format == "" {
+		if note != "" {
+			fmt.Fprintln(a.out, note)
+		}
 		fmt.Fprintf(a.out, "from %s: %s\n\n", r.Port, capture.Summary(r.Frame))
 	}
 	return traceListing().print(a.out, format, false, rows)
+}
+
+// surroundingsOf asks a daemon for what it knows of its networks.
+func surroundingsOf(ctx context.Context, cl *api.Client) (*surroundings, error) {
+	s := surroundings{nobody: "no running sandbox of this node that is on a network has that name"}
+	var err error
+	if s.neighbours, err = cl.ARP(ctx, ""); err != nil {
+		return nil, err
+	}
+	if s.ports, err = cl.Stats(ctx); err != nil {
+		return nil, err
+	}
+	r, err := cl.NetworkList(ctx, client.NetworkListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, nw := range r.Items {
+		for _, p := range nw.IPAM.Config {
+			s.subnets = append(s.subnets, subnet{network: nw.Name, prefix: p.Subnet, gateway: p.Gateway})
+		}
+	}
+	return &s, nil
 }
 
 func traceListing() listing {

@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/cobra"
 
 	"weft/internal/api"
-	"weft/internal/capture"
 	"weft/internal/cnm"
 	"weft/internal/lab"
 )
@@ -18,10 +18,9 @@ func (a *app) traceLab(c *cobra.Command, f *traceFlags, what string) error {
 	if err != nil {
 		return err
 	}
-	r := api.TraceRequest{Port: f.port}
+	r, note := api.TraceRequest{Port: f.port}, ""
 	if isDescription(what) {
-		neighbours, stats := labTables(l)
-		if r, err = resolve(what, f.port, neighbours, stats); err != nil {
+		if r, note, err = labSurroundings(l).resolve(what, f.port); err != nil {
 			return err
 		}
 	} else if r.Frame, err = readFrame(what); err != nil {
@@ -34,9 +33,6 @@ func (a *app) traceLab(c *cobra.Command, f *traceFlags, what string) error {
 	if err != nil {
 		return err
 	}
-	if f.format == "" {
-		fmt.Fprintf(a.out, "from %s: %s\n\n", r.Port, capture.Summary(r.Frame))
-	}
 	rows := make([]record, 0, len(t.Steps)+1)
 	for _, s := range t.Steps {
 		rows = append(rows, record{"Step": s.Name, "Result": s.Result})
@@ -46,31 +42,38 @@ func (a *app) traceLab(c *cobra.Command, f *traceFlags, what string) error {
 		verdict += ": " + t.Reason.String()
 	}
 	rows = append(rows, record{"Step": "verdict", "Result": verdict})
-	return traceListing().print(a.out, f.format, false, rows)
+	return a.printTrace(r, note, f.format, rows)
 }
 
-// labTables are a lab's neighbours and ports as a daemon would list them.
-func labTables(l *lab.Lab) ([]api.Neighbour, []api.PortStats) {
-	var neighbours []api.Neighbour
-	var stats []api.PortStats
+// labSurroundings are a lab's neighbours, ports and subnets as a daemon would
+// list them.
+func labSurroundings(l *lab.Lab) *surroundings {
+	s := surroundings{nobody: l.Path + " has no port of that name"}
 	for _, n := range l.Networks {
+		i := slices.IndexFunc(n.Resolved, func(p cnm.Pool) bool { return p.Gateway.Is4() })
 		for _, p := range n.Resolved {
-			if p.Gateway.Is4() {
-				mac := cnm.MACFromIPv4(p.Gateway)
-				neighbours = append(neighbours, api.Neighbour{Network: n.Name, Addr: p.Gateway, MAC: network.HardwareAddr(mac[:]), Static: true})
+			s.subnets = append(s.subnets, subnet{network: n.Name, prefix: p.Subnet, gateway: p.Gateway})
+			if i >= 0 && p.Gateway.IsValid() {
+				mac := cnm.MACFromIPv4(n.Resolved[i].Gateway) // it has one for both families
+				s.neighbours = append(s.neighbours, api.Neighbour{Network: n.Name, Addr: p.Gateway, MAC: network.HardwareAddr(mac[:]), Static: true})
 			}
 		}
 	}
+	var names []string
 	for _, p := range l.Ports {
 		if p.Underlay {
 			continue
 		}
-		stats = append(stats, api.PortStats{Port: p.Name, Sandbox: p.Name, Network: p.Network, MAC: network.HardwareAddr(p.MAC[:])})
+		names = append(names, p.Name)
+		s.ports = append(s.ports, api.PortStats{Port: p.Name, Sandbox: p.Name, Network: p.Network, MAC: network.HardwareAddr(p.MAC[:])})
 		for _, addr := range p.Addrs {
-			neighbours = append(neighbours, api.Neighbour{
+			s.neighbours = append(s.neighbours, api.Neighbour{
 				Network: p.Network, Addr: addr, MAC: network.HardwareAddr(p.MAC[:]), Sandbox: p.Name, Static: true,
 			})
 		}
 	}
-	return neighbours, stats
+	if len(names) > 0 {
+		s.nobody += ", it has " + strings.Join(names, ", ")
+	}
+	return &s
 }

@@ -60,7 +60,7 @@ func TestValidateEndpoint(t *testing.T) {
 		{"sysctls of the host", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.forwarding=1,net.core.conf.IFNAME.x=1"}}, `sysctl "net.core.conf.IFNAME.x=1"`},
 		{"sysctls with slashes", user, EndpointConfig{DriverOpts: map[string]string{OptSysctls: "net.ipv4.conf.IFNAME.a/b=1"}}, "unrecognised network interface sysctl"},
 		{"a router", user, EndpointConfig{DriverOpts: map[string]string{"weft.allow-ra": "true", "weft.allow-dhcp": "false"}}, ""},
-		{"bad switch", user, EndpointConfig{DriverOpts: map[string]string{"weft.allow-ra": "maybe"}}, "invalid driver option weft.allow-ra=maybe: expected true or false"},
+		{"bad switch", user, EndpointConfig{DriverOpts: map[string]string{"weft.allow-ra": "maybe"}}, "invalid driver option weft.allow-ra=maybe: expected on or off, or true or false"},
 		{"no guard", user, EndpointConfig{DriverOpts: map[string]string{"weft.guard": "off", "weft.mac-limit": "5"}}, ""},
 		{"bad guard", user, EndpointConfig{DriverOpts: map[string]string{"weft.guard": "no way"}}, "weft.guard=no way"},
 		{"bad limit", user, EndpointConfig{DriverOpts: map[string]string{"weft.mac-limit": "0"}}, "expected a number from 1 to 1048576"},

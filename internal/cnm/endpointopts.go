@@ -97,7 +97,7 @@ func parseSwitch(key, value string) (bool, error) {
 	}
 	on, err := strconv.ParseBool(value)
 	if err != nil {
-		return false, fmt.Errorf("invalid driver option %s=%s: expected true or false", key, value)
+		return false, fmt.Errorf("invalid driver option %s=%s: expected on or off, or true or false", key, value)
 	}
 	return on, nil
 }

@@ -58,6 +58,7 @@ const (
 	NoRoute        // needs a way out that this network does not have
 	SamePort       // the destination is where it came from
 	Isolated       // ports of this network do not talk to each other
+	SplitHorizon   // from a tunnel, and only tunnels that have it already are left
 	NoPort         // nobody else is on the network
 	UnknownMAC     // unknown unicast and the network does not flood
 	QuietTunnel    // group frame that only tunnels were left for, where they carry none
@@ -87,7 +88,7 @@ var reasonNames = [Reasons]string{
 	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
-	SamePort: "same-port", Isolated: "isolated", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
+	SamePort: "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
 	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",
 }

@@ -212,7 +212,7 @@ func between() []vxlanCase {
 		}, want: `a in 1 forwarded 1 consumed 0 out 4
 b in 1 forwarded 1 consumed 0 out 5
 wire in 6 forwarded 6 consumed 0 out 4
-n@192.0.2.2:4789 n1 in 3 forwarded 1 consumed 0 out 1 same-port=1 isolated=1
+n@192.0.2.2:4789 n1 in 3 forwarded 1 consumed 0 out 1 same-port=1 split-horizon=1
 n@192.0.2.3:4789 n1 in 3 forwarded 3 consumed 0 out 2
 n@192.0.2.4:4790 n1 in 0 forwarded 0 consumed 0 out 1
 direct n1 in 0 forwarded 0 consumed 0 out 0`},

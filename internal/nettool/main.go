@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -24,15 +25,18 @@ const DefaultPort = "5201"
 // what was asked for did not happen, 2 for a wrong command line. It ends early,
 // with what it has, when ctx does.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := errUsage
+	err := wrong("a tool's name is missing")
 	if len(args) > 0 {
 		err = run(ctx, args[0], args[1:], stdout)
 	}
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errUsage), errors.Is(err, flag.ErrHelp):
-		fmt.Fprintln(stderr, usage)
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintln(stdout, usage)
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "weft tool: %v\n%s\n", err, usage)
 		return 2
 	case errors.Is(err, errSilent):
 		return 1
@@ -42,7 +46,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 var (
-	errUsage  = errors.New("usage")
+	errUsage  = errors.New("wrong command line")
 	errSilent = errors.New("said already")
 )
 
@@ -65,19 +69,39 @@ func run(ctx context.Context, name string, args []string, out io.Writer) error {
 		return forgeTool(fs, args, out)
 	case "links":
 		return Links(out)
+	case "help", "-h", "-help", "--help":
+		return flag.ErrHelp
 	}
-	return errUsage
+	return wrong("there is no tool %q", name)
+}
+
+// wrong is an error of whoever wrote the command line.
+func wrong(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errUsage, fmt.Errorf(format, args...))
 }
 
 // parse reads flags and checks the number of arguments left.
 func parse(fs *flag.FlagSet, args []string, least, most int) error {
 	if err := fs.Parse(args); err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return wrong("%s: %w", fs.Name(), plain(err))
+	}
+	for _, arg := range fs.Args()[min(1, fs.NArg()):] {
+		if len(arg) > 1 && arg[0] == '-' {
+			return wrong("%s: %s: flags come before the other arguments", fs.Name(), arg)
+		}
 	}
 	if n := fs.NArg(); n < least || n > most {
-		return errUsage
+		return wrong("%s: %d arguments, expected %d to %d", fs.Name(), n, least, most)
 	}
 	return nil
+}
+
+// plain says what a time was expected to look like, where package flag does not.
+func plain(err error) error {
+	if head, ok := strings.CutSuffix(err.Error(), ": parse error"); ok && !errors.Is(err, flag.ErrHelp) {
+		return errors.New(head + ": expected a number, of a time with its unit, such as 10s")
+	}
+	return err
 }
 
 // withPort adds the default port to an address without one.

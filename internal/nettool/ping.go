@@ -41,7 +41,7 @@ func pingTool(ctx context.Context, fs *flag.FlagSet, args []string, out io.Write
 		return err
 	}
 	if o.Size < 0 || o.Size > 65000 || o.Count < 0 || o.Interval < 0 {
-		return errUsage
+		return wrong("ping: expected -s from 0 to 65000, -c and -i not below 0")
 	}
 	network := "ip"
 	if *v4 {

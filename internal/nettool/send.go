@@ -20,7 +20,7 @@ func sendTool(ctx context.Context, fs *flag.FlagSet, args []string, out io.Write
 		return err
 	}
 	if *streams < 1 || *streams > 128 || *mb > 1<<30 {
-		return errUsage
+		return wrong("send: expected -P from 1 to 128, -m up to %d", 1<<30)
 	}
 	addr := withPort(fs.Arg(0))
 	dial := func() (net.Conn, error) { return dialPatiently(ctx, "tcp", addr) }
@@ -66,7 +66,7 @@ func blastTool(ctx context.Context, fs *flag.FlagSet, args []string, out io.Writ
 		return err
 	}
 	if *size < 8 || *size > 65000 {
-		return errUsage
+		return wrong("blast: expected -s from 8 to 65000")
 	}
 	addr := withPort(fs.Arg(0))
 	udp, err := net.Dial("udp", addr)

@@ -128,11 +128,26 @@ func TestServeRefuses(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{}, {"nmap"}, {"ping"}, {"ping", "-s", "70000", "::1"}, {"ping", "-z", "::1"},
-		{"send", "a", "b"}, {"send", "-P", "0", "a"}, {"blast", "-s", "1", "a"}, {"forge", "1.2.3.4"}, {"serve", "-h"}} {
+	for _, c := range []struct {
+		line, want string
+	}{
+		{"", "a tool's name is missing"}, {"nmap", `there is no tool "nmap"`}, {"ping", "ping: 0 arguments, expected 1 to 1"},
+		{"ping -s 70000 ::1", "-s from 0 to 65000"}, {"ping -c -1 ::1", "-c and -i not below 0"}, {"ping -z ::1", "-z"},
+		{"ping -W 5 ::1", `"5" for flag -W: expected a number, of a time with its unit, such as 10s`}, {"ping ::1 -c 1", "-c: flags come before"},
+		{"send a b", "send: 2 arguments"}, {"send -m -5 a", `"-5" for flag -m`}, {"send -P 0 a", "-P from 1 to 128"},
+		{"blast -s 1 a", "-s from 8"}, {"forge 1.2.3.4", "forge: 1 arguments, expected 2 to 2"},
+	} {
 		var errs bytes.Buffer
-		if code := Main(context.Background(), args, io.Discard, &errs); code != 2 || !strings.Contains(errs.String(), "usage:") {
-			t.Errorf("%q: exit %d, %s", args, code, &errs)
+		code := Main(context.Background(), strings.Fields(c.line), io.Discard, &errs)
+		said, rest, _ := strings.Cut(errs.String(), "\n")
+		if code != 2 || !strings.HasPrefix(said, "weft tool: wrong command line: ") || !strings.Contains(said, c.want) || !strings.HasPrefix(rest, "usage:") {
+			t.Errorf("%q: exit %d, %s", c.line, code, &errs)
+		}
+	}
+	for _, line := range []string{"--help", "help", "ping --help", "serve -h"} {
+		var out, errs bytes.Buffer
+		if code := Main(context.Background(), strings.Fields(line), &out, &errs); code != 0 || !strings.HasPrefix(out.String(), "usage:") || errs.Len() > 0 {
+			t.Errorf("%q: exit %d, %s%s", line, code, &out, &errs)
 		}
 	}
 	var errs bytes.Buffer

@@ -35,7 +35,7 @@ type captureSession struct {
 	ring    *capture.Ring
 	point   capture.Point
 	network string // id, empty for all
-	sandbox string // id, empty for all
+	sandbox string // id, of a tunnel its network's; empty for all
 	ifName  string // empty for all
 
 	mu    sync.Mutex
@@ -126,6 +126,13 @@ func (n *Node) captureSession(o CaptureOptions) (*captureSession, error) {
 	if err != nil {
 		return nil, cnm.Errorf(cnm.Invalid, "%w", err)
 	}
+	if strings.Contains(o.Port, "@") { // no sandbox is named so
+		key, err := n.path.tunnel(o.Port)
+		if err != nil {
+			return nil, err
+		}
+		s.sandbox, s.ifName, o.Port = key.sandbox, key.ifName, ""
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if o.Network != "" {
@@ -144,6 +151,27 @@ func (n *Node) captureSession(o CaptureOptions) (*captureSession, error) {
 	}
 	s.ring = capture.NewRing(ringSize, filter, o.Snaplen)
 	return s, nil
+}
+
+// tunnel finds a tunnel by the name that the port has, NETWORK@PEER.
+func (d *dataPath) tunnel(name string) (portKey, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var has []string
+	for key, lp := range d.ports {
+		if lp.device != nil {
+			continue
+		}
+		if lp.port.Name() == name {
+			return key, nil
+		}
+		has = append(has, lp.port.Name())
+	}
+	if len(has) == 0 {
+		return portKey{}, cnm.Errorf(cnm.NotFound, "there is no tunnel %s: this node has none", name)
+	}
+	slices.Sort(has)
+	return portKey{}, cnm.Errorf(cnm.NotFound, "there is no tunnel %s, there are %s", name, strings.Join(has, ", "))
 }
 
 // findPortLocked reads SANDBOX or SANDBOX:IFNAME.

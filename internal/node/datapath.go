@@ -130,6 +130,7 @@ func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) (
 	}
 	d.closeUnused()
 	before := d.faults
+	maps.DeleteFunc(before, func(key faultKey, _ error) bool { return d.domains[key.network] == nil }) // nobody wants it any more
 	d.faults = failed
 	return compareFaults(before, failed), nil
 }
@@ -321,6 +322,7 @@ func (d *dataPath) tick(now time.Time) {
 	if d.closed {
 		return
 	}
+	d.underlay.watch(now)
 	for _, dom := range d.domains {
 		for _, query := range d.sw.Queries(dom, seconds) {
 			d.asker.Originate(dom, query)

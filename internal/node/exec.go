@@ -43,7 +43,7 @@ func (n *Node) ExecCreate(_ context.Context, ref string, spec ExecSpec) (string,
 	if err != nil {
 		return "", err
 	}
-	if err := own(&b.sb, "entered: use nsenter"); err != nil {
+	if err := own(&b.sb, "entered", "use nsenter"); err != nil {
 		return "", err
 	}
 	if b.agent == nil || b.sb.State != cnm.Running {

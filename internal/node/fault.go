@@ -58,13 +58,17 @@ func (n *Node) publish(who string) error {
 	}
 	n.announce()
 	var errs []error
+	said := make(map[string]bool) // the tunnels of a network lack one socket: that is said once
 	for i := range faults {
 		switch f := &faults[i]; {
 		case f.err == nil:
 			n.log.Info("the switch has what it lacked", "network", f.network, "port", f.port.ifName)
+		case said[f.err.Error()]:
 		case f.concerns(who):
+			said[f.err.Error()] = true
 			errs = append(errs, f.err)
 		case f.fresh:
+			said[f.err.Error()] = true
 			n.log.Error("the switch lacks something, and is tried again every second", "error", f.err)
 		}
 	}

@@ -52,6 +52,9 @@ func TestForeign(t *testing.T) {
 	}
 	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("front")})
 	reach(t, n, "rose", addr4(sb, "front"), true)
+	if _, err := n.ExecCreate(t.Context(), "stranger", ExecSpec{Cmd: []string{"true"}}); err == nil || !strings.HasSuffix(err.Error(), "cannot be entered: use nsenter") {
+		t.Errorf("a foreign sandbox was entered: %v", err)
+	}
 	if err := n.SandboxStop(t.Context(), "stranger", "", nil); !errors.Is(err, cnm.Forbidden) {
 		t.Errorf("stop: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"weft/internal/cnm"
@@ -183,12 +184,19 @@ func (n *Node) Trace(_ context.Context, o TraceOptions) ([]TraceStep, error) {
 		ifName = b.sb.Endpoints[0].IfName
 	}
 	key := portKey{b.sb.ID, ifName}
+	var has []string
+	for _, e := range b.sb.Endpoints {
+		has = append(has, e.IfName)
+	}
 	n.mu.Unlock()
 	n.path.mu.Lock()
 	defer n.path.mu.Unlock()
 	lp := n.path.ports[key]
 	if lp == nil {
-		return nil, cnm.Errorf(cnm.Conflict, "%s has no port %q on the switch now: it runs on no network, or not at all", name, ifName)
+		if len(has) > 0 && !slices.Contains(has, ifName) {
+			return nil, cnm.Errorf(cnm.NotFound, "%s has no port %q, it has %s", name, ifName, strings.Join(has, ", "))
+		}
+		return nil, cnm.Errorf(cnm.Conflict, "%s has no port on the switch now: it runs on no network, or not at all", name)
 	}
 	t := n.path.sw.Trace(lp.port, o.Frame, frame.Offload{})
 	var out []TraceStep

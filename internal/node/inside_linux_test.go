@@ -61,9 +61,9 @@ func TestInsideView(t *testing.T) {
 			t.Errorf("trace: %+v, %v, want %q", steps, err, c.want)
 		}
 	}
-	for _, port := range []string{"nobody", "rose:eth7"} {
-		if _, err := n.Trace(t.Context(), TraceOptions{Port: port, Frame: frame}); err == nil {
-			t.Errorf("trace from %s", port)
+	for _, c := range []struct{ port, want string }{{"nobody", "nobody"}, {"rose:eth7", `rose has no port "eth7", it has eth0`}} {
+		if _, err := n.Trace(t.Context(), TraceOptions{Port: c.port, Frame: frame}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("trace from %s: %v, expected %q", c.port, err, c.want)
 		}
 	}
 	if i := n.Info(); i.Ports != 2 || i.Running != 2 || i.Networks != 4 || i.Workers != 2 || i.ID == "" || i.Kernel == "" {

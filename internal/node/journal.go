@@ -109,7 +109,7 @@ func openJournal(dir string) (*journal, *journalContents, error) {
 	if err != nil {
 		return nil, nil, journalError(dir, path, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, pidName), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		j.close()
 		return nil, nil, fmt.Errorf("data directory: %w", err)
 	}

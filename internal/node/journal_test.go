@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,9 @@ func TestJournal(t *testing.T) {
 	j, c, err := openJournal(dir)
 	if err != nil || len(c.networks)+len(c.sandboxes) != 0 || c.meta.NodeID == "" {
 		t.Fatalf("new: %+v, %v", c, err)
+	}
+	if pid, err := os.ReadFile(filepath.Join(dir, pidName)); err != nil || string(pid) != strconv.Itoa(os.Getpid())+"\n" {
+		t.Errorf("%s: %q, %v", pidName, pid, err)
 	}
 	id := c.meta.NodeID
 	nw := networkRecord{bridge("a", map[string]string{"x": "y"}, "10.0.0.1")}

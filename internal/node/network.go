@@ -28,7 +28,7 @@ func (n *Node) NetworkCreate(ctx context.Context, want cnm.Network) (id, warning
 	}
 	n.emitNetwork("create", &nw.Network, "")
 	if nw.Driver == cnm.DriverOverlay {
-		return nw.ID, cnm.OverlayAdvice(nw.Network), nil
+		return nw.ID, n.overlayAdvice(nw), nil
 	}
 	if !nw.ConfigOnly { // of those, whoever makes a network from it is told
 		warning = nw.options.Warning()
@@ -95,7 +95,7 @@ func (n *Node) admit(nw *network) error {
 	if err := n.publish(nw.ID); err != nil {
 		n.expel(nw)
 		n.journal.dropNetwork(nw.ID)
-		return fmt.Errorf("network %s: %w", nw.Name, err)
+		return err // it names the network
 	}
 	if nw.Driver == cnm.DriverOverlay {
 		n.lookAtPaths() // the first interface has the right MTU

@@ -126,6 +126,9 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err != nil {
 		return err
 	}
+	for _, err := range n.path.underlay.cfg.probe() {
+		n.log.Warn("overlay networks cannot be carried", "error", err)
+	}
 	if err := n.restoreNetworks(contents.networks); err != nil {
 		return err
 	}

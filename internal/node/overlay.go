@@ -63,9 +63,11 @@ func (dom *domainPlan) fill(network string, fill filling, o cnm.OverlayOptions, 
 	}
 }
 
+const tunnelPrefix = "vtep "
+
 // tunnelKey names the port that leads to a VTEP.
 func tunnelKey(network string, peer netip.AddrPort) portKey {
-	return portKey{network, "vtep " + peer.String()}
+	return portKey{network, tunnelPrefix + peer.String()}
 }
 
 // innerMTU is the largest IP packet that fits into one datagram to a peer.

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -110,9 +113,39 @@ func TestOverlayTriangle(t *testing.T) {
 	if now := peerOf(t, nodes[1], 3).TxFrames - silent; now > queries {
 		t.Errorf("%d frames of 20 pings went to the third node", now)
 	}
+	captureTunnel(t, nodes[1], addr4(boxes[3], "over").String())
 }
 
 // What is not for this node ends by name, before anything learns from it.
+// captureTunnel pings through one tunnel and captures what another carries, and
+// then that one.
+func captureTunnel(t *testing.T, n *Node, third string) {
+	t.Helper()
+	if _, err := n.Capture(t.Context(), CaptureOptions{Port: "over@127.0.0.9:24789"}); !errors.Is(err, cnm.NotFound) ||
+		!strings.Contains(err.Error(), "there are over@127.0.0.2:24789, over@127.0.0.3:24789") {
+		t.Errorf("capture of no tunnel: %v", err)
+	}
+	for peer, want := range map[byte]int{2: 0, 3: 2} {
+		r, err := n.Capture(t.Context(), CaptureOptions{Port: fmt.Sprintf("over@127.0.0.%d:24789", peer), Filter: "icmp"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := make(chan []byte, 1)
+		go func() {
+			b, _ := io.ReadAll(r)
+			file <- b
+		}()
+		if out, code := execute(t, n, "box", "ping", third); code != 0 {
+			t.Error(out)
+		}
+		time.Sleep(50 * time.Millisecond)
+		r.Close()
+		if b := <-file; bytes.Count(b, []byte("forwarded")) != want {
+			t.Errorf("over@127.0.0.%d: expected %d frames in %q", peer, want, b)
+		}
+	}
+}
+
 func TestOverlayStrangers(t *testing.T) {
 	watchLeaks(t)
 	n := overlayNode(t, 1)
@@ -149,6 +182,22 @@ func TestOverlayStrangers(t *testing.T) {
 			t.Errorf("%s: not counted as %s: %+v", c.name, c.want, sockets)
 		}
 	}
+	row := func() Check {
+		checks := n.tunnelChecks()
+		if len(checks) != 1 {
+			t.Fatalf("doctor's rows: %+v", checks)
+		}
+		return checks[0]
+	}
+	if c := row(); c.Status != Warn || !strings.Contains(c.Found, "unknown-vni=1 unknown-vtep=1") || !strings.Contains(c.Advice, "weft peers ls --underlay") {
+		t.Errorf("doctor: %+v", c)
+	}
+	n.path.mu.Lock()
+	n.path.underlay.v4.strangeAt = time.Now().Add(-strangeFor)
+	n.path.mu.Unlock()
+	if c := row(); c.Status != OK {
+		t.Errorf("doctor, after no more came for a while: %+v", c)
+	}
 	rows, _ := n.FDB("over")
 	if slices.ContainsFunc(rows, func(e FDBEntry) bool { return e.MAC == frame.MAC{0x02, 9, 9, 9, 9, 9} }) {
 		t.Error("a stranger's address was learned")
@@ -174,10 +223,19 @@ func TestOverlayPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := overlayConfig(t, 1)
+	var log strings.Builder
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
 	n := openNode(t, c)
-	nw := overlayNetwork(1, 2)
+	if s := log.String(); strings.Count(s, "overlay networks cannot be carried") != 1 || !strings.Contains(s, "--data-path-port") {
+		t.Errorf("logged at the start:\n%s", s)
+	}
+	if rows := n.tunnelChecks(); len(rows) != 1 || rows[0].Status != Warn || !strings.Contains(rows[0].Found, "--data-path-port") {
+		t.Errorf("doctor, without an overlay yet: %+v", rows)
+	}
+	c.Log = nil
+	nw := overlayNetwork(1, 2, 3)
 	nw.EnableIPv4 = true
-	if _, _, err := n.NetworkCreate(t.Context(), nw); err == nil || !strings.Contains(err.Error(), "127.0.0.1:24789") {
+	if _, _, err := n.NetworkCreate(t.Context(), nw); err == nil || !strings.Contains(err.Error(), "127.0.0.1:24789") || strings.Count(err.Error(), "network over: ") != 1 {
 		t.Fatalf("with the port taken: %v", err)
 	}
 	if _, err := n.Network("over"); !errors.Is(err, cnm.NotFound) {
@@ -196,11 +254,14 @@ func TestOverlayPortTaken(t *testing.T) {
 	rose := mustRun(t, again, cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":7000"), Networks: on("front")})
 	mustRun(t, again, cnm.SandboxSpec{Name: "tulip", Networks: on("front", "over")})
 	reach(t, again, "tulip", addr4(rose, "front"), true)
-	if peers, _ := again.Peers(); len(peers) != 0 {
+	if peers, _ := again.Peers(); len(peers) != 2 || peers[0].Peer.Addr() != loopback(2) || peers[0].VNI != 4097 || !strings.Contains(peers[0].Fault, "--data-path-port") {
 		t.Errorf("peers without a socket: %+v", peers)
 	}
+	if rows := again.tunnelChecks(); len(rows) != 1 || rows[0].Name != "network over" || rows[0].Status != Fail {
+		t.Errorf("doctor, with the port taken: %+v", rows)
+	}
 	taken.Close()
-	if !eventually(func() bool { peers, _ := again.Peers(); return len(peers) == 1 }) {
+	if !eventually(func() bool { peers, _ := again.Peers(); return len(peers) == 2 && peers[0].Fault == "" }) {
 		t.Error("the tunnel was not made when the port was free")
 	}
 }

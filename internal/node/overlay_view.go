@@ -2,8 +2,11 @@ package node
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
 
+	"weft/internal/cnm"
 	"weft/internal/frame"
 	"weft/vswitch"
 )
@@ -27,6 +30,7 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 			Drops: bothWays(&c),
 		})
 	}
+	peers = n.path.lackingLocked(peers)
 	slices.SortFunc(peers, func(a, b PeerStats) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), a.Peer.Compare(b.Peer))
 	})
@@ -35,6 +39,35 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 		sockets = append(sockets, us.view())
 	}
 	return peers, sockets
+}
+
+// lackingLocked appends the peers to which there should be tunnels.
+func (d *dataPath) lackingLocked(peers []PeerStats) []PeerStats {
+	for key, err := range d.faults {
+		text, ok := strings.CutPrefix(key.port.ifName, tunnelPrefix)
+		if key.port.sandbox != key.network || !ok {
+			continue // a sandbox's port
+		}
+		peer, parseErr := netip.ParseAddrPort(text)
+		dom, made := d.current[key.network]
+		if parseErr == nil && made {
+			peers = append(peers, PeerStats{Network: dom.name, VNI: dom.vni, Peer: peer, Drops: map[string]uint64{}, Fault: err.Error()})
+		}
+	}
+	return peers
+}
+
+// overlayAdvice is what the user of a new overlay should know, or "".
+func (n *Node) overlayAdvice(nw *network) string {
+	advice := cnm.OverlayAdvice(nw.Network)
+	if len(nw.overlay.Peers) > 0 && len(n.remotes(nw)) == 0 {
+		alone := "weft.peers names this node alone: the network reaches no other"
+		if advice != "" {
+			alone += "; "
+		}
+		advice = alone + advice
+	}
+	return advice
 }
 
 // bothWays adds up what was dropped on the way from a peer and to it.

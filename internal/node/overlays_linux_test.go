@@ -43,6 +43,11 @@ func TestOverlaySubnets(t *testing.T) {
 		{"second", "10.0.3.0/24", "chosen by this node alone", static("second", "2"), ""}, // front is in the way
 		{"given", "10.0.0.0/24", "an --ip-range of its own", static("given", "3", "10.0.0.0/24"), ""},
 		{"ranged", "10.9.0.0/24", "", static("ranged", "4", "10.9.0.0/24 10.9.0.64/26"), ""},
+		{"alone", "10.8.0.0/24", "weft.peers names this node alone", func() cnm.Network {
+			nw := static("alone", "6", "10.8.0.0/24 10.8.0.64/26")
+			nw.Options["weft.peers"] = "127.0.0.1"
+			return nw
+		}(), ""},
 		{"same vni", "both have VNI 4", "", static("x", "4"), cnm.Conflict},
 		{"overlap", "10.0.1.0/25 and 10.0.1.0/24 of network first", "", static("x", "5", "10.0.1.0/25"), cnm.Forbidden},
 		{"encrypted", "not supported yet", "", func() cnm.Network { nw := static("x", "5"); nw.Options["encrypted"] = ""; return nw }(), cnm.Unsupported},

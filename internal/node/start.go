@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"weft/internal/cnm"
@@ -241,6 +242,9 @@ func startError(sb *cnm.Sandbox, err error) error {
 	}
 	switch {
 	case errors.Is(err, sandbox.ErrNotFound):
+		if strings.HasSuffix(err.Error(), ": executable file not found in $PATH") { // that is said once
+			return cnm.Errorf(cnm.Invalid, "unable to start container process: exec: %q: executable file not found in $PATH", cmd)
+		}
 		return cnm.Errorf(cnm.Invalid, "unable to start container process: exec: %q: executable file not found in $PATH: %w", cmd, err)
 	case errors.Is(err, sandbox.ErrPermission):
 		return cnm.Errorf(cnm.Invalid, "unable to start container process: exec: %q: permission denied: %w", cmd, err)

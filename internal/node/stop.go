@@ -37,7 +37,7 @@ func (n *Node) SandboxStop(ctx context.Context, ref, sig string, timeout *time.D
 	n.mu.Lock()
 	sb, next := copySandbox(&b.sb), b.next
 	n.mu.Unlock()
-	if err := own(&sb, "stopped"); err != nil {
+	if err := own(&sb, "stopped", detachIt); err != nil {
 		return err
 	}
 	if sb.State != cnm.Running {
@@ -119,7 +119,7 @@ func (n *Node) SandboxKill(ctx context.Context, ref, sig string) error {
 	n.mu.Lock()
 	sb, next := copySandbox(&b.sb), b.next
 	n.mu.Unlock()
-	if err := own(&sb, "killed"); err != nil {
+	if err := own(&sb, "killed", detachIt); err != nil {
 		return err
 	}
 	if sb.State != cnm.Running {
@@ -138,10 +138,13 @@ func (n *Node) SandboxKill(ctx context.Context, ref, sig string) error {
 	return nil
 }
 
-// own refuses what only makes sense for processes weft started.
-func own(sb *cnm.Sandbox, done string) error {
+const detachIt = "detach it with weft detach"
+
+// own refuses what only makes sense for processes weft started, with advice on what
+// to do instead.
+func own(sb *cnm.Sandbox, done, advice string) error {
 	if sb.Spec.Foreign != nil {
-		return cnm.Errorf(cnm.Forbidden, "%s is a namespace made by somebody else and cannot be %s: detach it with weft detach", sb.Spec.Name, done)
+		return cnm.Errorf(cnm.Forbidden, "%s is a namespace made by somebody else and cannot be %s: %s", sb.Spec.Name, done, advice)
 	}
 	return nil
 }

@@ -59,7 +59,7 @@ func (n *Node) SandboxAttach(ctx context.Context, ref string, o AttachOptions) (
 	switch {
 	case sb.Spec.Foreign != nil:
 		n.mu.Unlock()
-		return nil, own(&sb, "attached to: it has no process of weft's")
+		return nil, own(&sb, "attached to", "it has no process of weft's")
 	case b.removing:
 		n.mu.Unlock()
 		return nil, cnm.Errorf(cnm.Conflict, "container %s is marked for removal and cannot be attached to", sb.Spec.Name)

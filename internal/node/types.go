@@ -231,6 +231,7 @@ type PeerStats struct {
 	TxBytes   uint64
 	Drops     map[string]uint64 // by reason, both ways, non-zero ones only
 	Learned   int               // MAC addresses behind it
+	Fault     string            // why there is no tunnel to it now; empty: there is
 }
 
 // An Underlay is one UDP socket that carries overlays.

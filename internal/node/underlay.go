@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/frame"
 	"weft/vswitch"
 	"weft/vxlan"
 )
@@ -47,6 +49,42 @@ type underlaySocket struct {
 	*vxlan.Socket
 	charge *charge
 	routes map[*livePort]vxlan.Route
+	// What nobody here expects: a VNI or a VTEP that no network has. A node that is
+	// set up wrongly gets it again and again; one that was there first, for a while.
+	strange   uint64    // datagrams so far
+	strangeAt time.Time // when it was seen to grow last
+}
+
+// watch notes when datagrams came that no network expects.
+func (u *underlay) watch(now time.Time) {
+	for _, us := range u.sockets() {
+		if n := us.unexpected(); n > us.strange {
+			us.strange, us.strangeAt = n, now
+		}
+	}
+}
+
+func (us *underlaySocket) unexpected() uint64 {
+	drops := us.Stats().Drops
+	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP]
+}
+
+// probe tries to listen where overlays are to be carried, for whoever was asked
+// for an address or a port of their own: one that cannot be had is better known
+// before there is an overlay.
+func (c *underlayConfig) probe() (errs []error) {
+	if !c.bound && c.port == DefaultDataPathPort {
+		return nil
+	}
+	for _, a := range c.addrs {
+		s, err := vxlan.Listen(vxlan.Config{Addr: netip.AddrPortFrom(a, c.port)})
+		if err == nil {
+			s.Close()
+		} else if c.bound || a.Is4() { // a host may have no IPv6
+			errs = append(errs, err)
+		}
+	}
+	return errs
 }
 
 // underlay derives where the node's VTEP listens: at the data path addresses,
