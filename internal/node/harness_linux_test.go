@@ -251,6 +251,9 @@ func openBeside(t *testing.T, c Config) *Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if n.own.stopping() {
+			return // the test has closed it, and opened its successor
+		}
 		for _, s := range n.Sandboxes() {
 			if err := n.SandboxRemove(context.Background(), s.ID, true); err != nil && !errors.Is(err, cnm.NotFound) {
 				t.Errorf("remove %s: %v", s.Spec.Name, err)

@@ -87,8 +87,12 @@ func (n *Node) mtuLocked(nw *network) int {
 	if nw.overlay.MTU != 0 {
 		return nw.overlay.MTU
 	}
+	peers := n.remotesLocked(nw)
+	if nw.Scope == cnm.ScopeSwarm && len(peers) == 0 {
+		return cnm.DefaultOverlayMTU // what the nodes to come most likely allow
+	}
 	mtu := vxlan.InnerMTU(maxPathMTU, false)
-	for _, p := range n.remotesLocked(nw) {
+	for _, p := range peers {
 		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
 	}
 	return mtu

@@ -60,12 +60,15 @@ func (d *dataPath) lackingLocked(peers []PeerStats) []PeerStats {
 // overlayAdvice is what the user of a new overlay should know, or "".
 func (n *Node) overlayAdvice(nw *network) string {
 	advice := cnm.OverlayAdvice(nw.Network)
-	if len(nw.overlay.Peers) > 0 && len(n.remotes(nw)) == 0 {
-		alone := "weft.peers names this node alone: the network reaches no other"
+	n.mu.Lock()
+	alone := len(nw.overlay.Peers) > 0 && len(n.remotesLocked(nw)) == 0
+	n.mu.Unlock()
+	if alone {
+		text := "weft.peers names this node alone: the network reaches no other"
 		if advice != "" {
-			alone += "; "
+			text += "; "
 		}
-		advice = alone + advice
+		advice = text + advice
 	}
 	return advice
 }

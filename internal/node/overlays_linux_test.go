@@ -104,7 +104,7 @@ func TestOverlayAddresses(t *testing.T) {
 				t.Errorf("gateway %+v, %v", nw.IPAM, err)
 			}
 			n.mu.Lock()
-			_, err = n.joinLocked(newBox(cnm.Sandbox{ID: "c"}), cnm.NetworkJoin{Network: "wide", Config: cnm.EndpointConfig{IPv4: gateway}})
+			_, err = n.joinLocked(newBox(cnm.Sandbox{ID: "c"}), cnm.NetworkJoin{Network: "wide", Config: cnm.EndpointConfig{IPv4: gateway}}, nil)
 			n.mu.Unlock()
 			if !errors.Is(err, cnm.Forbidden) {
 				t.Errorf("the gateway's address was given: %v", err)

@@ -233,6 +233,7 @@ func (n *Node) follow() {
 		case <-n.swarmNews:
 			n.adoptNetworks()
 			n.publish("")
+			n.lookAtPaths() // of tunnels that are new
 		case <-n.own.stop:
 			return
 		}

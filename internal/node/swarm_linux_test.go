@@ -1,0 +1,159 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// The ports of the nodes of these tests, which are not those other packages' tests
+// use at the same time.
+const (
+	swarmControlPort  = 22377
+	swarmGossipPort   = 27946
+	swarmDataPathPort = 24790
+)
+
+func swarmConfig(t *testing.T, last byte) Config {
+	t.Helper()
+	c := overlayConfig(t, last)
+	c.NodeName = fmt.Sprintf("node%d", last)
+	c.ControlPort, c.GossipPort, c.DataPathPort = swarmControlPort, swarmGossipPort, swarmDataPathPort
+	return c
+}
+
+// swarm makes a swarm of nodes at 127.0.0.1 and up, the first its manager.
+func swarm(t *testing.T, count byte) map[byte]*Node {
+	t.Helper()
+	nodes := map[byte]*Node{1: openBeside(t, swarmConfig(t, 1))}
+	if _, err := nodes[1].SwarmInit(t.Context(), cnm.SwarmInit{}); err != nil {
+		t.Fatal(err)
+	}
+	for last := byte(2); last <= count; last++ {
+		nodes[last] = openBeside(t, swarmConfig(t, last))
+		joinSwarm(t, nodes[last], nodes[1])
+	}
+	return nodes
+}
+
+func joinSwarm(t *testing.T, n, manager *Node) {
+	t.Helper()
+	s, err := manager.Swarm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.AddrPortFrom(loopback(1), swarmControlPort)
+	if err := n.SwarmJoin(t.Context(), cnm.SwarmJoin{Token: s.WorkerToken, Remotes: []netip.AddrPort{at}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inTime waits until something holds.
+func inTime(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// TestSwarm is a swarm of three nodes, and what its users see: sandboxes on any node
+// reach each other by addresses given in turn, nobody is looked for on the
+// underlay, a node that starts again goes on, one that leaves is gone.
+func TestSwarm(t *testing.T) {
+	watchLeaks(t)
+	nodes := swarm(t, 3)
+	id, _, err := nodes[2].NetworkCreate(t.Context(), cnm.Network{Name: "over", Driver: cnm.DriverOverlay, EnableIPv4: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	boxes := map[byte]cnm.Sandbox{}
+	for last := byte(1); last <= 3; last++ {
+		inTime(t, "the network is known", func() bool { _, err := nodes[last].Network("over"); return err == nil })
+		boxes[last] = mustRun(t, nodes[last], cnm.SandboxSpec{Name: fmt.Sprintf("demo%d", last), Cmd: program("serve", ":7000"), Networks: on("over")})
+		if got, want := addr4(boxes[last], "over"), netip.AddrFrom4([4]byte{10, 0, 1, last + 1}); got != want {
+			t.Errorf("demo%d got %s, expected %s", last, got, want)
+		}
+	}
+	everybody := func(from ...byte) {
+		t.Helper()
+		for _, f := range from {
+			for to, sb := range boxes {
+				if f != to {
+					inTime(t, fmt.Sprintf("demo%d is known on node %d", to, f), func() bool { return knowsMAC(nodes[f], "over", sb) })
+					reach(t, nodes[f], fmt.Sprintf("demo%d", f), addr4(sb, "over"), true)
+				}
+			}
+		}
+	}
+	everybody(1, 2, 3)
+	for last, n := range nodes {
+		// Everything that crossed was unicast: no ARP, no neighbour solicitation.
+		peers, _ := n.Peers()
+		for _, p := range peers {
+			if p.Drops["unknown-arp"]+p.Drops["unknown-mac"]+p.Drops["mac-limit"] != 0 {
+				t.Errorf("node %d: %+v", last, p)
+			}
+		}
+		nw, err := n.Network("over")
+		if err != nil || nw.ID != id || nw.Scope != cnm.ScopeSwarm || len(nw.Peers) != 2 {
+			t.Errorf("node %d: %+v, %v", last, nw, err)
+		}
+		inTime(t, "the loopback's MTU is made use of", func() bool { nw, err := n.Network("over"); return err == nil && nw.MTU == 65485 })
+	}
+
+	// Its own addresses alone can be asked for once.
+	mustNetwork(t, nodes[1], cnm.Network{Name: "fixed", Driver: cnm.DriverOverlay, IPAM: pool("10.66.30.0/24")})
+	join := cnm.EndpointConfig{IPv4: netip.MustParseAddr("10.66.30.7")}
+	inTime(t, "the network is known", func() bool { _, err := nodes[2].Network("fixed"); return err == nil })
+	for last := byte(1); last <= 2; last++ {
+		err := nodes[last].NetworkConnect(t.Context(), "fixed", boxes[last].ID, join)
+		if last == 1 && err != nil || last == 2 && (err == nil || !strings.Contains(err.Error(), "in use")) {
+			t.Errorf("node %d asked for %s: %v", last, join.IPv4, err)
+		}
+	}
+	if err := nodes[1].NetworkRemove(t.Context(), "over"); !errors.Is(err, cnm.Forbidden) && !errors.Is(err, cnm.Conflict) {
+		t.Errorf("a network in use on other nodes: %v", err)
+	}
+
+	// A node that starts again has what it had.
+	cfg := nodes[3].cfg
+	nodes[3].Close()
+	nodes[3] = openBeside(t, cfg)
+	everybody(1, 3)
+
+	// What ends is forgotten everywhere, and its address given to nobody for a while.
+	kill(t, nodes[2], boxes[2].ID)
+	inTime(t, "demo2 is forgotten", func() bool { return !knowsMAC(nodes[1], "over", boxes[2]) && !knowsMAC(nodes[3], "over", boxes[2]) })
+	inTime(t, "demo2 has ended", func() bool { return len(nodes[2].onSwarm()) == 0 })
+	if err := nodes[2].SwarmLeave(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nodes[2].Network("over"); !errors.Is(err, cnm.NotFound) {
+		t.Errorf("a node that left has the network: %v", err)
+	}
+	inTime(t, "two nodes are left", func() bool { l, err := nodes[3].SwarmNodes(t.Context()); return err == nil && len(l) == 2 })
+	if err := nodes[3].SwarmLeave(t.Context(), false); !errors.Is(err, cnm.Unavailable) || !strings.Contains(err.Error(), "demo3 on over") {
+		t.Errorf("left with a sandbox on the network: %v", err)
+	}
+}
+
+// knowsMAC reports whether a node's forwarding table has a sandbox of another node.
+func knowsMAC(n *Node, network string, sb cnm.Sandbox) bool {
+	rows, err := n.FDB(network)
+	if err != nil {
+		return false
+	}
+	for _, r := range rows {
+		if r.MAC == sb.Endpoints[0].MAC && r.Static {
+			return true
+		}
+	}
+	return false
+}
