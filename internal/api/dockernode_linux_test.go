@@ -120,7 +120,7 @@ func overlaysOnNode(d *docker) {
 		"{{.Driver}} {{.Scope}}{{range .IPAM.Config}} {{.Subnet}} {{.Gateway}}{{end}}{{range .Peers}} {{.Name}}{{end}}", "wide")
 	d.fails(1, "both have VNI 4097", append(wide, "--subnet", "10.0.9.0/24", "--attachable", "twin")...)
 	d.fails(1, "needs a swarm", "network", "create", "-d", "overlay", "--attachable", "lone")
-	d.fails(1, `network scope "swarm" is not supported yet`, append(wide, "--scope", "swarm", "far")...)
+	d.fails(1, "weft.peers is for overlays of scope local", append(wide, "--scope", "swarm", "far")...)
 	d.ok("run", "-d", "--name", "rose", "--network", "wide", "scratch", "sleep", "1000")
 	d.want("10.0.1.2 02:42:0a:00:01:02 []", "inspect", "-f", "{{with .NetworkSettings.Networks.wide}}{{.IPAddress}} {{.MacAddress}} [{{.Gateway}}]{{end}}", "rose")
 	if out := d.ok("exec", "rose", "cat", "/proc/net/route"); strings.Contains(out, "eth0\t00000000") {

@@ -132,9 +132,11 @@ func TestValidateOverlay(t *testing.T) {
 		{"range", func(n *Network) { n.IPAM.Config[0] = pool(t, "10.0.9.0/24", "10.0.9.64/26", "") }, "", ""},
 		{"six", func(n *Network) { n.EnableIPv6 = true; add("fd00:9::/64")(n) }, "", ""},
 		{"serial", func(n *Network) { n.IPAM.Options = map[string]string{OptSerial: "true"} }, "", ""},
-		{"no options", func(n *Network) { n.Options = nil }, Unsupported,
-			"an overlay network without peers needs a swarm, which is not supported yet: name the other nodes with -o weft.peers=ADDRESS,ADDRESS:PORT,... and the network with -o weft.vni=NUMBER"},
-		{"no peers", func(n *Network) { delete(n.Options, OptPeers) }, Unsupported, "without peers needs a swarm"},
+		{"of a swarm", func(n *Network) { n.Options = nil }, "", ""},
+		{"of a swarm, with its VNI", func(n *Network) { delete(n.Options, OptPeers) }, "", ""},
+		{"of a swarm, two VNIs", func(n *Network) { delete(n.Options, OptPeers); n.Options[OptVNI] = "7,8" }, Invalid, "names 2 VNIs for 1 IPv4 subnet"},
+		{"local without peers", func(n *Network) { n.Scope = ScopeLocal; delete(n.Options, OptPeers) }, Invalid,
+			"an overlay network of scope local needs peers: name the other nodes with -o weft.peers=ADDRESS,ADDRESS:PORT,... and the network with -o weft.vni=NUMBER"},
 		{"no vni", func(n *Network) { delete(n.Options, OptVNI) }, Invalid, "driver option weft.vni is missing: without a swarm nobody else chooses the VNI, and every node of the network must name the same one"},
 		{"vnis for one subnet", set(OptVNI, "7,8"), Invalid, "names 2 VNIs for 1 IPv4 subnet"},
 		{"several subnets", func(n *Network) { n.Options[OptVNI] = "7,8"; add("10.0.10.0/24")(n) }, Unsupported, "several IPv4 subnets are not supported yet"},
@@ -145,7 +147,7 @@ func TestValidateOverlay(t *testing.T) {
 		{"null ipam", func(n *Network) { n.IPAM = IPAM{Driver: "null"} }, Invalid, "ipv4 pool is empty"},
 		{"mtu for six", func(n *Network) { n.EnableIPv6 = true; add("fd00:9::/64")(n); n.Options["mtu"] = "1279" }, Invalid, "IPv6 needs at least 1280"},
 		{"small mtu", set("mtu", "576"), "", ""},
-		{"swarm scope", func(n *Network) { n.Scope = "swarm" }, Unsupported, `network scope "swarm" is not supported yet: it needs a swarm`},
+		{"swarm scope", func(n *Network) { n.Scope = "swarm" }, Invalid, "driver option weft.peers is for overlays of scope local"},
 		{"ingress", func(n *Network) { n.Ingress = true }, Unsupported, "ingress networks are not supported yet"},
 		{"encrypted", set("encrypted", ""), Unsupported, "not supported yet: the network would not be encrypted"},
 		{"unknown option", set("color", "red"), Invalid, `unknown driver option "color" for the overlay driver`},
@@ -156,7 +158,11 @@ func TestValidateOverlay(t *testing.T) {
 			if c.kind != "" && !errors.Is(err, c.kind) {
 				t.Fatalf("kind of %v, want %s", err, c.kind)
 			}
-			if err == nil && (got.Scope != "local" || got.Driver != DriverOverlay || !got.Switched() || got.GivesRoutes()) {
+			scope := ScopeSwarm
+			if got.Options[OptPeers] != "" {
+				scope = ScopeLocal
+			}
+			if err == nil && (got.Scope != scope || got.Driver != DriverOverlay || !got.Switched() || got.GivesRoutes()) {
 				t.Fatalf("%+v", got)
 			}
 		})

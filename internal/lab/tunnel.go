@@ -29,7 +29,11 @@ type tunnel struct {
 // overlayOn refuses an overlay that this version cannot run, or not on the node
 // that a port is on.
 func (l *Lab) overlayOn(n *Network, p *Port) error {
-	if _, err := cnm.ValidateNetwork(n.Network); err != nil {
+	ok, err := cnm.ValidateNetwork(n.Network)
+	if err == nil && ok.Scope == cnm.ScopeSwarm {
+		err = fmt.Errorf("an overlay network without peers needs a swarm, and a replay has none: name the other nodes in option %s and the network in %s", cnm.OptPeers, cnm.OptVNI)
+	}
+	if err != nil {
 		return &Error{l.Path, n.line, fmt.Sprintf("networks.%s: %v", n.Name, err)}
 	}
 	o, err := cnm.ParseOverlayOptions(n.Options)

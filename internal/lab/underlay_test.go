@@ -149,7 +149,7 @@ func TestOverlayRefuses(t *testing.T) {
 		{"several subnets", swap("subnet: 10.0.0.0/24", "subnet: [10.0.0.0/24, 10.1.0.0/24]"), "lab.yaml:2: networks.n: overlay networks with several IPv4 subnets are not supported yet"},
 		{"several VNIs", swap("weft.vni: 4097", `weft.vni: "1,2"`), "lab.yaml:2: networks.n: driver option weft.vni names 2 VNIs for 1 IPv4 subnet"},
 		{"no VNI", swap("weft.vni: 4097, ", ""), "networks.n: driver option weft.vni is missing"},
-		{"swarm", strings.Replace(bare, "subnet", "driver: overlay, subnet", 1), "lab.yaml:2: networks.n: an overlay network without peers needs a swarm, which is not supported yet"},
+		{"swarm", strings.Replace(bare, "subnet", "driver: overlay, subnet", 1), "lab.yaml:2: networks.n: an overlay network without peers needs a swarm, and a replay has none"},
 		{"unknown option", swap("weft.vni: 4097", "weft.vni: 4097, weft.magic: 1"), `unknown driver option "weft.magic" for the overlay driver`},
 		{"node without an address", swap("n1: {advertise-addr: 192.0.2.1}", "n1: {}"), "ports.w1: an underlay port needs a node with an address"},
 		{"overlay on a node without an address", strings.NewReplacer("n1: {advertise-addr: 192.0.2.1}", "n1: {}", "  w1: {underlay: true, node: n1}\n", "").Replace(twoNodes),
