@@ -195,10 +195,3 @@ func (r *refusals) note(log *slog.Logger, from net.Addr, err error) {
 		log.Warn("refused on the control port", "from", from, "error", err, "refused so far", n)
 	}
 }
-
-// count returns how many were turned away.
-func (r *refusals) count() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.n
-}

@@ -86,17 +86,6 @@ func (v *View) gossipAddrs(self string) (out []netip.AddrPort) {
 	return out
 }
 
-// vtep returns where a node takes encapsulated frames from somebody who has
-// addresses of the given families.
-func (n *Node) vtep(v4, v6 bool) (netip.AddrPort, bool) {
-	for _, a := range n.DataPath {
-		if a.Addr().Is4() && v4 || a.Addr().Is6() && v6 {
-			return a, true
-		}
-	}
-	return netip.AddrPort{}, false
-}
-
 const viewFile = "view.json"
 
 // saveView keeps a view. It holds the gossip's keys: only the owner may read it.
