@@ -26,6 +26,30 @@ type Backend interface {
 	inside
 }
 
+// A SwarmBackend is a [Backend] that can be a node of a swarm. Of one that
+// cannot, the API says what Docker says of a node outside of every swarm.
+type SwarmBackend interface {
+	// SwarmInfo is for /info and for every ping: it asks nobody else.
+	SwarmInfo() cnm.SwarmInfo
+	SwarmInit(ctx context.Context, i cnm.SwarmInit) (nodeID string, err error)
+	SwarmJoin(ctx context.Context, j cnm.SwarmJoin) error
+	SwarmLeave(ctx context.Context, force bool) error
+	// Swarm and what follows, but SwarmUnlock, are for managers: elsewhere they
+	// are [cnm.Unavailable] with Docker's reason.
+	Swarm(ctx context.Context) (cnm.Swarm, error)
+	// SwarmUpdate needs the version that the change was made from.
+	SwarmUpdate(ctx context.Context, version uint64, spec cnm.SwarmSpec, rotate cnm.SwarmRotate) error
+	// SwarmUnlockKey returns no key when the swarm has no lock.
+	SwarmUnlockKey(ctx context.Context) (string, error)
+	SwarmUnlock(ctx context.Context, key string) error
+	// SwarmNodes are sorted by name.
+	SwarmNodes(ctx context.Context) ([]cnm.SwarmNode, error)
+	// SwarmNode finds a node by its ID, a prefix of that, its name, or "self".
+	SwarmNode(ctx context.Context, ref string) (cnm.SwarmNode, error)
+	SwarmNodeUpdate(ctx context.Context, id string, version uint64, spec cnm.NodeSpec) error
+	SwarmNodeRemove(ctx context.Context, ref string, force bool) error
+}
+
 // networks is the part of a Backend behind /networks.
 type networks interface {
 	NetworkCreate(ctx context.Context, n cnm.Network) (id, warning string, err error)

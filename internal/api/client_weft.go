@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // WeftInfo describes the daemon.
@@ -49,6 +50,19 @@ func (c *Client) Peers(ctx context.Context, network string) (Peers, error) {
 	var p Peers
 	err := c.call(ctx, http.MethodGet, "peers", onNetwork(network), nil, &p)
 	return p, err
+}
+
+// Nodes returns what Docker's nodes have no words for, of every node of the swarm.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	var l []Node
+	err := c.call(ctx, http.MethodGet, "nodes", nil, nil, &l)
+	return l, err
+}
+
+// RotateKeys gives the swarm's gossip a new key at once, and from then on each
+// period; 0 leaves the period as it is.
+func (c *Client) RotateKeys(ctx context.Context, period time.Duration) error {
+	return c.call(ctx, http.MethodPost, "swarm/rotate-keys", nil, RotateKeysRequest{Period: period}, nil)
 }
 
 // Doctor returns what the daemon finds its host allows.

@@ -15,7 +15,11 @@
 // with 501; resource limits are ignored with a warning, as Docker does where
 // the kernel has no support for them.
 //
-// Not supported: images, volumes, swarm, plugins, checkpoints, copying files,
+// /swarm and /nodes are there where the backend is a [SwarmBackend]. Addresses
+// and ports are the daemon's flags: a request may repeat them, not choose them.
+// Docker's settings of a swarm's tasks, dispatcher and Raft have no effect.
+//
+// Not supported: images, volumes, services, plugins, checkpoints, copying files,
 // attaching by websocket, TLS. A TCP listener has no authentication at all:
 // whoever reaches it is the daemon's user.
 //

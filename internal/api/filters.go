@@ -104,6 +104,17 @@ func (f filters) match(key string, sources ...string) bool {
 	return !f.has(key)
 }
 
+// prefix reports whether the source begins with one of the values, or the key
+// was not given.
+func (f filters) prefix(key, source string) bool {
+	for _, v := range f[key] {
+		if strings.HasPrefix(source, v.text) {
+			return true
+		}
+	}
+	return !f.has(key)
+}
+
 // labels reports whether every value, name or name=value, is among the labels.
 func (f filters) labels(key string, labels map[string]string) bool {
 	for _, v := range f[key] {

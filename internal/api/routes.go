@@ -44,6 +44,21 @@ func (s *Server) routes() {
 	s.handle("POST /exec/{id}/resize", s.execResize)
 	s.handle("GET /exec/{id}/json", s.execInspect)
 
+	s.handle("GET /swarm", s.swarmInspect)
+	s.handle("POST /swarm/init", s.swarmInit)
+	s.handle("POST /swarm/join", s.swarmJoin)
+	s.handle("POST /swarm/leave", s.swarmLeave)
+	s.handle("POST /swarm/update", s.swarmUpdate)
+	s.handle("GET /swarm/unlockkey", s.swarmUnlockKey)
+	s.handle("POST /swarm/unlock", s.swarmUnlock)
+
+	s.handle("GET /nodes", s.nodeList)
+	s.handle("GET /nodes/{id}", s.nodeInspect)
+	s.handle("POST /nodes/{id}/update", s.nodeUpdate)
+	s.handle("DELETE /nodes/{id}", s.nodeRemove)
+
+	s.handle("GET /weft/v1/nodes", s.weftNodes)
+	s.handle("POST /weft/v1/swarm/rotate-keys", s.weftRotateKeys)
 	s.handle("GET /weft/v1/info", s.weftInfo)
 	s.handle("GET /weft/v1/fdb", s.weftFDB)
 	s.handle("GET /weft/v1/arp", s.weftARP)
@@ -57,9 +72,10 @@ func (s *Server) routes() {
 }
 
 // unknownPath explains why a path has no route: it asks for one object of a
-// kind that weft has none of, or Docker has it and weft has not (501), or
-// nobody has it (404, with Docker's words).
-func unknownPath(r *http.Request) error {
+// kind that weft has none of, or for what only a manager of a swarm has (503
+// elsewhere), or Docker has it and weft has not (501), or nobody has it (404,
+// with Docker's words).
+func (s *Server) unknownPath(r *http.Request) error {
 	parts := strings.SplitN(strings.Trim(r.URL.Path, "/"), "/", 3)
 	area, verb := parts[0], ""
 	if len(parts) == 3 && area == "containers" {
@@ -67,6 +83,11 @@ func unknownPath(r *http.Request) error {
 	}
 	if kind := kindInspected(r); kind != "" {
 		return cnm.Errorf(cnm.NotFound, "No such %s: %s", kind, clip(parts[1]))
+	}
+	if ofManagers(area) {
+		if _, err := s.swarm.Swarm(r.Context()); err != nil {
+			return err
+		}
 	}
 	if why := lacking(area, verb); why != "" {
 		return cnm.Errorf(cnm.Unsupported, "%s %s is not available: %s", r.Method, r.URL.Path, why)
@@ -87,12 +108,22 @@ func kindInspected(r *http.Request) string {
 		if len(p) > 2 && p[len(p)-1] == "json" {
 			return strings.TrimSuffix(p[0], "s")
 		}
-	case "volumes", "nodes", "services", "tasks", "secrets", "configs":
+	case "volumes", "services", "tasks", "secrets", "configs":
 		if len(p) == 2 {
 			return strings.TrimSuffix(p[0], "s")
 		}
 	}
 	return ""
+}
+
+// ofManagers reports whether Docker answers for a part of its API on managers
+// of a swarm only.
+func ofManagers(area string) bool {
+	switch area {
+	case "services", "tasks", "secrets", "configs":
+		return true
+	}
+	return false
 }
 
 // lacking returns what weft does not have of a part of Docker's API, empty for
@@ -103,8 +134,10 @@ func lacking(area, verb string) string {
 		return `weft has no images; a sandbox made from "scratch" runs in your own file tree`
 	case "volumes":
 		return "weft has no volumes"
-	case "swarm", "nodes", "services", "tasks", "secrets", "configs":
-		return "this daemon is a single node and has no swarm"
+	case "services", "tasks":
+		return "weft has no services yet"
+	case "secrets", "configs":
+		return "weft has no secrets and configs"
 	case "plugins":
 		return "weft has no Docker plugins"
 	case "auth", "session", "grpc":

@@ -28,6 +28,7 @@ const (
 // conns until their handler returns, and closed by Shutdown.
 type Server struct {
 	backend Backend
+	swarm   SwarmBackend
 	product string // Server header
 	log     *slog.Logger
 	mux     *http.ServeMux
@@ -40,12 +41,16 @@ type Server struct {
 	busy  sync.WaitGroup        // their handlers, and detached execs
 }
 
-// NewServer returns a server for b. A nil log discards.
+// NewServer returns a server for b, which may be a [SwarmBackend] too. A nil
+// log discards.
 func NewServer(b Backend, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{backend: b, log: log, mux: http.NewServeMux(), conns: map[net.Conn]struct{}{}}
+	if s.swarm, _ = b.(SwarmBackend); s.swarm == nil {
+		s.swarm = noSwarm{}
+	}
 	s.product = "weft/" + b.Info().Version + " (linux)"
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
@@ -126,7 +131,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(withVersion(r.Context(), current))
 	}
 	if _, pattern := s.mux.Handler(r); pattern == "" {
-		writeError(w, unknownPath(r))
+		writeError(w, s.unknownPath(r))
 		return
 	}
 	s.mux.ServeHTTP(w, r)

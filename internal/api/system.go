@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/registry"
-	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
 
 	"weft/internal/node"
@@ -20,7 +19,7 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request) error {
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")
-	h.Set("Swarm", string(swarm.LocalNodeStateInactive))
+	h.Set("Swarm", swarmStatus(s.swarm.SwarmInfo()))
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	if r.Method == http.MethodHead {
 		h.Set("Content-Length", "0")
@@ -35,8 +34,10 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-func (s *Server) info(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, systemInfo(s.backend.Info(), time.Now()))
+func (s *Server) info(w http.ResponseWriter, r *http.Request) error {
+	info := systemInfo(s.backend.Info(), time.Now())
+	info.Swarm = s.swarmInfo(r.Context())
+	writeJSON(w, http.StatusOK, info)
 	return nil
 }
 
@@ -115,7 +116,6 @@ func systemInfo(i node.Info, now time.Time) system.Info {
 		Labels:          []string{},
 		Runtimes:        map[string]system.RuntimeWithStatus{"weft": {Runtime: system.Runtime{Path: "weft"}}},
 		DefaultRuntime:  "weft",
-		Swarm:           swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		// Sandboxes go on while the daemon is restarted.
 		LiveRestoreEnabled: true,
 		SecurityOptions:    []string{},

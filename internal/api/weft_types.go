@@ -156,3 +156,21 @@ type AttachResponse struct {
 
 // CaptureOptions are the parameters of GET /weft/v1/capture.
 type CaptureOptions = node.CaptureOptions
+
+// A Node is one node of a swarm, beyond what Docker's can say.
+type Node struct {
+	ID       string
+	Hostname string
+	Self     bool
+	// Voter is set for a manager whose loss counts. Of the managers the others
+	// are standbys with a full copy.
+	Voter    bool
+	Message  string           // why it is not ready, and what its loss would mean
+	DataPath []netip.AddrPort // its VTEP of each family
+	Expires  time.Time        // its certificate
+}
+
+// A RotateKeysRequest is the body of POST /weft/v1/swarm/rotate-keys.
+type RotateKeysRequest struct {
+	Period time.Duration `json:",omitempty"` // between rotations from now on, 0: as before
+}

@@ -126,4 +126,9 @@ type SwarmInfo struct {
 	Managers int
 	Nodes    int
 	Remotes  []netip.AddrPort // the managers' control addresses
+	// Where the daemon's flags put it, in a swarm or not: Control is where its
+	// manager listens or would, DataPath its VTEP of each family. Invalid and
+	// empty where it has not chosen yet.
+	Control  netip.AddrPort
+	DataPath []netip.AddrPort
 }
