@@ -82,8 +82,13 @@ func networkObject(n node.NetworkView) network.Network {
 // with how many addresses are taken.
 func networkView(v version, n node.NetworkView) network.Inspect {
 	o := network.Inspect{Network: networkObject(n), Containers: map[string]network.EndpointResource{}}
-	for _, p := range n.Peers { // the API has no place for a port but the name
-		o.Peers = append(o.Peers, network.PeerInfo{Name: p.String(), IP: p.Addr()})
+	for _, p := range n.Nodes {
+		o.Peers = append(o.Peers, network.PeerInfo{Name: p.Name, IP: p.Addr})
+	}
+	if n.Scope != cnm.ScopeSwarm {
+		for _, p := range n.Peers { // the API has no place for a port but the name
+			o.Peers = append(o.Peers, network.PeerInfo{Name: p.String(), IP: p.Addr()})
+		}
 	}
 	for _, e := range n.Endpoints {
 		o.Containers[e.SandboxID] = network.EndpointResource{

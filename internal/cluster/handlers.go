@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"google.golang.org/grpc"
@@ -126,6 +127,9 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
 	if err != nil {
 		return nil, err
+	}
+	if role == cnm.Worker {
+		req.Node.Control = netip.AddrPort{} // it will not listen
 	}
 	n := putNode(&req.Node, cert)
 	if _, err := g.apply(ctx, n); err != nil {

@@ -261,4 +261,3 @@ func asksAgain(t *testing.T, h *host, network string) bool {
 	}
 	return err == nil
 }
-

@@ -247,7 +247,7 @@ func (n *Node) Network(ref string) (NetworkView, error) {
 func (n *Node) viewLocked(nw *network) NetworkView {
 	v := NetworkView{Network: nw.Network, Endpoints: n.endpointsLocked(nw.ID), Subnets: n.subnetsLocked(nw)}
 	if nw.Driver == cnm.DriverOverlay {
-		v.Peers, v.MTU = n.remotesLocked(nw), n.mtuLocked(nw)
+		v.Peers, v.MTU, v.Nodes = n.remotesLocked(nw), n.mtuLocked(nw), n.nodesOfLocked(nw)
 	}
 	return v
 }

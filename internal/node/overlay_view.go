@@ -24,7 +24,7 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 		c := lp.port.Stats()
 		dom := n.path.current[lp.network]
 		peers = append(peers, PeerStats{
-			Network: dom.name, VNI: dom.vni, Peer: lp.plan.peer, MTU: lp.plan.mtu, Learned: lp.port.Learned(),
+			Network: dom.name, VNI: dom.vni, Peer: lp.plan.peer, MTU: lp.plan.mtu, Learned: lp.port.Learned() + dom.behind(lp.key),
 			RxFrames: c.InFrames, RxPackets: c.InPackets, RxBytes: c.InBytes,
 			TxFrames: c.OutFrames, TxPackets: c.OutPackets, TxBytes: c.OutBytes,
 			Drops: bothWays(&c),
@@ -39,6 +39,16 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 		sockets = append(sockets, us.view())
 	}
 	return peers, sockets
+}
+
+// behind counts the hosts that static entries of a domain lead to by a port.
+func (dom domainPlan) behind(key portKey) (count int) {
+	for _, at := range dom.remotes {
+		if at == key {
+			count++
+		}
+	}
+	return count
 }
 
 // lackingLocked appends the peers to which there should be tunnels.

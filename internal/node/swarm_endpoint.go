@@ -163,6 +163,25 @@ func (n *Node) fillingLocked(nw *network) filling {
 	return f
 }
 
+// nodesOfLocked lists the nodes that have a network of the swarm, this one first.
+func (n *Node) nodesOfLocked(nw *network) (nodes []NetworkNode) {
+	if nw.Scope != cnm.ScopeSwarm || n.member == nil {
+		return nil
+	}
+	add := func(id, name string, addrs []netip.AddrPort) {
+		if len(addrs) > 0 {
+			nodes = append(nodes, NetworkNode{Name: name + "-" + id[:min(12, len(id))], Addr: addrs[0].Addr()})
+		}
+	}
+	if len(n.endpointsLocked(nw.ID)) > 0 {
+		add(n.member.ID(), n.clusterConfig().Name, n.dataPath())
+	}
+	for _, p := range n.member.Neighbours(nw.ID).Nodes {
+		add(p.ID, p.Name, p.DataPath)
+	}
+	return nodes
+}
+
 // reachable returns the first of a node's VTEPs that this node has an address for.
 func reachable(u *underlayConfig, vteps []netip.AddrPort) (netip.AddrPort, bool) {
 	for _, v := range vteps {

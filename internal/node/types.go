@@ -70,7 +70,14 @@ type NetworkView struct {
 	Endpoints []EndpointView // of running sandboxes, by interface order of arrival
 	Subnets   []SubnetStatus
 	Peers     []netip.AddrPort // of an overlay: the remote VTEPs, in the order given
+	Nodes     []NetworkNode    // of a network of the swarm: who has it, this node among them
 	MTU       int              // of an overlay's interfaces; 0: not known
+}
+
+// A NetworkNode is a node that has a network of the swarm.
+type NetworkNode struct {
+	Name string // host name and the beginning of the id, as Docker's
+	Addr netip.Addr
 }
 
 // An EndpointView is an endpoint with its sandbox's name.
