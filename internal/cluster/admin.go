@@ -25,9 +25,11 @@ func (m *Member) Swarm() (cnm.Swarm, error) {
 		return s, nil
 	}
 	s.RootPEM = c.Roots[0].Certificate
+	// While a root is replaced, all managers still show the old one.
+	named := c.Roots[len(c.Roots)-1].Certificate
 	var err error
 	for text, secret := range map[*string]string{&s.WorkerToken: c.Secrets.Worker, &s.ManagerToken: c.Secrets.Manager} {
-		if *text, err = tokenOf(s.RootPEM, secret); err != nil {
+		if *text, err = tokenOf(named, secret); err != nil {
 			return s, err
 		}
 	}
@@ -44,6 +46,14 @@ func tokenOf(root []byte, secret string) (string, error) {
 		return "", err
 	}
 	return t.String(), nil
+}
+
+// UnlockKey returns the key that opens locked managers, "" when they are not locked.
+func (m *Member) UnlockKey() (string, error) {
+	if m.manager == nil {
+		return "", forManagers(caller{m.id, m.role})
+	}
+	return m.manager.cluster().UnlockKey, nil
 }
 
 // UpdateSwarm sets what the user may set, and makes anew what rotate names. Version
@@ -80,20 +90,11 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 		return nil, err
 	}
 	now := time.Now()
-	if _, err := g.apply(ctx, store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}); err != nil {
+	if err := g.setSpec(ctx, req, now); err != nil {
 		return nil, err
 	}
-	var fresh store.Secrets
-	if req.Rotate.WorkerToken {
-		fresh.Worker = pki.NewSecret().String()
-	}
-	if req.Rotate.ManagerToken {
-		fresh.Manager = pki.NewSecret().String()
-	}
-	if fresh != (store.Secrets{}) {
-		if _, err := g.apply(ctx, store.RotateToken{Secrets: fresh, Now: now}); err != nil {
-			return nil, err
-		}
+	if err := g.rotateTokens(ctx, req.Rotate, now); err != nil {
+		return nil, err
 	}
 	if req.Rotate.Keys {
 		if err := g.rotateKeys(ctx); err != nil {
@@ -101,39 +102,35 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 		}
 	}
 	if req.Rotate.Root {
-		return nil, cnm.Errorf(cnm.Unsupported, "replacing the swarm's root certificate is not supported yet")
-	}
-	if req.Rotate.UnlockKey || req.Spec.AutoLock {
-		return nil, cnm.Errorf(cnm.Unsupported, "locking managers is not supported yet")
+		if err := g.replaceRoot(ctx, now); err != nil {
+			return nil, err
+		}
 	}
 	return &none{}, nil
 }
 
-// keyGrace is how long a new key of the gossip is only opened with, until every
-// node that is not cut off has heard of it.
-const keyGrace = 3 * time.Second
+// setSpec sets what the user may set; locking makes a key, and so does its rotation.
+func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
+	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
+	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
+		c.UnlockKey = store.NewUnlockKey()
+	}
+	_, err := g.apply(ctx, c)
+	return err
+}
 
-// rotateKeys makes a new key of the gossip known and, when all have heard of it, the
-// one to seal with. The one before it can still be opened with; older ones go.
-func (g *manager) rotateKeys(ctx context.Context) error {
-	keys := g.cluster().GossipKeys
-	for _, old := range keys[min(1, len(keys)):] {
-		if _, err := g.apply(ctx, store.DropGossipKey{Key: old}); err != nil {
-			return err
-		}
+func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now time.Time) error {
+	var fresh store.Secrets
+	if rotate.WorkerToken {
+		fresh.Worker = pki.NewSecret().String()
 	}
-	key := newGossipKey()
-	if _, err := g.apply(ctx, store.AddGossipKey{Key: key}); err != nil {
-		return err
+	if rotate.ManagerToken {
+		fresh.Manager = pki.NewSecret().String()
 	}
-	t := time.NewTimer(keyGrace)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-		return ctx.Err()
+	if fresh == (store.Secrets{}) {
+		return nil
 	}
-	_, err := g.apply(ctx, store.UseGossipKey{Key: key})
+	_, err := g.apply(ctx, store.RotateToken{Secrets: fresh, Now: now})
 	return err
 }
 
@@ -141,13 +138,7 @@ func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) 
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
-	n, ok := g.node(req.ID)
-	if !ok {
-		return nil, cnm.Errorf(cnm.NotFound, "node %s not found", req.ID)
-	}
-	if req.Spec.Role != n.Spec.Role {
-		return nil, cnm.Errorf(cnm.Unsupported, "promoting and demoting nodes is not supported yet: let node %s leave and join with the other token", n.Name())
-	}
+	// Of a changed role the node hears by its view: see roles.go.
 	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: time.Now()})
 	return &none{}, err
 }
@@ -166,6 +157,12 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 		return nil, cnm.Errorf(cnm.Conflict, "node %s is a manager: demote it first, or use --force", n.Name())
 	case g.m.nodeState(n.ID) == cnm.NodeReady && !req.Force:
 		return nil, cnm.Errorf(cnm.Conflict, "node %s is not down and can't be removed: let it leave first, or use --force", n.Name())
+	}
+	if n.Spec.Role == cnm.Manager {
+		n.Spec.Role = cnm.Worker // its vote goes first
+		if _, err := g.apply(ctx, store.UpdateNode{ID: n.ID, Spec: n.Spec, Now: time.Now()}); err != nil {
+			return nil, err
+		}
 	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force})
 	return &none{}, err

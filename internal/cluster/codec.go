@@ -119,8 +119,11 @@ func fromStatus(err error) error {
 	if kind, ok := kinds()[s.Code()]; ok {
 		return cnm.Errorf(kind, "%s", s.Message())
 	}
-	if s.Code() == codes.Unavailable {
+	switch s.Code() {
+	case codes.Unavailable:
 		return &unreachable{s.Message()}
+	case codes.DeadlineExceeded:
+		return &unreachable{"no answer in time"}
 	}
 	return errors.New(s.Message())
 }

@@ -33,7 +33,10 @@ const maxView = 64 << 20
 // follower is the goroutine that keeps the view.
 func (m *Member) follower() {
 	if m.manager != nil {
-		m.manager.feed(m.ctx, m.accept)
+		m.manager.feed(m.ctx, time.Hour, func(v *View) error {
+			m.accept(v)
+			return nil
+		})
 		return
 	}
 	for failures := 0; ; {
@@ -65,6 +68,7 @@ func (m *Member) watch(at netip.AddrPort) error {
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
 	defer cancel()
+	retry(ctx, conn)
 	silence := time.AfterFunc(tryTime, cancel)
 	defer silence.Stop()
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "Watch", ServerStreams: true}, "/"+serviceName+"/Watch")
@@ -91,7 +95,7 @@ func (m *Member) watch(at netip.AddrPort) error {
 // accept takes a view into use if it is a newer one of this cluster.
 func (m *Member) accept(v *View) {
 	now := m.View()
-	if v.Cluster != now.Cluster || v.Version <= now.Version {
+	if v.Cluster != now.Cluster || v.Version < now.Version || v.state() == now.state() {
 		return
 	}
 	m.setView(v)

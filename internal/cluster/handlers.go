@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"weft/internal/cluster/pki"
 	"weft/internal/cluster/store"
@@ -201,7 +199,7 @@ func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*
 	req.Node.ID = n.ID
 	now := putNode(&req.Node, n.Certificate)
 	if n.Spec.Role != cnm.Manager {
-		now.Control = n.Control
+		now.Control = netip.AddrPort{}
 	}
 	_, err := g.apply(ctx, now)
 	return &none{}, err
@@ -267,26 +265,8 @@ func (g *manager) watch(s grpc.ServerStream) error {
 	if _, _, err := g.whoAsks(s.Context()); err != nil {
 		return toStatus(err)
 	}
-	for {
-		_, changed := g.store.Watch()
-		v := g.view()
-		if v == nil {
-			return status.Error(codes.Unavailable, "this manager knows nothing yet")
-		}
-		if err := s.SendMsg(v); err != nil {
-			return err
-		}
-		again := time.NewTimer(repeatTime)
-		select {
-		case <-changed:
-		case <-again.C:
-		case <-s.Context().Done():
-			again.Stop()
-			return s.Context().Err()
-		case <-g.m.ctx.Done():
-			again.Stop()
-			return status.Error(codes.Unavailable, "the daemon stops")
-		}
-		again.Stop()
-	}
+	ctx, cancel := context.WithCancel(s.Context())
+	defer cancel()
+	defer context.AfterFunc(g.m.ctx, cancel)()
+	return g.feed(ctx, repeatTime, func(v *View) error { return s.SendMsg(v) })
 }

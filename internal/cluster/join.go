@@ -263,6 +263,12 @@ func Open(_ context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.Role = cnm.Role(id.Subject().Role)
+	if f.Role != cnm.Manager {
+		if err := os.RemoveAll(c.raftDir()); err != nil {
+			return nil, err
+		}
+	}
 	m := newMember(c, f, id, v)
 	if err := m.start(false); err != nil {
 		return nil, err
@@ -296,7 +302,7 @@ func equalAddrs(a, b []netip.AddrPort) bool {
 func forceNew(ctx context.Context, c Config) (*Member, error) {
 	var f memberFile
 	err := readJSON(c.memberPath(), &f)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && f.Role != cnm.Manager {
+	if _, none := os.Stat(c.raftDir()); errors.Is(err, fs.ErrNotExist) || err == nil && none != nil {
 		return nil, cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of a swarm's state")
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"weft/internal/cnm"
@@ -110,6 +111,18 @@ func dialRPC(at netip.AddrPort, proto string, config func() *tls.Config) (*grpc.
 		grpc.WithDisableServiceConfig())
 }
 
+// retry makes a connection that failed lately be tried at once: what failed then may
+// be there now.
+func retry(ctx context.Context, conn *grpc.ClientConn) {
+	if conn.GetState() != connectivity.TransientFailure {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	conn.ResetConnectBackoff()
+	conn.WaitForStateChange(ctx, connectivity.TransientFailure)
+}
+
 // ask puts a question to the managers: to this node itself if it is the leader.
 func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req, local func(*manager, context.Context, caller, *Req) (*Resp, error)) (*Resp, error) {
 	if m.manager != nil && m.manager.leads() {
@@ -140,5 +153,6 @@ func askOne[Resp, Req any](ctx context.Context, m *Member, at netip.AddrPort, me
 	if err != nil {
 		return nil, err
 	}
+	retry(ctx, conn)
 	return call[Resp](ctx, conn, method, req)
 }

@@ -88,17 +88,31 @@ func (g *manager) leader() string {
 	return id
 }
 
-// feed gives the view of this manager's copy to accept, whenever it changes.
-func (g *manager) feed(ctx context.Context, accept func(*View)) {
+// voterCheck is how often a manager looks who votes, of which nothing tells.
+const voterCheck = time.Second
+
+// feed gives the view of this manager's copy to send, whenever it changes and every
+// repeat, until that fails or ctx ends.
+func (g *manager) feed(ctx context.Context, repeat time.Duration, send func(*View) error) error {
+	var sent viewState
+	var at time.Time
 	for {
 		_, changed := g.store.Watch()
-		if v := g.view(); v != nil {
-			accept(v)
+		if v := g.view(); v != nil && (v.state() != sent || time.Since(at) >= repeat) {
+			if err := send(v); err != nil {
+				return err
+			}
+			sent, at = v.state(), time.Now()
 		}
+		t := time.NewTimer(voterCheck)
 		select {
 		case <-changed:
+		case <-t.C:
 		case <-ctx.Done():
-			return
+		}
+		t.Stop()
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 }
@@ -136,33 +150,56 @@ func (g *manager) leaderAddr() (netip.AddrPort, bool) {
 	return at, err == nil && id != g.m.id
 }
 
-// lead is the goroutine that gives the managers their votes while this node leads.
+// leadCheck is how often a leader looks at the clock.
+const leadCheck = 10 * time.Second
+
+// lead is the goroutine that does a leader's duties while this node leads.
 func (g *manager) lead() {
-	var done uint64 // the version votes were looked at last
+	var done uint64 // the version that was seen to last
 	for {
 		s, changed := g.store.Watch()
-		if !g.leads() {
+		wait := leadCheck
+		switch {
+		case !g.leads() || s.Cluster.ID == "":
 			done = 0
-		} else if s.Version != done {
-			ctx, cancel := context.WithTimeout(g.m.ctx, 10*time.Second)
-			err := g.store.Reconcile(ctx)
-			cancel()
-			if err == nil {
+		case s.Version != done || g.rotationDue(time.Now()) <= 0:
+			if err := g.duties(); err == nil {
 				done = s.Version
-			} else if !errors.Is(err, store.ErrNotLeader) && g.m.ctx.Err() == nil {
-				g.m.log.Warn("the managers' votes are not what they should be", "error", err)
-				if !g.m.pause(time.Second) {
-					return
-				}
-				continue
+			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
+				g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
+				wait = time.Second
 			}
+		default:
+			wait = min(wait, max(g.rotationDue(time.Now()), 0))
 		}
+		t := time.NewTimer(wait)
 		select {
 		case <-changed:
+		case <-t.C:
 		case <-g.m.ctx.Done():
+		}
+		t.Stop()
+		if g.m.ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// duties gives the managers their votes, ends the replacing of a root, and rotates
+// the keys when it is time.
+func (g *manager) duties() error {
+	ctx, cancel := context.WithTimeout(g.m.ctx, 10*time.Second)
+	defer cancel()
+	if err := g.store.Reconcile(ctx); err != nil {
+		return err
+	}
+	if err := g.finishRoot(ctx); err != nil {
+		return err
+	}
+	if g.rotationDue(time.Now()) <= 0 {
+		return g.rotateKeys(ctx)
+	}
+	return nil
 }
 
 // A raftStream carries the managers' replication over the control port.
@@ -205,7 +242,7 @@ func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) 
 // is not known may have come later than the last view.
 func (m *Member) trustsManager(id string) bool {
 	n := m.View().node(id)
-	return n == nil || n.Spec.Role == cnm.Manager
+	return n == nil || n.Spec.Role == cnm.Manager || n.Voter
 }
 
 // credentials are what handshakes ask for.

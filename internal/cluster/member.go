@@ -49,7 +49,16 @@ type Config struct {
 	// Changed is called after the view, or what Neighbours returns, has changed. It
 	// must not wait.
 	Changed func()
+	// Restart is called when the member is to be closed and opened again: its role
+	// has changed. It must not wait.
+	Restart func()
+	// UnlockKey opens a manager that is locked.
+	UnlockKey string
 }
+
+// ErrLocked is the answer of Open where a manager is locked, and UnlockKey does not
+// open it.
+var ErrLocked = store.ErrLocked
 
 // ErrNone is the answer of Open where there is no membership.
 var ErrNone = errors.New("cluster: this node is in no swarm")
@@ -70,7 +79,9 @@ type Member struct {
 	wg         sync.WaitGroup
 	toAnnounce chan struct{}
 	toRelease  chan struct{}
+	toRenew    chan struct{}
 	closing    sync.Once
+	restart    sync.Once
 
 	mu           sync.Mutex
 	uses         map[string]int  // by network
@@ -93,7 +104,7 @@ type memberFile struct {
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
 		cfg: c, log: c.Log, id: f.ID, role: f.Role,
-		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1),
+		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
 	}
 	m.view.Store(v)
@@ -152,6 +163,7 @@ func (m *Member) setView(v *View) {
 	if err := saveView(m.cfg.Dir, v); err != nil {
 		m.log.Error("keep what the managers said", "error", err)
 	}
+	wake(m.toRenew)
 	m.forget("")
 }
 
@@ -190,7 +202,7 @@ func (c *Config) memberPath() string { return filepath.Join(c.Dir, "member.json"
 
 // store is how the manager of an id keeps its store.
 func (c *Config) store(id string) store.Config {
-	return store.Config{Dir: c.raftDir(), NodeID: id, Addr: netip.AddrPortFrom(c.Advertise, c.ControlPort).String(), Log: c.Log}
+	return store.Config{Dir: c.raftDir(), NodeID: id, Addr: netip.AddrPortFrom(c.Advertise, c.ControlPort).String(), UnlockKey: c.UnlockKey, Log: c.Log}
 }
 
 // listenAddr is the control port's address.

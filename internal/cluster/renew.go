@@ -1,16 +1,18 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"time"
 
 	"weft/internal/cluster/pki"
+	"weft/internal/cnm"
 )
 
 // Theory of operation: certificates
 //
 // A member renews its certificate at half of its life, and at once when its role or
-// the roots are others than the certificate's. Until it has succeeded it tries
+// the roots are others than the certificate's (roles.go). Until it has succeeded it tries
 // again, less and less often, and the old one serves. Connections that stand go on
 // with the certificate they began with.
 
@@ -24,11 +26,18 @@ func (m *Member) renewer() {
 		if failures > 0 {
 			wait = min(wait, retryTime(failures))
 		}
-		if !m.pause(wait) {
+		t := time.NewTimer(wait)
+		select {
+		case <-m.ctx.Done():
+			t.Stop()
 			return
+		case <-m.toRenew:
+		case <-t.C:
 		}
+		t.Stop()
 		if !m.renewalDue(time.Now()) {
 			failures = 0
+			m.settleRole()
 			continue
 		}
 		if err := m.renewNow(); err != nil {
@@ -38,13 +47,19 @@ func (m *Member) renewer() {
 			continue
 		}
 		failures = 0
+		m.settleRole()
 	}
 }
 
 func (m *Member) renewalDue(now time.Time) bool {
 	id, v := m.identity.Load(), m.View()
 	n := v.node(m.id)
-	return n != nil && (!now.Before(id.RenewAt()) || string(id.Subject().Role) != string(n.Spec.Role) || string(id.RootsPEM()) != string(v.Roots))
+	if n == nil {
+		return false
+	}
+	// Who still votes must be able to hand over as a manager.
+	role := cnm.Role(id.Subject().Role) != n.Spec.Role && !(n.Voter && n.Spec.Role == cnm.Worker)
+	return role || !now.Before(id.RenewAt()) || !bytes.Equal(id.RootsPEM(), v.Roots)
 }
 
 // renewNow asks for a certificate of a fresh key.

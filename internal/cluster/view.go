@@ -49,6 +49,23 @@ type Node struct {
 	Expires  time.Time // of its certificate
 }
 
+// A viewState tells views of one cluster apart: who votes is no part of the store's
+// state.
+type viewState struct {
+	version uint64
+	voters  string
+}
+
+func (v *View) state() viewState {
+	s := viewState{version: v.Version}
+	for i := range v.Nodes {
+		if v.Nodes[i].Voter {
+			s.voters += v.Nodes[i].ID + " "
+		}
+	}
+	return s
+}
+
 // node returns a member, nil if there is none of that id.
 func (v *View) node(id string) *Node {
 	i, ok := slices.BinarySearchFunc(v.Nodes, id, func(n Node, id string) int {
@@ -96,6 +113,10 @@ func saveView(dir string, v *View) error {
 	}
 	return writeFile(filepath.Join(dir, viewFile), b)
 }
+
+// LastView returns the view that a member keeps in its directory, whether it can be
+// opened now or not.
+func LastView(dir string) (*View, error) { return loadView(dir) }
 
 // loadView reads the view kept last.
 func loadView(dir string) (*View, error) {

@@ -64,6 +64,7 @@ type Node struct {
 	mu        sync.Mutex
 	// Guarded by mu:
 	member   *cluster.Member // nil: in no swarm
+	locked   bool            // in one, as a manager that is locked
 	ipam     *ipam.Allocator
 	networks map[string]*network
 	boxes    map[string]*box

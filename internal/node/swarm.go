@@ -45,7 +45,7 @@ func (n *Node) clusterConfig() cluster.Config {
 	return cluster.Config{
 		Dir: n.swarmDir(), Name: name, Bind: n.cfg.AdvertiseAddr, Advertise: n.advertised(),
 		ControlPort: n.cfg.ControlPort, GossipPort: n.cfg.GossipPort, DataPath: n.dataPath(),
-		Log: n.log, Changed: n.wakeFollower,
+		Log: n.log, Changed: n.wakeFollower, Restart: func() { n.own.spawn(n.reopenSwarm) },
 	}
 }
 
@@ -85,25 +85,74 @@ func (n *Node) dataPath() (out []netip.AddrPort) {
 
 // openSwarm takes up the membership the node had.
 func (n *Node) openSwarm(ctx context.Context) error {
-	m, err := cluster.Open(ctx, n.clusterConfig())
-	if errors.Is(err, cluster.ErrNone) {
+	err := n.openMember(ctx, "")
+	switch {
+	case errors.Is(err, cluster.ErrNone):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, cluster.ErrLocked):
+		n.log.Warn("this manager is locked: nothing of other nodes is known until \"weft swarm unlock\"")
+		v, err := cluster.LastView(n.swarmDir())
+		if err == nil {
+			n.netOp.Lock()
+			n.adoptView(v)
+			n.netOp.Unlock()
+		}
 		return err
 	}
+	return err
+}
+
+// openMember takes up the membership, with the key of a manager that is locked.
+func (n *Node) openMember(ctx context.Context, unlockKey string) error {
+	c := n.clusterConfig()
+	c.UnlockKey = unlockKey
+	m, err := cluster.Open(ctx, c)
 	n.mu.Lock()
-	n.member = m
+	n.locked = errors.Is(err, cluster.ErrLocked)
+	if err == nil {
+		n.member = m
+	}
 	n.mu.Unlock()
-	n.adoptNetworks()
-	return nil
+	if err == nil {
+		n.adoptNetworks()
+	}
+	return err
+}
+
+// reopenSwarm closes the member and opens it again, in its new role.
+func (n *Node) reopenSwarm() {
+	n.swarmOp.Lock()
+	defer n.swarmOp.Unlock()
+	m, err := n.swarmMember()
+	if err != nil || n.own.stopping() {
+		return
+	}
+	m.Close()
+	if err := n.openMember(n.ctx, ""); err != nil {
+		n.log.Error("take up the membership in the swarm again: restart the daemon", "error", err)
+		return
+	}
+	n.reconcileLeases()
+	n.wakeFollower()
+}
+
+// errLocked is the answer of a manager that is locked.
+var errLocked = cnm.Errorf(cnm.Unavailable, "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"weft swarm unlock\" to unlock it.")
+
+func (n *Node) isLocked() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.locked
 }
 
 // swarmMember returns the node's part in a swarm, or errNoSwarm.
 func (n *Node) swarmMember() (*cluster.Member, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.member == nil {
+	switch {
+	case n.locked:
+		return nil, errLocked
+	case n.member == nil:
 		return nil, errNoSwarm
 	}
 	return n.member, nil
@@ -132,6 +181,8 @@ func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), a
 	switch {
 	case n.own.stopping():
 		return "", cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
+	case n.isLocked():
+		return "", errLocked
 	case before != nil && !again:
 		return "", cnm.Errorf(cnm.Unavailable, "This node is already part of a swarm. Use \"weft swarm leave\" to leave this swarm and join another one.")
 	case before != nil:
@@ -249,12 +300,15 @@ func (n *Node) adoptNetworks() {
 
 // adoptNetworksLocked is adoptNetworks for who holds netOp.
 func (n *Node) adoptNetworksLocked() {
+	if m, err := n.swarmMember(); err == nil {
+		n.adoptView(m.View())
+	}
+}
+
+// adoptView is adoptNetworks of a view. The caller holds netOp.
+func (n *Node) adoptView(view *cluster.View) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.member == nil {
-		return
-	}
-	view := n.member.View()
 	known := make(map[string]bool, len(view.Networks))
 	for _, nw := range view.Networks {
 		known[nw.ID] = true

@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"errors"
 	"strings"
 
+	"weft/internal/cluster"
 	"weft/internal/cnm"
 )
 
@@ -11,7 +13,10 @@ import (
 // not.
 func (n *Node) SwarmInfo() cnm.SwarmInfo {
 	m, err := n.swarmMember()
-	if err != nil {
+	switch {
+	case n.isLocked():
+		return cnm.SwarmInfo{State: "locked", Error: errLocked.Error()}
+	case err != nil:
 		return cnm.SwarmInfo{State: "inactive"}
 	}
 	return m.Info()
@@ -36,19 +41,36 @@ func (n *Node) SwarmUpdate(ctx context.Context, version uint64, spec cnm.SwarmSp
 	return m.UpdateSwarm(ctx, version, spec, rotate)
 }
 
-// SwarmUnlockKey returns the key that opens locked managers; there is none as long as
-// they cannot be locked.
+// SwarmUnlockKey returns the key that opens locked managers, "" when they are not
+// locked.
 func (n *Node) SwarmUnlockKey(context.Context) (string, error) {
-	_, err := n.swarmMember()
-	return "", err
+	m, err := n.swarmMember()
+	if err != nil {
+		return "", err
+	}
+	return m.UnlockKey()
 }
 
-// SwarmUnlock opens a locked manager.
-func (n *Node) SwarmUnlock(context.Context, string) error {
-	if _, err := n.swarmMember(); err != nil {
+// SwarmUnlock opens this manager, which is locked.
+func (n *Node) SwarmUnlock(ctx context.Context, key string) error {
+	n.swarmOp.Lock()
+	defer n.swarmOp.Unlock()
+	if !n.isLocked() {
+		if _, err := n.swarmMember(); err != nil {
+			return err
+		}
+		return cnm.Errorf(cnm.Conflict, "swarm is not locked")
+	}
+	err := n.openMember(ctx, key)
+	if errors.Is(err, cluster.ErrLocked) {
+		return cnm.Errorf(cnm.Invalid, "swarm could not be unlocked: invalid key provided")
+	}
+	if err != nil {
 		return err
 	}
-	return cnm.Errorf(cnm.Conflict, "swarm is not locked")
+	n.reconcileLeases()
+	n.wakeFollower()
+	return nil
 }
 
 // SwarmNodes returns the members of the swarm, by name.

@@ -1,0 +1,133 @@
+package cluster
+
+import (
+	"bytes"
+	"sync"
+	"testing"
+
+	"weft/internal/cnm"
+)
+
+// reopening lets a host be closed and opened again when its role changes.
+func (h *host) reopening(t *testing.T, mu *sync.Mutex) {
+	h.Member.cfg.Restart = func() {
+		go func() {
+			mu.Lock()
+			defer mu.Unlock()
+			h.Close()
+			m, err := Open(t.Context(), h.Member.cfg)
+			if err != nil {
+				if t.Context().Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			h.Member = m
+		}()
+	}
+}
+
+func (h *host) setRole(t *testing.T, of *host, role cnm.Role) {
+	t.Helper()
+	n := h.View().node(of.ID())
+	spec := n.Spec
+	spec.Role = role
+	if err := h.UpdateNode(t.Context(), of.ID(), 0, spec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRoles promotes workers and demotes managers while they run, the leader too.
+func TestRoles(t *testing.T) {
+	hosts := testCluster(t, 2)
+	var mu sync.Mutex
+	for _, h := range hosts {
+		h.reopening(t, &mu)
+	}
+	// seen is how a host sees the swarm: which are managers, which vote.
+	seen := func(h *host) (managers, voters int) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, n := range h.View().Nodes {
+			if n.Spec.Role == cnm.Manager && n.Control.IsValid() {
+				managers++
+			}
+			if n.Voter {
+				voters++
+			}
+		}
+		return managers, voters
+	}
+	settled := func(what string, managers, voters int) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			for _, h := range hosts {
+				if m, v := seen(h); m != managers || v != voters {
+					return false
+				}
+			}
+			return true
+		})
+	}
+	settled("one manager", 1, 1)
+	hosts[0].setRole(t, hosts[1], cnm.Manager)
+	settled("a standby has no vote", 2, 1)
+	eventually(t, "the standby has a copy", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return hosts[1].Manager() && hosts[1].manager.cluster().ID == hosts[0].View().Cluster
+	})
+	hosts[0].setRole(t, hosts[2], cnm.Manager)
+	settled("three vote", 3, 3)
+	nw := overlayNet(t, hosts[2].Member, "front")
+	if !asksAgain(t, hosts[1], nw.ID) {
+		t.Error("no address by a manager that does not lead")
+	}
+	// The leader is demoted: another leads, and the first asks it.
+	leader := hosts[0]
+	if !leader.manager.leads() {
+		t.Fatal("the first does not lead")
+	}
+	leader.setRole(t, leader, cnm.Worker)
+	settled("two managers, one vote", 2, 1)
+	eventually(t, "the first is a worker", func() bool { mu.Lock(); defer mu.Unlock(); return !leader.Manager() })
+	eventually(t, "the first gets an address", func() bool { return asksAgain(t, leader, nw.ID) })
+}
+
+// TestKeysRotate replaces the gossip's key and the root certificate while three
+// nodes run; all go on, old tokens end.
+func TestKeysRotate(t *testing.T) {
+	hosts := testCluster(t, 2)
+	nw := overlayNet(t, hosts[0].Member, "front")
+	before, err := hosts[0].Swarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := hosts[0].View().GossipKeys[0]
+	if err := hosts[0].UpdateSwarm(t.Context(), 0, before.Spec, cnm.SwarmRotate{Keys: true, Root: true, WorkerToken: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range hosts {
+		eventually(t, "a new key seals", func() bool { return !bytes.Equal(h.View().GossipKeys[0], key) && len(h.View().GossipKeys) == 2 })
+		eventually(t, "the new root alone is trusted", func() bool {
+			roots := h.identity.Load().RootsPEM()
+			return !bytes.Equal(roots, before.RootPEM) && bytes.Equal(roots, h.View().Roots) && bytes.Count(roots, []byte("BEGIN")) == 1
+		})
+	}
+	after, err := hosts[0].Swarm()
+	if err != nil || after.WorkerToken == before.WorkerToken || after.ManagerToken == before.ManagerToken || after.RootRotation {
+		t.Errorf("%+v, %v", after, err)
+	}
+	// A row travels under the new key, and a node joins by the new root.
+	e := hosts[1].endpoint(t, nw.ID, "rose")
+	if err := hosts[2].Use(t.Context(), nw.ID); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the row is there", func() bool {
+		n := hosts[2].Neighbours(nw.ID)
+		return len(n.Endpoints) == 1 && n.Endpoints[0].ID == e.ID
+	})
+	hosts = append(hosts, joinTest(t, hosts[0], 4, false))
+	t.Cleanup(hosts[3].Close)
+	eventually(t, "the fourth is known", func() bool { return len(hosts[1].View().Nodes) == 4 })
+}
