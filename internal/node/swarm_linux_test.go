@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,4 +158,90 @@ func knowsMAC(n *Node, network string, sb cnm.Sandbox) bool {
 		}
 	}
 	return false
+}
+
+// TestSwarmRoles promotes a node and lets it lead, while sandboxes talk.
+func TestSwarmRoles(t *testing.T) {
+	watchLeaks(t)
+	nodes := swarm(t, 2)
+	mustNetwork(t, nodes[1], cnm.Network{Name: "over", Driver: cnm.DriverOverlay})
+	inTime(t, "the network is known", func() bool { _, err := nodes[2].Network("over"); return err == nil })
+	one := mustRun(t, nodes[1], cnm.SandboxSpec{Name: "one", Cmd: program("serve", ":7000"), Networks: on("over")})
+	mustRun(t, nodes[2], cnm.SandboxSpec{Name: "two", Cmd: program("serve", ":7000"), Networks: on("over")})
+	setRole := func(by *Node, name string, role cnm.Role) {
+		t.Helper()
+		s, err := by.SwarmNode(t.Context(), name)
+		if err == nil {
+			s.Spec.Role = role
+			err = by.SwarmNodeUpdate(t.Context(), s.ID, s.Version, s.Spec)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nodes[2].SwarmNodeUpdate(t.Context(), "x", 0, cnm.NodeSpec{}); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("a worker changed a node: %v", err)
+	}
+	setRole(nodes[1], "node2", cnm.Manager)
+	inTime(t, "node2 is a manager", func() bool { return nodes[2].SwarmInfo().Manager && nodes[2].SwarmInfo().Managers == 2 })
+	setRole(nodes[1], "node1", cnm.Worker)
+	inTime(t, "node2 leads alone", func() bool {
+		s, err := nodes[2].SwarmNode(t.Context(), "self")
+		return err == nil && s.Leader && s.Voter && !nodes[1].SwarmInfo().Manager
+	})
+	inTime(t, "one is known again", func() bool { return knowsMAC(nodes[2], "over", one) })
+	reach(t, nodes[2], "two", addr4(one, "over"), true)
+	three := mustRun(t, nodes[1], cnm.SandboxSpec{Name: "three", Cmd: program("serve", ":7000"), Networks: on("over")})
+	if got := addr4(three, "over"); got != netip.MustParseAddr("10.0.1.4") {
+		t.Errorf("three got %s", got)
+	}
+}
+
+// TestSwarmLocked: a locked manager starts without what it knows, keeps what lives
+// on it, and goes on when it is unlocked.
+func TestSwarmLocked(t *testing.T) {
+	watchLeaks(t)
+	cfg := swarmConfig(t, 1)
+	n := openBeside(t, cfg)
+	if _, err := n.SwarmInit(t.Context(), cnm.SwarmInit{Spec: cnm.SwarmSpec{}}); err != nil {
+		t.Fatal(err)
+	}
+	mustNetwork(t, n, cnm.Network{Name: "over", Driver: cnm.DriverOverlay})
+	mustRun(t, n, cnm.SandboxSpec{Name: "one", Cmd: program("serve", ":7000"), Networks: on("over")})
+	two := mustRun(t, n, cnm.SandboxSpec{Name: "two", Cmd: program("serve", ":7000"), Networks: on("over")})
+	s, err := n.Swarm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Spec.AutoLock = true
+	if err := n.SwarmUpdate(t.Context(), s.Version, s.Spec, cnm.SwarmRotate{}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := n.SwarmUnlockKey(t.Context())
+	if err != nil || !strings.HasPrefix(key, "SWMKEY-1-") {
+		t.Fatalf("key %q, %v", key, err)
+	}
+	inTime(t, "the store's key is sealed", func() bool {
+		b, err := os.ReadFile(filepath.Join(n.swarmDir(), "raft", "cluster.key"))
+		return err == nil && strings.Contains(string(b), `"Sealed"`)
+	})
+	n.Close()
+	n = openBeside(t, cfg)
+	if i := n.SwarmInfo(); i.State != "locked" {
+		t.Fatalf("%+v", i)
+	}
+	reach(t, n, "one", addr4(two, "over"), true)
+	if _, err := n.Swarm(t.Context()); err == nil || !strings.Contains(err.Error(), "needs to be unlocked") {
+		t.Errorf("a locked manager answers: %v", err)
+	}
+	if err := n.SwarmUnlock(t.Context(), "SWMKEY-1-"+strings.Repeat("a", 43)); !errors.Is(err, cnm.Invalid) {
+		t.Errorf("a wrong key: %v", err)
+	}
+	if err := n.SwarmUnlock(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	inTime(t, "it leads", func() bool { s, err := n.SwarmNode(t.Context(), "self"); return err == nil && s.Leader })
+	if got := addr4(mustRun(t, n, cnm.SandboxSpec{Name: "three", Networks: on("over")}), "over"); got != netip.MustParseAddr("10.0.1.4") {
+		t.Errorf("three got %s", got)
+	}
 }
