@@ -17,7 +17,7 @@ import (
 // Theory of operation: remote calls
 //
 // gRPC carries the calls between nodes, with JSON for messages, which are few and
-// small, so that no code is generated (docs/decisions/0010). TLS is not gRPC's: the
+// small, so that no code is generated (docs/decisions/0011). TLS is not gRPC's: the
 // control port has shaken hands before it hands a connection over, and the peer's
 // certificate comes along as what a call's context says of its peer.
 
