@@ -35,6 +35,27 @@ type swarming struct {
 	rotated cnm.SwarmRotate
 }
 
+// told is what the backend was asked for last, and what it has become.
+type told struct {
+	inited  cnm.SwarmInit
+	rotated cnm.SwarmRotate
+	swarm   cnm.Swarm
+}
+
+// told copies it: who asks through a socket shares no order with the server.
+func (b *swarming) told() told {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return told{b.inited, b.rotated, b.swarm}
+}
+
+// lockUp makes the node a manager that is locked.
+func (b *swarming) lockUp(key string) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	b.key, b.info.State, b.info.Manager = key, "locked", false
+}
+
 const (
 	selfID   = "0selfselfselfselfselfself"
 	standby  = "1standbystandbystandbysta"

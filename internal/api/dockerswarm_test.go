@@ -35,7 +35,7 @@ func TestDockerSwarmLife(t *testing.T) {
 				t.Errorf("swarm init prints %s", out)
 			}
 		}
-		if i := b.inited; len(i.Pools) != 1 || i.SubnetSize != 26 || i.Availability != cnm.Drain || !i.Spec.AutoLock {
+		if i := b.told().inited; len(i.Pools) != 1 || i.SubnetSize != 26 || i.Availability != cnm.Drain || !i.Spec.AutoLock {
 			t.Errorf("asked for %+v", i)
 		}
 		d.want("active true 1", "info", "-f", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}} {{.Swarm.Nodes}}")
@@ -46,12 +46,12 @@ func TestDockerSwarmLife(t *testing.T) {
 		d.want("SWMTKN-1-root-worker1", "swarm", "join-token", "--rotate", "-q", "worker")
 		d.want("SWMKEY-1-2", "swarm", "unlock-key", "--rotate", "-q")
 		d.want("Swarm updated.", "swarm", "update", "--cert-expiry", "48h", "--autolock=false")
-		if s := b.swarm.Spec; s.CertExpiry.Hours() != 48 || s.AutoLock {
+		if s := b.told().swarm.Spec; s.CertExpiry.Hours() != 48 || s.AutoLock {
 			t.Errorf("updated to %+v", s)
 		}
 		d.ok("swarm", "ca", "--rotate", "--detach")
-		if !b.rotated.Root {
-			t.Errorf("rotated %+v", b.rotated)
+		if !b.told().rotated.Root {
+			t.Errorf("rotated %+v", b.told().rotated)
 		}
 		d.fails(1, "external certificate authorities are not supported", "swarm", "update", "--external-ca", "protocol=cfssl,url=https://ca.example")
 		d.fails(1, "already part of a swarm", "swarm", "init")
@@ -65,9 +65,9 @@ func TestDockerSwarmLife(t *testing.T) {
 // certificate of the new one.
 func TestDockerSwarmCA(t *testing.T) {
 	swarmDocker(t, inSwarm, func(d *docker, b *swarming) {
-		d.want(strings.Join(strings.Fields(string(b.swarm.RootPEM)), " "), "swarm", "ca")
+		d.want(strings.Join(strings.Fields(string(b.told().swarm.RootPEM)), " "), "swarm", "ca")
 		out := d.ok("swarm", "ca", "--rotate")
-		if !strings.Contains(out, "BEGIN CERTIFICATE") || !b.rotated.Root {
+		if !strings.Contains(out, "BEGIN CERTIFICATE") || !b.told().rotated.Root {
 			t.Errorf("swarm ca --rotate prints %s", out)
 		}
 	})
@@ -99,7 +99,7 @@ func TestDockerNode(t *testing.T) {
 
 func TestDockerUnlock(t *testing.T) {
 	swarmDocker(t, inSwarm, func(d *docker, b *swarming) {
-		b.key, b.info.State, b.info.Manager = "SWMKEY-1-0", "locked", false
+		b.lockUp("SWMKEY-1-0")
 		d.fails(1, "needs to be unlocked", "node", "ls")
 		c := d.command("swarm", "unlock")
 		c.Stdin = strings.NewReader("SWMKEY-1-0\n")

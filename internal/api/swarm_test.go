@@ -259,7 +259,7 @@ func TestNodeFilters(t *testing.T) {
 		{`{"label":{"rack":true}}`, ""},
 		{`{"role":{"boss":true}}`, "invalid role filter: 'boss', expected manager or worker"},
 		{`{"membership":{"odd":true}}`, "invalid membership filter: 'odd', expected accepted or pending"},
-		{`{"colour":{"red":true}}`, "invalid filter 'colour'"},
+		{`{"colour":{"red":true}}`, "invalid filter 'colour': expected one of id, label, membership, name, node.label, role"},
 	} {
 		w := ask(s, "GET", "/nodes?filters="+url.QueryEscape(c.filters), "")
 		if strings.HasPrefix(c.want, "invalid") {

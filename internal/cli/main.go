@@ -52,7 +52,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolP("help", "h", false, "Print usage")
 	root.AddGroup(
 		&cobra.Group{ID: groupSandbox, Title: "Sandboxes:"},
-		&cobra.Group{ID: groupNetwork, Title: "Networks:"},
+		&cobra.Group{ID: groupNetwork, Title: "Networks and swarms:"},
 		&cobra.Group{ID: groupLook, Title: "Look inside:"},
 		&cobra.Group{ID: groupNode, Title: "This node:"},
 	)
@@ -64,7 +64,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupSandbox, a.runCmd(), a.execCmd(), a.psCmd(), a.logsCmd(), a.startCmd(), a.stopCmd(), a.restartCmd(),
 		a.killCmd(), a.rmCmd(), a.waitCmd(), a.renameCmd(), a.inspectCmd(), a.attachCmd(), a.detachCmd())
-	add(groupNetwork, a.networkCmd())
+	add(groupNetwork, a.networkCmd(), a.swarmCmd(), a.nodeCmd())
 	add(groupLook, a.captureCmd(), a.replayCmd(), a.traceCmd(), a.fdbCmd(), a.arpCmd(), a.peersCmd(), a.statsCmd(), a.topCmd(), a.eventsCmd())
 	add(groupNode, a.daemonCmd(), a.doctorCmd(), a.infoCmd(), a.versionCmd(), a.demoCmd(), a.benchCmd())
 	root.AddCommand(a.toolCmd())
