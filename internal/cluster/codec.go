@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -121,11 +122,19 @@ func fromStatus(err error) error {
 	}
 	switch s.Code() {
 	case codes.Unavailable:
-		return &unreachable{s.Message()}
+		return &unreachable{plain(s.Message())}
 	case codes.DeadlineExceeded:
 		return &unreachable{"no answer in time"}
 	}
 	return errors.New(s.Message())
+}
+
+// plain takes what gRPC puts around an error of ours.
+func plain(text string) string {
+	if _, inner, ok := strings.Cut(text, "transport: Error while dialing: "); ok {
+		return strings.TrimSuffix(inner, `"`)
+	}
+	return text
 }
 
 // errNoLeader is the answer of a manager that knows no leader it could ask.

@@ -12,7 +12,6 @@ import (
 	"math/big"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"weft/internal/cluster/pki"
@@ -317,8 +316,8 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 // Leave makes this node a stranger again. A manager goes only by force.
 func (m *Member) Leave(ctx context.Context, force bool) error {
 	if m.manager != nil && !force {
-		return cnm.Errorf(cnm.Unavailable, "You are attempting to leave the swarm on a node that is participating as a manager. %s. "+
-			"Use \"--force\" to suppress this message.", strings.TrimSuffix(m.lossHere(), "."))
+		return cnm.Errorf(cnm.Unavailable, "You are attempting to leave the swarm on a node that is participating as a manager. Its loss %s. "+
+			"Use \"--force\" to suppress this message.", m.lossHere())
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
 	defer cancel()
@@ -335,7 +334,7 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 func (m *Member) lossHere() string {
 	v := m.View()
 	if n := v.node(m.id); n != nil {
-		return "This is the swarm's " + lossOf(n, v.voters())
+		return lossOf(n, v.voters())
 	}
-	return "It is a manager"
+	return "is not known to matter"
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -63,19 +64,16 @@ func (v *View) voters() (count int) {
 func lossOf(n *Node, voters int) string {
 	switch {
 	case n.Spec.Role != cnm.Manager:
-		return "its loss stops nothing elsewhere"
+		return "stops nothing elsewhere"
 	case !n.Voter:
-		return "standby with a full copy: its loss stops nothing"
+		return "stops nothing: the voters go on"
 	case voters == 1:
-		return "the only voter: its loss stops new networks and addresses, until a standby takes over by swarm init --force-new-cluster"
+		return "stops new networks and addresses, until a standby takes over (swarm init --force-new-cluster)"
 	case voters%2 == 0:
-		return "voter: its loss leaves too few to agree"
+		return "leaves too few voters to agree"
 	}
-	return "voter: " + voterCounts[min(voters/2, len(voterCounts)-1)] + " may be lost at a time"
+	return fmt.Sprintf("stops nothing, as long as %d of %d voters are there", voters/2+1, voters)
 }
-
-// voterCounts are how many of 1, 3 and 5 voters may be lost.
-var voterCounts = [...]string{"none", "one", "two"}
 
 // Info is what the node says of itself.
 func (m *Member) Info() cnm.SwarmInfo {
