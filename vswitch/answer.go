@@ -46,9 +46,10 @@ func neighbourly(f *frame.Frame) bool {
 
 // learnNeighbour teaches the table what frames from unguarded ports say of
 // their senders; guarded ones were entered statically, and so were those behind a
-// port that learns nothing.
+// port that learns nothing: of them only who claims the gateway's address is looked
+// for.
 func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
-	if in.guard.on || in.cfg.MaxMACs < 0 || f.View.VLAN != 0 || !neighbourly(f) {
+	if in.guard.on || f.View.VLAN != 0 || !neighbourly(f) {
 		return frame.NotDropped
 	}
 	d := in.domain
@@ -56,7 +57,7 @@ func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
 	if ok && d.gateway.owns(addr) {
 		return frame.BadARP
 	}
-	if ok && !w.quiet && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
+	if ok && !w.quiet && in.cfg.MaxMACs >= 0 && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
 		d.neighbours.Learn(addr, mac, w.now)
 	}
 	return frame.NotDropped

@@ -264,7 +264,7 @@ func TestInboundDoesNotAllocate(t *testing.T) {
 // TestNoLearning: through a port that learns nothing only addresses bound to it
 // send, and what they say of neighbours is not believed.
 func TestNoLearning(t *testing.T) {
-	n := newNet(t, DomainConfig{DropUnknownMAC: true, DropUnknownNeighbour: true})
+	n := newNet(t, DomainConfig{DropUnknownMAC: true, DropUnknownNeighbour: true, GatewayMAC: mac(1), Gateways: []netip.Addr{ip(1)}})
 	n.add("a", PortConfig{MAC: mac(2), Addrs: []netip.Addr{ip(2)}})
 	tunnel := n.add("t", PortConfig{Horizon: 1, MaxMACs: -1})
 	if got := n.arrive(tunnel, raw(t, mac(20), mac(2))); len(got) != 0 || tunnel.port.Stats().Dropped[frame.MACLimit] != 1 {
@@ -279,6 +279,9 @@ func TestNoLearning(t *testing.T) {
 	n.arrive(tunnel, arpRequest(t, mac(20), ip(9), ip(2)))
 	if _, known := n.domain.Neighbours().Lookup(ip(9)); known {
 		t.Error("a neighbour was learned through the tunnel")
+	}
+	if got := n.arrive(tunnel, arpRequest(t, mac(20), ip(1), ip(2))); len(got) != 0 || tunnel.port.Stats().Dropped[frame.BadARP] != 1 {
+		t.Errorf("who claims the gateway's address reached %v: %+v", got, tunnel.port.Stats())
 	}
 }
 

@@ -80,6 +80,8 @@ type Member struct {
 	toAnnounce chan struct{}
 	toRelease  chan struct{}
 	toRenew    chan struct{}
+	joined     chan struct{} // closed when the others gossip with this node, or none is there
+	settled    atomic.Bool // the others' rows of this node's networks have been asked for
 	closing    sync.Once
 	restart    sync.Once
 
@@ -104,7 +106,7 @@ type memberFile struct {
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
 		cfg: c, log: c.Log, id: f.ID, role: f.Role,
-		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1),
+		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
 	}
 	m.view.Store(v)
@@ -125,11 +127,33 @@ func (m *Member) begin() error {
 		return err
 	}
 	m.gossip = g
-	for _, loop := range []func(){m.announcer, m.releaser, m.renewer, m.follower} {
+	for _, loop := range []func(){m.meet, m.announcer, m.releaser, m.renewer, m.follower} {
 		m.wg.Go(loop)
 	}
 	return nil
 }
+
+// meetTime is how long a node that starts looks for others before it goes on alone;
+// the gossip finds them later by itself.
+const meetTime = 2 * time.Second
+
+// meet joins the others' gossip: what they say of a network can be asked for only
+// then.
+func (m *Member) meet() {
+	defer close(m.joined)
+	for end := time.Now().Add(meetTime); time.Now().Before(end); {
+		addrs := m.View().gossipAddrs(m.id)
+		if len(addrs) == 0 {
+			return
+		}
+		if _, err := m.gossip.Join(addrs[:min(len(addrs), meetMost)]); err == nil || !m.pause(meetTime/20) {
+			return
+		}
+	}
+}
+
+// meetMost is how many others are asked to let this node in.
+const meetMost = 5
 
 // bind returns where to listen.
 func (m *Member) bind(port uint16) netip.AddrPort {

@@ -47,6 +47,10 @@ func (m *Member) Use(ctx context.Context, network string) error {
 	m.uses[network]++
 	m.attached[network] = true
 	m.mu.Unlock()
+	select {
+	case <-m.joined:
+	case <-ctx.Done():
+	}
 	err := m.gossip.Attach(ctx, network)
 	if errors.Is(err, gossip.ErrNotSynced) {
 		m.log.Warn("nobody told yet who is on a network", "network", cnm.ShortID(network), "error", err)
@@ -93,6 +97,7 @@ func (m *Member) SetEndpoints(eps map[string][]Endpoint) {
 // announcer is the goroutine that makes the gossip say what it should.
 func (m *Member) announcer() {
 	said := make(map[string]map[string][]byte) // by network and endpoint
+	<-m.joined
 	for {
 		select {
 		case <-m.ctx.Done():
@@ -109,6 +114,9 @@ func (m *Member) announcer() {
 				said[network] = make(map[string][]byte)
 			}
 			m.announce(network, said[network], rows)
+		}
+		if !m.settled.Swap(true) {
+			m.forget("")
 		}
 	}
 }
@@ -155,6 +163,10 @@ func (m *Member) announce(network string, said, rows map[string][]byte) {
 		said[id] = value
 	}
 }
+
+// Settled reports whether Neighbours can be believed: a member that was opened just
+// now has yet to hear of the networks this node has, after the first SetEndpoints.
+func (m *Member) Settled() bool { return m.settled.Load() }
 
 // Neighbours returns who else has a network and who lives there.
 func (m *Member) Neighbours(network string) *Neighbours {

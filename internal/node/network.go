@@ -280,5 +280,7 @@ func (n *Node) restoreNetworks(records []networkRecord) error {
 		n.networks[nw.ID] = nw
 	}
 	n.mu.Unlock()
-	return n.publish("")
+	err := n.publish("")
+	n.lookAtPaths() // nobody is told of a smaller MTU than there is
+	return err
 }

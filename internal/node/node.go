@@ -65,6 +65,7 @@ type Node struct {
 	// Guarded by mu:
 	member   *cluster.Member // nil: in no swarm
 	locked   bool            // in one, as a manager that is locked
+	fillings map[string]filling
 	ipam     *ipam.Allocator
 	networks map[string]*network
 	boxes    map[string]*box
@@ -99,6 +100,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
+		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())

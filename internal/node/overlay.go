@@ -117,7 +117,10 @@ func (n *Node) remotesLocked(nw *network) []netip.AddrPort {
 // lookAtPaths notes what the kernel says about the underlay's MTU now, and makes
 // everything follow when it has changed.
 func (n *Node) lookAtPaths() {
-	found := n.path.pathMTUs()
+	n.mu.Lock()
+	last := n.pathMTU
+	n.mu.Unlock()
+	found := n.path.pathMTUs(last)
 	n.mu.Lock()
 	same := maps.Equal(found, n.pathMTU)
 	n.pathMTU = found

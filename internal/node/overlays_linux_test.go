@@ -119,10 +119,14 @@ func TestOverlayRestored(t *testing.T) {
 	n := openNode(t, config)
 	mustNetwork(t, n, static("wide", "4097"))
 	before, _ := n.Network("wide")
+	inTime(t, "the loopback's MTU is made use of", func() bool { p, _ := n.Peers(); return len(p) == 1 && p[0].MTU == 65485 })
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
 	n = openNode(t, config)
+	if p, _ := n.Peers(); len(p) != 1 || p[0].MTU != 65485 {
+		t.Errorf("the tunnel starts with another MTU than it had: %+v", p)
+	}
 	after, err := n.Network("wide")
 	if err != nil || after.ID != before.ID || after.IPAM.Config[0].Subnet.String() != "10.0.1.0/24" || join(after.Peers) != "[127.0.0.2:4789]" {
 		t.Errorf("%+v, %v", after, err)

@@ -221,6 +221,7 @@ func (n *Node) SwarmLeave(ctx context.Context, force bool) error {
 			delete(n.networks, id)
 		}
 	}
+	clear(n.fillings)
 	n.mu.Unlock()
 	return n.publish("")
 }
@@ -320,6 +321,7 @@ func (n *Node) adoptView(view *cluster.View) {
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm && !known[id] && len(n.endpointsLocked(id)) == 0 {
 			delete(n.networks, id)
+			delete(n.fillings, id)
 			n.emitNetwork("destroy", &nw.Network, "")
 		}
 	}

@@ -134,8 +134,18 @@ func endpointAddrs(e *cnm.Endpoint) []netip.Addr {
 	return addrs
 }
 
-// fillingLocked is what the swarm knows of a network, for the plan.
+// fillingLocked is what the swarm knows of a network, for the plan. While a member
+// that was opened again has yet to hear of the others, what was known last stands.
 func (n *Node) fillingLocked(nw *network) filling {
+	if last, ok := n.fillings[nw.ID]; ok && n.member != nil && !n.member.Settled() {
+		return last
+	}
+	f := n.fillLocked(nw)
+	n.fillings[nw.ID] = f
+	return f
+}
+
+func (n *Node) fillLocked(nw *network) filling {
 	f := filling{}
 	if len(nw.overlay.VNIs) > 0 {
 		f.vni = nw.overlay.VNIs[0]

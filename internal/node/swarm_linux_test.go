@@ -167,7 +167,7 @@ func TestSwarmRoles(t *testing.T) {
 	mustNetwork(t, nodes[1], cnm.Network{Name: "over", Driver: cnm.DriverOverlay})
 	inTime(t, "the network is known", func() bool { _, err := nodes[2].Network("over"); return err == nil })
 	one := mustRun(t, nodes[1], cnm.SandboxSpec{Name: "one", Cmd: program("serve", ":7000"), Networks: on("over")})
-	mustRun(t, nodes[2], cnm.SandboxSpec{Name: "two", Cmd: program("serve", ":7000"), Networks: on("over")})
+	two := mustRun(t, nodes[2], cnm.SandboxSpec{Name: "two", Cmd: program("serve", ":7000"), Networks: on("over")})
 	setRole := func(by *Node, name string, role cnm.Role) {
 		t.Helper()
 		s, err := by.SwarmNode(t.Context(), name)
@@ -190,6 +190,7 @@ func TestSwarmRoles(t *testing.T) {
 		return err == nil && s.Leader && s.Voter && !nodes[1].SwarmInfo().Manager
 	})
 	inTime(t, "one is known again", func() bool { return knowsMAC(nodes[2], "over", one) })
+	inTime(t, "two is known again", func() bool { return knowsMAC(nodes[1], "over", two) })
 	reach(t, nodes[2], "two", addr4(one, "over"), true)
 	three := mustRun(t, nodes[1], cnm.SandboxSpec{Name: "three", Cmd: program("serve", ":7000"), Networks: on("over")})
 	if got := addr4(three, "over"); got != netip.MustParseAddr("10.0.1.4") {

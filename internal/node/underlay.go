@@ -284,8 +284,9 @@ func (d *dataPath) setMTU(s step) {
 	d.current[s.network].ports[s.key] = lp.plan
 }
 
-// pathMTUs asks the kernel for the underlay's MTU towards every peer there is.
-func (d *dataPath) pathMTUs() map[netip.Addr]int {
+// pathMTUs asks the kernel for the underlay's MTU towards every peer there is. To
+// one that it has no way to now, the last answer stands.
+func (d *dataPath) pathMTUs(last map[netip.Addr]int) map[netip.Addr]int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := make(map[netip.Addr]int)
@@ -296,6 +297,8 @@ func (d *dataPath) pathMTUs() map[netip.Addr]int {
 		}
 		if us := *d.underlay.family(peer); us != nil {
 			if mtu, err := us.PathMTU(peer); err == nil {
+				found[peer] = mtu
+			} else if mtu := last[peer]; mtu != 0 {
 				found[peer] = mtu
 			}
 		}
