@@ -58,6 +58,11 @@ func take(ctx context.Context, t *tour) int {
 	all := steps()
 	if runtime.GOOS == "linux" {
 		all = append(all, nodeSteps()...)
+		if _, ok := t.stage.(swarmer); ok {
+			all = append(all, swarmSteps()...)
+		} else {
+			fmt.Fprintln(t.out, "The chapter of the swarm is left out: it needs daemons.")
+		}
 	} else {
 		fmt.Fprintln(t.out, "The chapter of three nodes is left out: an overlay's sockets need Linux.")
 	}

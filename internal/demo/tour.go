@@ -37,7 +37,7 @@ const (
 )
 
 func subnet(network string) netip.Prefix {
-	third := map[string]byte{front: 1, back: 2, wide: 3}[network]
+	third := map[string]byte{front: 1, back: 2, wide: 3, agreed: 4}[network]
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, third, 0}), 24)
 }
 

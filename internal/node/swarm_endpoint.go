@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"weft/internal/cluster"
 	"weft/internal/cnm"
@@ -40,6 +41,9 @@ func (n *Node) lease(ctx context.Context, joins []cnm.NetworkJoin) (got leases, 
 		if err = cnm.ValidateEndpoint(nw.Network, j.Config); err != nil {
 			break
 		}
+		if err = n.checkVNI(nw); err != nil {
+			break
+		}
 		if err = member.Use(ctx, nw.ID); err != nil {
 			break
 		}
@@ -58,6 +62,24 @@ func (n *Node) lease(ctx context.Context, joins []cnm.NetworkJoin) (got leases, 
 		return nil, func() {}, err
 	}
 	return got, done, nil
+}
+
+// checkVNI refuses a network of the swarm whose VNI an overlay of this node alone has:
+// the managers, who chose it, do not know of that one.
+func (n *Node) checkVNI(nw *network) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.networks {
+		if o.Driver != cnm.DriverOverlay || o.Scope == cnm.ScopeSwarm {
+			continue
+		}
+		for _, vni := range o.overlay.VNIs {
+			if slices.Contains(nw.overlay.VNIs, vni) {
+				return cnm.Errorf(cnm.Conflict, "network %s of the swarm has VNI %d, and so has network %s of this node: remove that one, or make it with another VNI, below 4096", nw.Name, vni, o.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // giveBackLocked releases the leases no endpoint was made of.

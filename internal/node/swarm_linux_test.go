@@ -198,6 +198,27 @@ func TestSwarmRoles(t *testing.T) {
 	}
 }
 
+// TestSwarmVNI: a node's own overlay and one of the swarm do not share a VNI.
+func TestSwarmVNI(t *testing.T) {
+	watchLeaks(t)
+	n := swarm(t, 1)[1]
+	mustNetwork(t, n, overlayNetwork(1, 2)) // VNI 4097, as the swarm's first
+	mustNetwork(t, n, cnm.Network{Name: "far", Driver: cnm.DriverOverlay})
+	id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "one", Cmd: program("sleep"), Networks: on("far")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); !errors.Is(err, cnm.Conflict) || !strings.Contains(err.Error(), "has VNI 4097, and so has network over") {
+		t.Errorf("two networks with one VNI: %v", err)
+	}
+	if err := n.NetworkRemove(t.Context(), "over"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.SandboxStart(t.Context(), id); err != nil {
+		t.Errorf("alone: %v", err)
+	}
+}
+
 // TestSwarmLocked: a locked manager starts without what it knows, keeps what lives
 // on it, and goes on when it is unlocked.
 func TestSwarmLocked(t *testing.T) {
