@@ -37,7 +37,7 @@ type overlayNet struct {
 // itself, by the witness, at .4. At .5 is nobody that anyone knows.
 const (
 	wide    = "wide"
-	wideVNI = 77 // a swarm takes those from 4096 on
+	wideVNI = 4097
 	nodes   = 3
 	witness = 3
 	nobody  = 4
@@ -55,15 +55,6 @@ type chapter struct {
 	witness *net.UDPConn // the peer that is no switch
 	port    uint16       // of all VTEPs
 }
-
-// The ports of a swarm lie behind that of the VTEPs.
-const (
-	controlOffset = 1
-	gossipOffset  = 2
-)
-
-// controlPort is where the first node listens as a manager.
-func (c *chapter) controlPort() uint16 { return c.port + controlOffset }
 
 // tunnel names the port of the overlay that leads to the i-th VTEP.
 func (c *chapter) tunnel(i int) string { return wide + "@" + c.vtep(i).String() }
@@ -97,24 +88,16 @@ func (c *chapter) listen() (err error) {
 		c.witness.Close()
 	}
 	c.witness = nil
-	return fmt.Errorf("no three ports are free on 127.0.0.1 to 127.0.0.4: %w", err)
+	return fmt.Errorf("no UDP port is free on 127.0.0.1 to 127.0.0.4: %w", err)
 }
 
 func (c *chapter) free() error {
 	for i := range nodes {
-		for _, offset := range []uint16{0, controlOffset, gossipOffset} {
-			at := netip.AddrPortFrom(underlay(i), c.port+offset)
-			conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at))
-			if err != nil {
-				return err
-			}
-			conn.Close()
-			l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
-			if err != nil {
-				return err
-			}
-			l.Close()
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(c.vtep(i)))
+		if err != nil {
+			return err
 		}
+		conn.Close()
 	}
 	return nil
 }

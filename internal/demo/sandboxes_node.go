@@ -21,8 +21,7 @@ func (s *sandboxes) member(ctx context.Context, i int, at netip.AddrPort) (membe
 		return nil, err
 	}
 	n.prompt = fmt.Sprintf("node%d$", i+1)
-	n.flags = []string{"--advertise-addr", at.Addr().String(), "--data-path-port", fmt.Sprint(at.Port()), "--node-name", nodeName(i),
-		"--control-port", fmt.Sprint(at.Port() + controlOffset), "--gossip-port", fmt.Sprint(at.Port() + gossipOffset)}
+	n.flags = []string{"--data-path-addr", at.Addr().String(), "--data-path-port", fmt.Sprint(at.Port())}
 	fmt.Fprintf(s.out, "    %s weft daemon %s\n", n.prompt, strings.Join(n.flags, " "))
 	if _, err := n.launch(ctx); err != nil {
 		return nil, errors.Join(err, n.close(ctx))

@@ -2,66 +2,110 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/client"
 )
 
-func (s *sandboxes) swarmInit(ctx context.Context) (string, error) {
-	if _, err := s.weft(ctx, "swarm", "init"); err != nil {
-		return "", err
+// swarmNode starts a further daemon in a directory of its own.
+func (s *sandboxes) swarmNode(ctx context.Context, i int, p swarmPorts) (swarmNode, error) {
+	dir := filepath.Join(s.dir, fmt.Sprintf("swarm%d", i+1))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
 	}
-	token, err := s.weft(ctx, "swarm", "join-token", "-q", "worker")
-	return strings.TrimSpace(token), err
-}
-
-func (s *sandboxes) swarmJoin(ctx context.Context, token string, manager netip.AddrPort) error {
-	fmt.Fprintf(s.out, "    %s weft swarm join --token SWMTKN-1-… %s\n", s.prompt, manager)
-	_, err := s.quiet(ctx, "swarm", "join", "--token", token, manager.String())
-	return err
-}
-
-func (s *sandboxes) agree(ctx context.Context, name string, subnet netip.Prefix) error {
-	_, err := s.weft(ctx, "network", "create", "-d", "overlay", "--subnet", subnet.String(), name)
-	return err
-}
-
-func (s *sandboxes) knows(ctx context.Context, name string) error {
-	return eventually(ctx, func() error {
-		_, err := s.client.NetworkInspect(ctx, name, client.NetworkInspectOptions{})
-		return err
-	})
-}
-
-func (s *sandboxes) states(ctx context.Context) (map[string]string, error) {
-	r, err := s.client.NodeList(ctx, client.NodeListOptions{})
+	n, err := newSandboxes(s.exe, dir, s.out)
 	if err != nil {
 		return nil, err
 	}
-	states := map[string]string{}
-	for _, n := range r.Items {
-		states[n.Description.Hostname] = string(n.Status.State)
+	n.prompt = fmt.Sprintf("node%d$", i+1)
+	n.flags = []string{
+		"--node-name", fmt.Sprintf("node%d", i+1), "--advertise-addr", underlay(i).String(), "--control-port", fmt.Sprint(p.control),
+		"--gossip-port", fmt.Sprint(p.gossip), "--data-path-port", fmt.Sprint(p.dataPath),
 	}
-	return states, nil
+	if err := n.resume(ctx); err != nil {
+		return nil, errors.Join(err, n.close(ctx))
+	}
+	return n, nil
 }
 
-func (s *sandboxes) static(ctx context.Context, network string) (map[string]string, error) {
+func (s *sandboxes) found(ctx context.Context) (token string, err error) {
+	if _, err := s.weft(ctx, "swarm", "init"); err != nil {
+		return "", err
+	}
+	token, err = s.weft(ctx, "swarm", "join-token", "-q", "worker")
+	return strings.TrimSpace(token), err
+}
+
+func (s *sandboxes) join(ctx context.Context, token string, manager netip.AddrPort) error {
+	_, err := s.weft(ctx, "swarm", "join", "--token", token, manager.String())
+	return err
+}
+
+// roster is asked for until all are there: it is not printed.
+func (s *sandboxes) roster(ctx context.Context) (string, error) { return s.quiet(ctx, "node", "ls") }
+
+func (s *sandboxes) mesh(ctx context.Context, network string) error {
+	// It goes with the swarm, whose nodes' directories the tour removes.
+	_, err := s.weft(ctx, "network", "create", "-d", "overlay", network)
+	return err
+}
+
+func (s *sandboxes) knows(ctx context.Context, network string) bool {
+	_, err := s.client.NetworkInspect(ctx, network, client.NetworkInspectOptions{})
+	return err == nil
+}
+
+func (s *sandboxes) located(ctx context.Context, network string) (map[netip.Addr]string, error) {
+	neighbours, err := s.client.ARP(ctx, network)
+	if err != nil {
+		return nil, err
+	}
 	entries, err := s.client.FDB(ctx, network)
 	if err != nil {
 		return nil, err
 	}
-	table := map[string]string{}
+	port := map[string]string{}
 	for _, e := range entries {
 		if e.Static {
-			table[e.MAC.String()] = e.Port
+			port[e.MAC.String()] = e.Port
+		}
+	}
+	table := map[netip.Addr]string{}
+	for _, n := range neighbours {
+		if p := port[n.MAC.String()]; n.Static && p != "" {
+			table[n.Addr] = p
 		}
 	}
 	return table, nil
 }
 
-func (s *sandboxes) kill() error {
+func (s *sandboxes) tunnels(ctx context.Context, network string) (map[netip.AddrPort]map[string]uint64, error) {
+	p, err := s.client.Peers(ctx, network)
+	if err != nil {
+		return nil, err
+	}
+	dropped := map[netip.AddrPort]map[string]uint64{}
+	for _, x := range p.Peers {
+		dropped[x.Peer] = x.Drops
+	}
+	return dropped, nil
+}
+
+func (s *sandboxes) end(ctx context.Context, host string) error {
+	_, err := s.weft(ctx, "rm", "-f", host)
+	if err == nil {
+		s.names = slices.DeleteFunc(s.names, func(n string) bool { return n == host })
+	}
+	return err
+}
+
+func (s *sandboxes) kill(context.Context) error {
 	fmt.Fprintf(s.out, "    %s kill -9 %d\n", s.prompt, s.daemon.Process.Pid)
 	if err := s.daemon.Process.Kill(); err != nil {
 		return err

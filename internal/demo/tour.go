@@ -26,6 +26,7 @@ type tour struct {
 	// Bytes of the verified and of the timed transfer.
 	hashed, timed uint64
 	chapter       // of the nodes
+	swarm         swarmChapter
 }
 
 // limit is how long one step of a user's tour may take.
@@ -37,7 +38,7 @@ const (
 )
 
 func subnet(network string) netip.Prefix {
-	third := map[string]byte{front: 1, back: 2, wide: 3, agreed: 4}[network]
+	third := map[string]byte{front: 1, back: 2, wide: 3}[network]
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, third, 0}), 24)
 }
 
