@@ -61,11 +61,16 @@ func take(ctx context.Context, t *tour) int {
 	} else {
 		fmt.Fprintln(t.out, "The chapter of three nodes is left out: an overlay's sockets need Linux.")
 	}
+	if _, ok := t.stage.(swarmer); ok {
+		all = append(all, swarmSteps()...)
+	} else {
+		fmt.Fprintln(t.out, "The chapter of a swarm is left out: its nodes are daemons, with real sandboxes.")
+	}
 	held := t.run(ctx, all)
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	failed := held != len(all)
-	if err := errors.Join(t.chapter.close(bye), t.stage.close(bye)); err != nil {
+	if err := errors.Join(t.swarm.close(bye), t.chapter.close(bye), t.stage.close(bye)); err != nil {
 		fmt.Fprintf(t.out, "\ndemo: taking everything down: %v\n", err)
 		failed = true
 	}

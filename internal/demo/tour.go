@@ -26,6 +26,7 @@ type tour struct {
 	// Bytes of the verified and of the timed transfer.
 	hashed, timed uint64
 	chapter       // of the nodes
+	swarm         swarmChapter
 }
 
 // limit is how long one step of a user's tour may take.
