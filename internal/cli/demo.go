@@ -14,8 +14,8 @@ func (a *app) demoCmd() *cobra.Command {
 	var o demo.Options
 	c := &cobra.Command{
 		Use: "demo [FLAGS]", Short: "Take a tour that checks itself",
-		Long: "Build two networks with sandboxes on them, then one across three nodes, and show and check what weft does,\n" +
-			"step by step. Exit code 0 only if every step held. Nothing is left behind, and a daemon that runs is not touched.",
+		Long: "Build two networks with sandboxes on them, then one across three nodes, then a swarm, and show and check\n" +
+			"what weft does, step by step. Exit code 0 only if every step held. Nothing is left behind, and a daemon that runs is not touched.",
 		Args: noArgs,
 	}
 	c.Flags().BoolVar(&o.InProcess, "in-process", false, "Use in-process hosts even where sandboxes are allowed")

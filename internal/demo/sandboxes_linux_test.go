@@ -45,6 +45,7 @@ func TestSandboxes(t *testing.T) {
 	t.Run("whole", func(t *testing.T) { whole(t, exe) })
 	t.Run("interrupted", func(t *testing.T) { interrupted(t, exe, "A verified transfer") })
 	t.Run("interrupted with nodes", func(t *testing.T) { interrupted(t, exe, "A datagram on the way") })
+	t.Run("interrupted in a swarm", func(t *testing.T) { interrupted(t, exe, "Everybody reaches everybody") })
 }
 
 func whole(t *testing.T, exe string) {
@@ -53,7 +54,7 @@ func whole(t *testing.T, exe string) {
 	if strings.HasSuffix(string(out), ", in-process hosts\n") && err == nil {
 		nettest.Skip(t, "this host allows no sandboxes:\n%.1000s", out)
 	}
-	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 20 of 20 hold, real sandboxes\n") {
+	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 26 of 26 hold, real sandboxes\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if l := left(t, exe); len(l) > 0 {

@@ -85,20 +85,16 @@ func (s *sandboxes) located(ctx context.Context, network string) (map[netip.Addr
 	return table, nil
 }
 
-func (s *sandboxes) carried(ctx context.Context, network string) (map[netip.AddrPort]carriage, error) {
+func (s *sandboxes) tunnels(ctx context.Context, network string) (map[netip.AddrPort]map[string]uint64, error) {
 	p, err := s.client.Peers(ctx, network)
 	if err != nil {
 		return nil, err
 	}
-	sum := map[netip.AddrPort]carriage{}
+	dropped := map[netip.AddrPort]map[string]uint64{}
 	for _, x := range p.Peers {
-		c := carriage{in: x.RxPackets, out: x.TxPackets}
-		for _, n := range x.Drops {
-			c.dropped += n
-		}
-		sum[x.Peer] = c
+		dropped[x.Peer] = x.Drops
 	}
-	return sum, nil
+	return dropped, nil
 }
 
 func (s *sandboxes) end(ctx context.Context, host string) error {

@@ -32,8 +32,9 @@ type swarmNode interface {
 	// located says behind which port of a network each address is that the node
 	// was told of; what it would have learned by itself is left out.
 	located(ctx context.Context, network string) (map[netip.Addr]string, error)
-	// carried returns what a network's tunnels carried, by VTEP.
-	carried(ctx context.Context, network string) (map[netip.AddrPort]carriage, error)
+	// tunnels returns a network's tunnels by VTEP, and what was dropped of that
+	// which came by each, by reason.
+	tunnels(ctx context.Context, network string) (map[netip.AddrPort]map[string]uint64, error)
 	// end removes a host.
 	end(ctx context.Context, host string) error
 	// kill kills the node without warning, while its hosts live on; resume starts
@@ -41,10 +42,6 @@ type swarmNode interface {
 	kill(ctx context.Context) error
 	resume(ctx context.Context) error
 }
-
-// A carriage is what one tunnel carried: packets that came and went, and drops of
-// what came.
-type carriage struct{ in, out, dropped uint64 }
 
 // swarmPorts are the ports of all nodes of the swarm.
 type swarmPorts struct{ control, gossip, dataPath uint16 }
