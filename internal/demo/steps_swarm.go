@@ -136,6 +136,9 @@ func meshUp(ctx context.Context, t *tour) (string, error) {
 // others calls f for each pair of different nodes of the swarm, with the address of
 // the host on the second.
 func (t *tour) others(ctx context.Context, f func(from, to int, addr netip.Addr) error) error {
+	if _, _, err := t.inSwarm(swarmNodes - 1); err != nil {
+		return err
+	}
 	for to := range swarmNodes {
 		a, err := t.meshAddr(ctx, to)
 		if err != nil {
@@ -308,8 +311,12 @@ func forgotten(ctx context.Context, t *tour) (string, error) {
 		return "", err
 	}
 	for _, i := range []int{0, 2} {
-		err := eventually(ctx, func() error {
-			table, err := t.swarm.nodes[i].located(ctx, mesh)
+		_, n, err := t.inSwarm(i)
+		if err != nil {
+			return "", err
+		}
+		err = eventually(ctx, func() error {
+			table, err := n.located(ctx, mesh)
 			if err == nil && table[gone.Addr()] != "" {
 				err = fmt.Errorf("node %d still has %s behind %s", i+1, gone.Addr(), table[gone.Addr()])
 			}
