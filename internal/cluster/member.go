@@ -81,7 +81,7 @@ type Member struct {
 	toRelease  chan struct{}
 	toRenew    chan struct{}
 	joined     chan struct{} // closed when the others gossip with this node, or none is there
-	settled    atomic.Bool // the others' rows of this node's networks have been asked for
+	settled    atomic.Bool   // the others' rows of this node's networks have been asked for
 	closing    sync.Once
 	restart    sync.Once
 
