@@ -1,0 +1,74 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"weft/internal/cnm"
+)
+
+// TestLeaderKilled: of three managers the one that leads dies. The next address is
+// given soon, and none twice, whoever asks.
+func TestLeaderKilled(t *testing.T) {
+	hosts := testCluster(t, 1)
+	for n := byte(3); n <= 4; n++ {
+		h := joinTest(t, hosts[0], n, true)
+		t.Cleanup(h.Close)
+		hosts = append(hosts, h)
+	}
+	for _, h := range hosts {
+		eventually(t, "three vote", func() bool { return h.View().voters() == 3 })
+	}
+	nw := overlayNet(t, hosts[1].Member, "front")
+	given := map[netip.Addr]string{}
+	allocate := func(h *host, id string) {
+		t.Helper()
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			v4, _, err := h.Allocate(ctx, Want{Endpoint: id, Network: nw.ID})
+			cancel()
+			if errors.Is(err, cnm.NotFound) || errors.Is(err, cnm.Unavailable) {
+				time.Sleep(10 * time.Millisecond) // no leader yet, or one that has yet to hear of the network
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if by, twice := given[v4.Addr()]; twice && by != id {
+				t.Fatalf("%s was given to %s and %s", v4, by, id)
+			}
+			given[v4.Addr()] = id
+			return
+		}
+	}
+	for _, h := range hosts {
+		allocate(h, cnm.NewID())
+	}
+	again := cnm.NewID()
+	allocate(hosts[1], again)
+	leader := -1
+	for i, h := range hosts {
+		if h.manager != nil && h.manager.leads() {
+			leader = i
+		}
+	}
+	if leader < 0 {
+		t.Fatal("nobody leads")
+	}
+	hosts[leader].Close()
+	killed := time.Now()
+	allocate(hosts[1], cnm.NewID())
+	t.Logf("the next address came %v after the leader's death", time.Since(killed).Round(time.Millisecond))
+	allocate(hosts[1], again) // asked again: the same one
+	for i, h := range hosts {
+		if i != leader {
+			allocate(h, cnm.NewID())
+		}
+	}
+	if len(given) != len(hosts)+1+1+len(hosts)-1 {
+		t.Errorf("%d addresses given: %v", len(given), given)
+	}
+}
