@@ -52,7 +52,7 @@ func (t *tooBigBudget) take(now uint32) bool {
 // clamp is the step for a frame that leaves through a tunnel alone: it lowers
 // what a SYN asks for, and refuses what does not fit, telling the sender.
 func (w *Worker) clamp(in, out *Port, f *frame.Frame) frame.Reason {
-	mtu := out.MTU()
+	mtu := out.room(out.MTU(), f)
 	if mtu == 0 {
 		return frame.NotDropped
 	}

@@ -47,11 +47,15 @@ func (s *Switch) Trace(p *Port, data []byte, o frame.Offload) Trace {
 	return t
 }
 
-// follow takes the steps of outbound until the frame ends.
+// follow takes the steps of outbound, of inbound for a frame from a tunnel, until the
+// frame ends.
 func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
 	if t.Reason = f.Parse(); t.Reason != frame.NotDropped {
 		t.note("view", "dropped: %s", t.Reason)
 		return
+	}
+	if in.tunnel() {
+		f.Unfinished(in.MTU())
 	}
 	t.note("view", "%s", describeFrame(f))
 	if t.Reason = in.guardStep(f); t.Reason != frame.NotDropped {

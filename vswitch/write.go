@@ -32,7 +32,7 @@ func (w *Worker) write(out *Port, fs []*frame.Frame) {
 	e := egress{w: w, port: out, queue: q, caps: q.Caps()}
 	start := 0
 	for i, f := range fs {
-		big := tooBig(mtu, f)
+		big := tooBig(out.room(mtu, f), f)
 		if !big && e.caps.Takes(&f.Offload) {
 			continue
 		}
@@ -47,6 +47,15 @@ func (w *Worker) write(out *Port, fs []*frame.Frame) {
 	e.run(fs[start:], true)
 	e.send()
 	e.count()
+}
+
+// room is what an MTU leaves of the port for a frame's IP packet. A tunnel's counts
+// the inner Ethernet header without tags, which have to fit into the datagram too.
+func (p *Port) room(mtu int, f *frame.Frame) int {
+	if mtu == 0 || !p.tunnel() || int(f.View.L3) <= frame.EtherLen {
+		return mtu
+	}
+	return max(1, mtu+frame.EtherLen-int(f.View.L3))
 }
 
 // tooBig reports whether a wire frame of f carries an IP packet larger than the

@@ -38,7 +38,7 @@ func realNode(t *testing.T) *node.Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(run) })
-	n, err := node.Open(t.Context(), node.Config{DataDir: filepath.Join(run, "data"), RunDir: filepath.Join(run, "run"), Exe: exe, Version: "0.1.0"})
+	n, err := node.Open(t.Context(), node.Config{DataDir: filepath.Join(run, "data"), RunDir: filepath.Join(run, "run"), Exe: exe, Version: "0.1.0", DataPathPort: 24791})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func overlaysOnNode(d *docker) {
 	if id := d.ok(append(wide, "wide")...); len(id) != 64 { // docker does not show the warning
 		d.t.Errorf("create prints %q", id)
 	}
-	d.want("overlay local 10.0.1.0/24 10.0.1.1 127.0.0.2:4789 127.0.0.3:4790", "network", "inspect", "-f",
+	d.want("overlay local 10.0.1.0/24 10.0.1.1 127.0.0.2:24791 127.0.0.3:4790", "network", "inspect", "-f",
 		"{{.Driver}} {{.Scope}}{{range .IPAM.Config}} {{.Subnet}} {{.Gateway}}{{end}}{{range .Peers}} {{.Name}}{{end}}", "wide")
 	d.fails(1, "both have VNI 4097", append(wide, "--subnet", "10.0.9.0/24", "--attachable", "twin")...)
 	d.fails(1, "needs a swarm", "network", "create", "-d", "overlay", "--attachable", "lone")

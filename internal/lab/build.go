@@ -214,7 +214,9 @@ type settings struct {
 	mtu      int // 0: a replay lets frames of any size through
 }
 
-// settingsOf derives them from a network, as a node does.
+// settingsOf derives them from a network, as a node does but for one thing: a node
+// snoops multicast on overlays, and asks who listens. A replay asks nothing that is
+// not in its captures, and floods multicast.
 func settingsOf(n *Network) (s settings, err error) {
 	if n.Driver == cnm.DriverOverlay {
 		o, err := cnm.ParseOverlayOptions(n.Options)

@@ -37,16 +37,18 @@ type box struct {
 	use sync.RWMutex
 
 	// Guarded by Node.mu:
-	sb       cnm.Sandbox
-	runDir   string // of the agent, while there is one
-	agent    *sandbox.Agent
-	foreign  *sandbox.ForeignNS
-	nsID     sandbox.NamespaceID    // of the foreign namespace, once it was entered
-	devices  map[string]*tap.Device // by interface name
-	next     *outcome               // how the next run ends
-	gone     *outcome               // that it was removed
-	streams  map[*stream]struct{}   // attached before the start, waiting for it
-	removing bool
+	sb      cnm.Sandbox
+	runDir  string // of the agent, while there is one
+	agent   *sandbox.Agent
+	foreign *sandbox.ForeignNS
+	nsID    sandbox.NamespaceID    // of the foreign namespace, once it was entered
+	devices map[string]*tap.Device // by interface name
+	// refusedMTU is what an interface could not be set to, by its name.
+	refusedMTU map[string]int
+	next       *outcome             // how the next run ends
+	gone       *outcome             // that it was removed
+	streams    map[*stream]struct{} // attached before the start, waiting for it
+	removing   bool
 }
 
 // An outcome is told once to whoever waits for it.

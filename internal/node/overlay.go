@@ -24,6 +24,9 @@ import (
 // asked about: Ethernet's.
 const defaultPathMTU = 1500
 
+// minMTU6 is the least that IPv6 needs of a link (RFC 8200, 5).
+const minMTU6 = 1280
+
 // maxPathMTU is the largest IP packet there is: what more an interface claims,
 // such as the loopback's 65,536, carries nothing larger.
 const maxPathMTU = 65535
@@ -95,6 +98,10 @@ func (n *Node) mtuLocked(nw *network) int {
 	for _, p := range peers {
 		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
 	}
+	if nw.EnableIPv6 {
+		// With less an interface loses its IPv6 addresses: the tunnel says too big.
+		mtu = max(mtu, minMTU6)
+	}
 	return mtu
 }
 
@@ -160,7 +167,7 @@ func (n *Node) staleLocked(b *box) map[string]int {
 		if nw == nil || nw.Driver != cnm.DriverOverlay || b.devices[e.IfName] == nil {
 			continue
 		}
-		if mtu := n.mtuLocked(nw); mtu != e.MTU {
+		if mtu := n.mtuLocked(nw); mtu != e.MTU && mtu != b.refusedMTU[e.IfName] {
 			if out == nil {
 				out = make(map[string]int)
 			}
@@ -185,12 +192,21 @@ func (n *Node) followMTU(id string) {
 	if p == nil {
 		return
 	}
+	set := false
 	for ifName, mtu := range stale {
 		if err := p.SetMTU(ctx, ifName, mtu, vxlan.MaxSuperframe(mtu)); err != nil {
 			n.log.Error("set the MTU of an overlay's interface", "sandbox", name, "interface", ifName, "mtu", mtu, "error", err)
+			n.mu.Lock()
+			if b.refusedMTU == nil {
+				b.refusedMTU = make(map[string]int)
+			}
+			b.refusedMTU[ifName] = mtu // once is enough
+			n.mu.Unlock()
 			continue
 		}
+		set = true
 		n.mu.Lock()
+		delete(b.refusedMTU, ifName)
 		b.sb.Endpoints = slices.Clone(b.sb.Endpoints)
 		for i := range b.sb.Endpoints {
 			if e := &b.sb.Endpoints[i]; e.IfName == ifName {
@@ -198,6 +214,9 @@ func (n *Node) followMTU(id string) {
 			}
 		}
 		n.mu.Unlock()
+	}
+	if !set {
+		return
 	}
 	// The ports take, and the tunnels answer, what the interfaces do now.
 	if err := n.publish(id); err != nil {
