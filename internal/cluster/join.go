@@ -310,7 +310,23 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 	if err := store.ForceNewCluster(c.store(f.ID)); err != nil {
 		return nil, err
 	}
-	return Open(ctx, c)
+	m, err := Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for m.manager != nil && !m.manager.leads() {
+		_, changed := m.manager.store.Watch()
+		if m.manager.leads() {
+			break
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			m.Close()
+			return nil, ctx.Err()
+		}
+	}
+	return m, nil
 }
 
 // Leave makes this node a stranger again. A manager goes only by force.

@@ -72,3 +72,30 @@ func TestLeaderKilled(t *testing.T) {
 		t.Errorf("%d addresses given: %v", len(given), given)
 	}
 }
+
+// TestForceNewCluster: a standby goes on alone with what it has, and leads when the
+// call returns.
+func TestForceNewCluster(t *testing.T) {
+	hosts := testCluster(t, 0)
+	standby := joinTest(t, hosts[0], 2, true)
+	nw := overlayNet(t, hosts[0].Member, "front")
+	first := hosts[0].endpoint(t, nw.ID, "rose")
+	eventually(t, "the standby has a copy", func() bool {
+		return standby.manager.store.State().Endpoints.Len() == 1
+	})
+	hosts[0].Close()
+	standby.Close()
+	m, err := Init(t.Context(), standby.cfg, cnm.SwarmInit{ForceNewCluster: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	v4, _, err := m.Allocate(t.Context(), Want{Endpoint: cnm.NewID(), Network: nw.ID})
+	if err != nil || v4.Addr() != first.Addrs[0].Next() {
+		t.Errorf("the next address is %s, %v; the first was %s", v4, err, first.Addrs[0])
+	}
+	// A node that is no manager has nothing to go on with.
+	if _, err := Init(t.Context(), loopback(t, 5), cnm.SwarmInit{ForceNewCluster: true}); !errors.Is(err, cnm.Invalid) {
+		t.Errorf("a node outside of every swarm: %v", err)
+	}
+}
