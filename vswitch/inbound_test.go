@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +136,28 @@ func TestInbound(t *testing.T) {
 			checkConservation(t, n)
 		})
 	}
+}
+
+// TestTraceUnfinished: what a kernel's VTEP leaves undone is a superframe for the
+// trace as it is for the path.
+func TestTraceUnfinished(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	a := n.add("a", PortConfig{MTU: 1450})
+	tunnel := n.add("t", PortConfig{Horizon: 1, MTU: 1450})
+	n.domain.SetStatic(0, mac(3), a.port)
+	super := tcpSuper(1, 3, 1398).data
+	text := traceText(n.sw.Trace(tunnel.port, super, frame.Offload{}))
+	for _, want := range []string{"superframe for 3 packets", "write: a: segmented into 3 frames\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the trace says\n%swithout %q", text, want)
+		}
+	}
+	o := &overlay{}
+	o.add(tunnel, super)
+	if _, err := n.w.Inbound(o); err != nil || len(a.out) != 3 {
+		t.Errorf("%d frames came out, %v", len(a.out), err)
+	}
+	checkConservation(t, n)
 }
 
 // TestInboundTeachesNeighbours: what tunnels say is known afterwards, so that a
