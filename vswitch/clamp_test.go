@@ -436,6 +436,13 @@ func TestQuietTunnels(t *testing.T) {
 	checkConservation(t, n)
 }
 
+// TestQuietSnooping: the two exclude each other.
+func TestQuietSnooping(t *testing.T) {
+	if _, err := New(Config{Workers: 1}).AddDomain(DomainConfig{Name: "both", QuietTunnels: true, Snooping: true}); err == nil || !strings.Contains(err.Error(), "domain both: QuietTunnels and Snooping") {
+		t.Errorf("both were taken: %v", err)
+	}
+}
+
 func TestTraceNamesTheTunnel(t *testing.T) {
 	n := newNet(t, DomainConfig{})
 	a := n.add("a", PortConfig{})
