@@ -38,3 +38,14 @@ func Sender(f *frame.Frame) (addr netip.Addr, mac frame.MAC, ok bool) {
 	}
 	return netip.Addr{}, frame.MAC{}, false
 }
+
+// Malformed reports whether f speaks ARP or neighbour discovery and breaks its
+// rules, so that nothing may act on it. f must have been parsed.
+func Malformed(f *frame.Frame) bool {
+	if f.View.EtherType == frame.EtherARP {
+		_, v := arpBytes(f)
+		return v == Bad
+	}
+	var n nd
+	return n.read(f) == Bad
+}

@@ -29,9 +29,9 @@ type Device struct {
 	name    string
 	opened  Rung
 	queues  []*Queue
-	caps    atomic.Uint32     // frame.Caps
-	proven  atomic.Uint32     // frame.Caps the kernel took at least once
-	refused [32]atomic.Uint32 // refusals of kinds not proven, by the kind's lowest bit
+	caps    atomic.Uint32    // frame.Caps
+	proven  atomic.Uint32    // frame.Caps the kernel took at least once
+	refused [8]atomic.Uint32 // refusals of kinds not proven, by the kind's lowest bit: frame.Caps has eight
 }
 
 // Open creates the interface in the calling thread's network namespace, or

@@ -47,14 +47,14 @@ func neighbourly(f *frame.Frame) bool {
 // learnNeighbour teaches the table what frames from unguarded ports say of
 // their senders; guarded ones were entered statically, and so were those behind a
 // port that learns nothing: of them only who claims the gateway's address is looked
-// for.
+// for. What is malformed goes nowhere, whoever it came from.
 func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
 	if in.guard.on || f.View.VLAN != 0 || !neighbourly(f) {
 		return frame.NotDropped
 	}
 	d := in.domain
 	addr, mac, ok := arp.Sender(f)
-	if ok && d.gateway.owns(addr) {
+	if ok && d.gateway.owns(addr) || !ok && arp.Malformed(f) {
 		return frame.BadARP
 	}
 	if ok && !w.quiet && in.cfg.MaxMACs >= 0 && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {

@@ -3,6 +3,7 @@ package vswitch
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -296,6 +297,45 @@ func checkTooBig(t testing.TB, about, msg []byte, mtu uint32) {
 	}
 }
 
+// TestFloodedTags: the tags of a frame that is flooded count at each tunnel as
+// those of any other, and at no other port.
+func TestFloodedTags(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ids  []byte
+		size int // of the IP packet
+		out  []string
+	}{
+		{"untagged, fits", nil, 1400, []string{"local", "tunnel"}},
+		{"untagged", nil, 1401, []string{}},
+		{"tagged, fits", []byte{5}, 1396, []string{"local", "tunnel"}},
+		{"tagged", []byte{5}, 1397, []string{"local"}},
+		{"tagged twice, fits", []byte{5, 6}, 1392, []string{"local", "tunnel"}},
+		{"tagged twice", []byte{5, 6}, 1400, []string{"local"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNet(t, DomainConfig{})
+			a := n.add("a", PortConfig{})
+			n.add("local", PortConfig{MTU: 1400})
+			tunnel := n.add("tunnel", PortConfig{Horizon: 1, MTU: 1400})
+			data := tags(udp4(t, mac(2), broadcast, ip(2), ip(99), 1, 2, tt.size-28), tt.ids...)
+			text := traceText(n.sw.Trace(a.port, data, frame.Offload{}))
+			out := names(n.inject(a, data))
+			if !slices.Equal(out, tt.out) {
+				t.Errorf("came out of %v, want %v", out, tt.out)
+			}
+			refused := !slices.Contains(tt.out, "tunnel")
+			if got := tunnel.port.Stats().OutDropped[frame.TooBig]; (got == 1) != refused {
+				t.Errorf("%d counted as too big at the tunnel", got)
+			}
+			if said := fmt.Sprintf("write: to tunnel: dropped: too-big for its MTU of %d\n", 1400-4*len(tt.ids)); strings.Contains(text, said) != refused {
+				t.Errorf("the trace says\n%s", text)
+			}
+			checkConservation(t, n)
+		})
+	}
+}
+
 // TestTooBigIsLimited: so many in a second, and none lost for good.
 func TestTooBigIsLimited(t *testing.T) {
 	n, a, _ := wireNet(t, PortConfig{Horizon: 1, MTU: 1400})
@@ -394,6 +434,13 @@ func TestQuietTunnels(t *testing.T) {
 		t.Errorf("a broadcast from elsewhere reached %v", got)
 	}
 	checkConservation(t, n)
+}
+
+// TestQuietSnooping: the two exclude each other.
+func TestQuietSnooping(t *testing.T) {
+	if _, err := New(Config{Workers: 1}).AddDomain(DomainConfig{Name: "both", QuietTunnels: true, Snooping: true}); err == nil || !strings.Contains(err.Error(), "domain both: QuietTunnels and Snooping") {
+		t.Errorf("both were taken: %v", err)
+	}
 }
 
 func TestTraceNamesTheTunnel(t *testing.T) {

@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 
@@ -25,7 +26,8 @@ type DomainConfig struct {
 	// addresses instead of flooding them.
 	DropUnknownNeighbour bool
 	// QuietTunnels keeps broadcast and multicast out of tunnels: ports with a
-	// Horizon.
+	// Horizon. It excludes Snooping, which finds out who listens by multicast
+	// through them.
 	QuietTunnels bool
 	// MaxMACs bounds the FDB, MaxNeighbours the neighbour table; 0 is
 	// DefaultDomainMACs and DefaultNeighbours.
@@ -68,6 +70,9 @@ type gateway struct {
 }
 
 func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
+	if c.QuietTunnels && c.Snooping {
+		return nil, fmt.Errorf("vswitch: domain %s: QuietTunnels and Snooping exclude each other", c.Name)
+	}
 	if c.MaxMACs == 0 {
 		c.MaxMACs = DefaultDomainMACs
 	}

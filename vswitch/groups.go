@@ -120,6 +120,7 @@ type groupTable struct {
 	max     int
 	entries atomic.Int64
 	full    atomic.Uint64
+	next    [ipFamilies]int // the bucket that asking begins with; under mu
 }
 
 func newGroupTable(max int, seed uint64) *groupTable {
@@ -231,29 +232,44 @@ func (t *groupTable) leave(k groupKey, p *Port) {
 }
 
 // asking returns at most max groups that the querier has to ask for now, and
-// cuts the time of the listeners that the asking is about.
+// cuts the time of the listeners that the asking is about. Each call begins where
+// the last one stopped: groups that are left all the time keep no other waiting.
 func (t *groupTable) asking(f ipFamily, now uint32, max int) (keys []groupKey) {
 	if t.entries.Load() == 0 {
 		return nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.each(func(g *group) {
-		if g.leaving == 0 || g.key.family() != f || len(keys) == max {
-			return
-		}
-		g.leaving--
-		marked := false
-		for _, l := range *g.listeners.Load() {
-			if l.left {
-				l.until, marked = min(l.until, now+lastMemberTime), true
+	for range t.buckets {
+		b := &t.buckets[t.next[f]]
+		for i := range b {
+			g := b[i].ptr.Load()
+			if g == nil || g.leaving == 0 || g.key.family() != f {
+				continue
+			}
+			if len(keys) == max {
+				return keys
+			}
+			if g.lastCall(now) {
+				keys = append(keys, g.key)
 			}
 		}
-		if marked {
-			keys = append(keys, g.key)
-		}
-	})
+		t.next[f] = (t.next[f] + 1) % len(t.buckets)
+	}
 	return keys
+}
+
+// lastCall cuts the time of the listeners that somebody has left behind, and
+// reports whether there are any. The caller holds the table's mu.
+func (g *group) lastCall(now uint32) bool {
+	g.leaving--
+	marked := false
+	for _, l := range *g.listeners.Load() {
+		if l.left {
+			l.until, marked = min(l.until, now+lastMemberTime), true
+		}
+	}
+	return marked
 }
 
 // prune removes listeners, and the group when none is left. The caller holds mu.

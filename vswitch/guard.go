@@ -16,8 +16,9 @@ import (
 // source, and the sender binding of ARP and neighbour discovery must be the
 // endpoint's own. Router advertisements and redirects (RFC 6105) and DHCP server
 // messages are dropped unless allowed; so are IGMP and MLD queries where the
-// switch snoops, for they would draw the network's multicast. It works on the frame alone and runs
-// before learning, so that a refused frame leaves no trace in any table.
+// switch snoops, for they would draw the network's multicast. It works on the
+// frame alone and runs before learning, so that a refused frame leaves no trace in
+// any table.
 //
 // Allowed besides the endpoint's own addresses: the link-local address that
 // EUI-64 derives from its MAC, and the unspecified one in what a host sends

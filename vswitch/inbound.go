@@ -5,9 +5,11 @@ import "weft/internal/frame"
 // A Source yields frames that came through an underlay, for any of the ports
 // that stand for a way through it.
 type Source interface {
-	// ReadBatch appends the frames that are there to the batch, until it is
-	// full, and returns how many. It never blocks: 0, nil means nothing is there.
-	// Each frame bears in In the index of the port it came through, and in VNI
+	// ReadBatch appends frames that are there to the batch, as many as fit at
+	// most, and returns how many. It never blocks: 0, nil means that there was
+	// nothing, or nothing for anybody here. That there is no more, a batch with
+	// room left does not say: the source itself tells whoever serves it. Each frame
+	// bears in In the index of the port it came through, and in VNI
 	// its network. A port is to be taken from what the source knows before it is
 	// removed from the switch, for its index may be given to another.
 	ReadBatch(b *frame.Batch) (int, error)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -103,6 +104,10 @@ func TestInbound(t *testing.T) {
 		{"a question for the gateway is not answered", arpRequest(t, remote, ip(20), ip(1)), []string{"a"}, 0},
 		{"who claims to be the gateway", neighbour(remote, ip(1)), nil, frame.BadARP},
 		{"who claims to be the gateway, IPv6", advert(remote, ip6(1)), nil, frame.BadARP},
+		{"ARP cut", neighbour(remote, ip(20))[:30], nil, frame.BadARP},
+		{"ARP for a group's MAC", edited(neighbour(remote, ip(20)), func(b []byte) { b[22] |= 1 }), nil, frame.BadARP},
+		{"ARP of another protocol is nobody's business", edited(neighbour(remote, ip(20)), func(b []byte) { b[16] = 9 }), []string{"a"}, 0},
+		{"advertisement with a wrong checksum", edited(advert(remote, ip6(20)), func(b []byte) { b[56]++ }), nil, frame.BadARP},
 		{"runt", make([]byte, 13), nil, frame.Runt},
 		{"inner garbage", build(t, eth(remote, mac(2), 0x0800)), nil, frame.BadHeader},
 		{"group source", raw(t, broadcast, mac(2)), nil, frame.BadSource},
@@ -135,6 +140,28 @@ func TestInbound(t *testing.T) {
 			checkConservation(t, n)
 		})
 	}
+}
+
+// TestTraceUnfinished: what a kernel's VTEP leaves undone is a superframe for the
+// trace as it is for the path.
+func TestTraceUnfinished(t *testing.T) {
+	n := newNet(t, DomainConfig{})
+	a := n.add("a", PortConfig{MTU: 1450})
+	tunnel := n.add("t", PortConfig{Horizon: 1, MTU: 1450})
+	n.domain.SetStatic(0, mac(3), a.port)
+	super := tcpSuper(1, 3, 1398).data
+	text := traceText(n.sw.Trace(tunnel.port, super, frame.Offload{}))
+	for _, want := range []string{"superframe for 3 packets", "write: a: segmented into 3 frames\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the trace says\n%swithout %q", text, want)
+		}
+	}
+	o := &overlay{}
+	o.add(tunnel, super)
+	if _, err := n.w.Inbound(o); err != nil || len(a.out) != 3 {
+		t.Errorf("%d frames came out, %v", len(a.out), err)
+	}
+	checkConservation(t, n)
 }
 
 // TestInboundTeachesNeighbours: what tunnels say is known afterwards, so that a

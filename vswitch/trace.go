@@ -130,9 +130,9 @@ func (t *Trace) forward(w *Worker, in *Port, f *frame.Frame) {
 func (t *Trace) clamped(w *Worker, in, out *Port, f *frame.Frame, asked uint16) bool {
 	switch {
 	case t.Reason == frame.TooBig && len(w.active) > 0:
-		t.note("clamp", "dropped: %s for %s, whose MTU is %d; %s is told", t.Reason, out.cfg.Name, out.MTU(), in.cfg.Name)
+		t.note("clamp", "dropped: %s for %s, whose MTU is %d; %s is told", t.Reason, out.cfg.Name, out.room(out.MTU(), f), in.cfg.Name)
 	case t.Reason == frame.TooBig:
-		t.note("clamp", "dropped: %s for %s, whose MTU is %d; nobody is to be told", t.Reason, out.cfg.Name, out.MTU())
+		t.note("clamp", "dropped: %s for %s, whose MTU is %d; nobody is to be told", t.Reason, out.cfg.Name, out.room(out.MTU(), f))
 	case asked != mss(f):
 		t.note("clamp", "maximum segment size lowered from %d to %d", asked, mss(f))
 	default:
@@ -218,9 +218,9 @@ func describeWrite(p *Port, f *frame.Frame) string {
 	if p.tunnel() {
 		name = "to " + name
 	}
-	switch {
-	case tooBig(p.MTU(), f):
-		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", name, frame.TooBig, p.MTU())
+	switch room := p.room(p.MTU(), f); {
+	case tooBig(room, f):
+		return fmt.Sprintf("%s: dropped: %s for its MTU of %d", name, frame.TooBig, room)
 	case p.queues[0].Caps().Takes(&f.Offload):
 		return name + ": written as it is"
 	case f.Offload.GSO != frame.GSONone:

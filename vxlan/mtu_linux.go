@@ -1,6 +1,7 @@
 package vxlan
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -22,18 +23,18 @@ func (s *Socket) PathMTU(peer netip.Addr) (int, error) {
 // pathMTU asks through a socket that is connected but never sends.
 func pathMTU(from, to netip.Addr) (int, error) {
 	if from.Is4() != to.Is4() {
-		return 0, fmt.Errorf("one address is IPv4 and the other IPv6")
+		return 0, errors.New("one address is IPv4 and the other IPv6")
 	}
 	fd, err := udpSocket(from)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(fd)
 	if _, err := bind(fd, netip.AddrPortFrom(from, 0)); err != nil {
-		return 0, err
+		return 0, fmt.Errorf("bind: %w", err)
 	}
 	if err := connect(fd, netip.AddrPortFrom(to, Port)); err != nil {
-		return 0, err
+		return 0, fmt.Errorf("connect: %w", err)
 	}
 	if to.Is6() {
 		return unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU)

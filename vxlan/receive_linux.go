@@ -101,8 +101,9 @@ func (rx *receiver) rearm(i int) {
 
 // ReadBatch appends the frames that came in to b, each with In and VNI set, and
 // returns their number: what the last receive left over, else what one receive
-// brings. It never blocks: 0 and no error means that nothing was there, or
-// nothing that anybody wants. The error is os.ErrClosed after Close.
+// brings, though not what b has no room for. It never blocks: 0 and no error means
+// that nothing was there, or nothing that anybody wants, or that b was full. The
+// error is os.ErrClosed after Close.
 //
 // borrowed: the frames lie in the socket's memory and are valid until the next
 // call.

@@ -21,8 +21,11 @@ func MaxSuperframe(mtu int) int {
 		// (MAX_TCP_HEADER + 1), and less than a segment for those of IPv6.
 		reserve = 321 + 79
 	)
+	if mtu <= headers {
+		return 0
+	}
 	segments := min(maxRun, maxRunBytes/(mtu+HeaderLen+14))
-	if segments < 2 || mtu <= headers {
+	if segments < 2 {
 		return 0
 	}
 	return min(segments*(mtu-headers)+reserve, maxRunBytes)

@@ -10,6 +10,7 @@ func TestMaxSuperframe(t *testing.T) {
 		mtu, want int // segments
 	}{
 		{"Ethernet", 1450, 44}, {"jumbo", 8950, 7}, {"small", 1280, 49}, {"least", 576, 63}, {"loopback", 65485, 0}, {"half", 32000, 2},
+		{"headers alone", 52, 0}, {"none", 0, 0}, {"less than none", -HeaderLen - 14, 0},
 	} {
 		size := MaxSuperframe(c.mtu)
 		if c.want == 0 {

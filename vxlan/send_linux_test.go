@@ -121,6 +121,34 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A kernel that takes nothing and names no reason is taken for a full one: the call
+// ends, and what was to be sent is refused.
+func TestNothingTaken(t *testing.T) {
+	a, b, q := pair(t, "127.0.0.1", "127.0.0.2")
+	data, calls := udp(5, 100, 1), 0
+	q.tx.call = func(int, []unix.Mmsghdr) (int, unix.Errno) {
+		if calls++; calls > 100 {
+			t.Fatal("it is asked for ever")
+		}
+		return 0, 0
+	}
+	refused := writeAll(t, q, list(t, data...))
+	if len(refused) != len(data) {
+		t.Errorf("%d refused of %d", len(refused), len(data))
+	}
+	for _, err := range refused {
+		if err != ErrBlocked {
+			t.Errorf("refused: %v", err)
+		}
+	}
+	if st := a.Stats(); st.SentDatagrams != 0 || st.SendFault != "" || st.SendRung != SendGSO {
+		t.Errorf("%+v", st)
+	}
+	q.tx.call = sendmmsg
+	writeAll(t, q, list(t, data...))
+	sameFrames(t, collect(t, b, len(data)), data)
+}
+
 // A caller that does not go on behind a refused frame finds no old answers.
 func TestFateIsForgotten(t *testing.T) {
 	_, b, q := pair(t, "127.0.0.1", "127.0.0.2")

@@ -53,7 +53,8 @@ var (
 	// ErrFailed means that the underlay takes no datagrams to this peer now, for
 	// want of a route, say; [SocketStats].SendFault says why.
 	ErrFailed = errors.New("vxlan: the underlay refused the datagram")
-	// ErrUnsupported is returned by everything on systems other than Linux.
+	// ErrUnsupported is what Listen, reads, writes and PathMTU return on systems
+	// other than Linux.
 	ErrUnsupported = errors.New("vxlan: the overlay's sockets need Linux")
 )
 

@@ -12,7 +12,7 @@ import (
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()
-	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.cfg.own(), pathMTU: maps.Clone(n.pathMTU)}
+	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
 	inUse := n.announcedLocked()
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm {

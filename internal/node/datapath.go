@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -83,6 +84,7 @@ func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke
 			}
 		})
 	}
+	d.underlay.look(net.InterfaceAddrs)
 	var err error
 	if d.asker, err = d.sw.NewWorker(); err != nil {
 		d.close()
@@ -122,10 +124,16 @@ func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) (
 		return nil, errPathClosed
 	}
 	// The plan is made under mu: the one published last is the newest.
-	failed := make(map[faultKey]error)
-	for _, s := range difference(d.current, next()) {
+	failed, want := make(map[faultKey]error), next()
+	for _, s := range difference(d.current, want) {
 		if err := d.apply(s, device); err != nil {
-			failed[faultKey{s.network, s.key}] = err
+			key := faultKey{s.network, s.key}
+			if s.op == setNeighbour {
+				key.port = want[s.network].owner(s.mac)
+			}
+			if failed[key] == nil { // of several the first is the cause
+				failed[key] = err
+			}
 		}
 	}
 	d.closeUnused()
@@ -312,11 +320,12 @@ func (d *dataPath) deadPorts() (dead []portKey) {
 	return dead
 }
 
-// tick is called once a second: it moves the switch's coarse clock, sends the
-// queries that are due and balances.
+// tick is called once a second: it moves the switch's coarse clock, reads the host's
+// addresses, sends the queries that are due, looks after sockets and balances.
 func (d *dataPath) tick(now time.Time) {
 	seconds := uint32(now.Unix())
 	d.sw.Tick(seconds)
+	d.underlay.look(net.InterfaceAddrs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -328,5 +337,6 @@ func (d *dataPath) tick(now time.Time) {
 			d.asker.Originate(dom, query)
 		}
 	}
+	d.attend()
 	d.balance()
 }

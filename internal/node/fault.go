@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+
+	"weft/internal/frame"
 )
 
 // Theory of operation: faults
@@ -30,6 +32,17 @@ type fault struct {
 // concerns reports whether the fault is that of a sandbox or of a network.
 func (f *fault) concerns(who string) bool {
 	return who != "" && (f.port.sandbox == who || f.network == who && (f.port.sandbox == "" || f.port.sandbox == f.network))
+}
+
+// owner finds the sandbox's port whose address a neighbour is, none if the address
+// is the gateway's or somebody's on another node.
+func (dom domainPlan) owner(m frame.MAC) portKey {
+	for key, p := range dom.ports {
+		if p.mac == m && !p.peer.IsValid() {
+			return key
+		}
+	}
+	return portKey{}
 }
 
 // compareFaults lists the faults there are now, in order, and those that are gone.

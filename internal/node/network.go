@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -79,6 +80,7 @@ func (n *Node) newNetwork(nw cnm.Network) *network {
 // and on the switch; on an error nothing of it is left.
 func (n *Node) admit(nw *network) error {
 	avoid := hostPrefixes()
+	n.path.underlay.look(net.InterfaceAddrs) // who is a peer and who this node
 	n.mu.Lock()
 	err := n.reserveLocked(nw, avoid)
 	n.mu.Unlock()

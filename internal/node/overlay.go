@@ -117,8 +117,7 @@ func (n *Node) remotesLocked(nw *network) []netip.AddrPort {
 	if nw.Scope == cnm.ScopeSwarm {
 		return n.fillingLocked(nw).vteps
 	}
-	own := n.cfg.underlay()
-	return nw.overlay.Remotes(n.cfg.DataPathPort, own.own())
+	return nw.overlay.Remotes(n.cfg.DataPathPort, n.path.underlay.own())
 }
 
 // lookAtPaths notes what the kernel says about the underlay's MTU now, and makes

@@ -32,6 +32,7 @@ func TestCheckDataPath(t *testing.T) {
 // What a network is made of its options, and who gives routes.
 func TestNewNetwork(t *testing.T) {
 	n := &Node{cfg: Config{DataPathPort: 4800, DataPathAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+	n.path = &dataPath{underlay: underlay{cfg: n.cfg.underlay()}}
 	gw := []cnm.Pool{{Gateway: netip.MustParseAddr("10.0.1.1")}}
 	type M = map[string]string
 	for _, c := range []struct {

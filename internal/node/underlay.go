@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"weft/internal/cnm"
@@ -43,6 +44,7 @@ type underlayConfig struct {
 type underlay struct {
 	cfg    underlayConfig
 	v4, v6 *underlaySocket
+	hosts  atomic.Pointer[[]netip.Addr] // the host's addresses, as last read
 }
 
 type underlaySocket struct {
@@ -117,19 +119,43 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// own lists the addresses under which peers may mean this node itself.
+// own lists the addresses under which peers may mean this node itself. It asks the
+// host where no address was given to the data path.
 func (c *underlayConfig) own() []netip.Addr {
 	if c.bound {
 		return c.addrs
 	}
-	var own []netip.Addr
-	hosts, _ := net.InterfaceAddrs() // a host that tells nothing has peers only
+	hosts, _ := hostAddrs(net.InterfaceAddrs) // a host that tells nothing has peers only
+	return hosts
+}
+
+func hostAddrs(read func() ([]net.Addr, error)) (out []netip.Addr, err error) {
+	hosts, err := read()
 	for _, h := range hosts {
 		if p, err := netip.ParsePrefix(h.String()); err == nil {
-			own = append(own, p.Addr())
+			out = append(out, p.Addr())
 		}
 	}
-	return own
+	return out, err
+}
+
+// look reads the host's addresses, for own. What cannot be read now is taken to be
+// as it was: else a tunnel would lead to this node itself.
+func (u *underlay) look(read func() ([]net.Addr, error)) {
+	if u.cfg.bound {
+		return
+	}
+	if hosts, err := hostAddrs(read); err == nil {
+		u.hosts.Store(&hosts)
+	}
+}
+
+// own is underlayConfig.own as of the last look: it may be called under any lock.
+func (u *underlay) own() []netip.Addr {
+	if hosts := u.hosts.Load(); hosts != nil && !u.cfg.bound {
+		return *hosts
+	}
+	return u.cfg.addrs
 }
 
 // checkPeers refuses peers that this node's sockets cannot reach.
@@ -238,7 +264,7 @@ func (d *dataPath) addTunnel(s step) error {
 	}
 	lp := &livePort{key: s.key, network: s.network, plan: s.port, port: p}
 	us.routes[lp] = vxlan.Route{Peer: peer, VNI: vni, Port: p.Index()}
-	us.announce(d.underlay.cfg.own())
+	us.announce(d.underlay.own())
 	d.enter(lp)
 	return nil
 }
@@ -259,7 +285,7 @@ func (u *underlay) unroute(lp *livePort) {
 		return
 	}
 	delete(us.routes, lp)
-	us.announce(u.cfg.own())
+	us.announce(u.own())
 }
 
 // closeUnused closes the sockets that no tunnel needs any more.
@@ -269,6 +295,17 @@ func (d *dataPath) closeUnused() {
 			us.charge.worker.drop(us.charge)
 			us.Close()
 			*at = nil
+		}
+	}
+}
+
+// attend gives a socket that no worker serves to one again. It is the only thing
+// that can happen to one: nobody else closes it.
+func (d *dataPath) attend() {
+	for _, us := range d.underlay.sockets() {
+		if c := us.charge; c.dead() {
+			c.worker.drop(c)
+			_ = d.idlest(0, 1).take(c) // or in a second
 		}
 	}
 }

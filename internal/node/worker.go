@@ -160,15 +160,19 @@ func (w *worker) take(c *charge) error {
 }
 
 // drop takes a charge away. When it returns, the goroutine does not hold it; until
-// another worker takes it, it counts as one whose device is gone.
+// another worker takes it, it counts as one whose device is gone. One that was
+// dropped before is left alone, for its place may be another's.
 func (w *worker) drop(c *charge) {
 	s := c.served
 	if s.dead.CompareAndSwap(false, true) {
 		w.poller.Remove(s.fd)
 	}
-	old := *w.ports.Load()
+	old, at := *w.ports.Load(), int(uint32(s.token))
+	if at >= len(old) || old[at] != s {
+		return
+	}
 	next := append([]*served(nil), old...)
-	next[uint32(s.token)] = nil
+	next[at] = nil
 	for len(next) > 0 && next[len(next)-1] == nil {
 		next = next[:len(next)-1]
 	}
