@@ -17,8 +17,9 @@ import "sync/atomic"
 // That holds whatever top says, which is only where the window ends, and what
 // the high half of a number is inferred from.
 //
-// A mutex in its place costs the same while nobody else wants it, and under
-// contention several times as much (BenchmarkWindow).
+// A mutex in its place costs a little more, with one worker and with two
+// (BenchmarkWindow), and a worker that loses its CPU while it holds the lock makes
+// the others wait.
 //
 // Blocks are told apart by the low 32 bits of their number. A word left alone for
 // 2^36 numbers would be read as later than it is: its numbers would be refused,
