@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"weft/internal/cluster"
+	"weft/internal/cluster/gossip"
 	"weft/internal/cnm"
 )
 
@@ -42,7 +43,9 @@ func (n *Node) clusterConfig() cluster.Config {
 	if n.cfg.NodeName != "" {
 		name = n.cfg.NodeName
 	}
+	g := n.cfg.Gossip
 	return cluster.Config{
+		Far: g.Far, Timings: gossip.Timings{Tick: g.Round, Probe: g.Probe, ProbeTimeout: g.ProbeTimeout, Sync: g.Sync},
 		Dir: n.swarmDir(), Name: name, Bind: n.cfg.AdvertiseAddr, Advertise: n.advertised(),
 		ControlPort: n.cfg.ControlPort, GossipPort: n.cfg.GossipPort, DataPath: n.dataPath(),
 		Log: n.log, Changed: n.wakeFollower, Restart: func() { n.own.spawn(n.reopenSwarm) },
