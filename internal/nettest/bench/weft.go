@@ -64,6 +64,11 @@ func (w *weftNode) start(ctx context.Context) error {
 	if err := w.home(); err != nil {
 		return err
 	}
+	return w.restart(ctx)
+}
+
+// restart brings the daemon up again, with what it had.
+func (w *weftNode) restart(ctx context.Context) error {
 	w.daemon = w.program(context.Background(), w.in, append([]string{"daemon", "--data-dir", w.dir + "/data"}, w.flags...)...)
 	w.daemon.Stdout, w.daemon.Stderr = &w.log, &w.log
 	if err := w.daemon.Start(); err != nil {
