@@ -59,7 +59,7 @@ func derivePair(private *ecdh.PrivateKey, own, peer *Announcement) (*Pair, error
 		if err != nil {
 			return nil, err
 		}
-		if p.in[w], err = newInbound(m, peer.VTEP.Addr()); err != nil {
+		if p.in[w], err = newInbound(m, peer.VTEP); err != nil {
 			return nil, err
 		}
 		clear(m.key)

@@ -51,7 +51,7 @@ func testSAs(t testing.TB, a Algorithm, esn bool) (*Outbound, *Inbound, *Table) 
 
 func testInbound(t testing.TB, m *material) *Inbound {
 	t.Helper()
-	in, err := newInbound(m, vtepA.Addr())
+	in, err := newInbound(m, vtepA)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ type Inbound struct {
 	algorithm Algorithm
 	esn       bool
 	salt      [saltLen]byte
-	source    netip.Addr
+	vtep      netip.AddrPort
 	aead      cipher.AEAD
 
 	window   window
@@ -42,19 +42,20 @@ type Inbound struct {
 	forged   atomic.Uint64
 }
 
-func newInbound(m *material, source netip.Addr) (*Inbound, error) {
+func newInbound(m *material, vtep netip.AddrPort) (*Inbound, error) {
 	aead, err := m.algorithm.aead(m.key)
 	if err != nil {
 		return nil, err
 	}
-	return &Inbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, source: source, aead: aead}, nil
+	return &Inbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, vtep: vtep, aead: aead}, nil
 }
 
 // SPI returns the number by which the SA is known.
 func (i *Inbound) SPI() uint32 { return i.spi }
 
-// Source returns the address of the VTEP that sends by the SA.
-func (i *Inbound) Source() netip.Addr { return i.source }
+// VTEP returns the VTEP that sends by the SA, as it was announced. Packets must come
+// from its address; from which port is left to NATs.
+func (i *Inbound) VTEP() netip.AddrPort { return i.vtep }
 
 // Packets and Bytes return how many packets were opened, and the bytes of payload
 // in them.

@@ -82,6 +82,9 @@ func (o *Outbound) Bytes() uint64   { return o.bytes.Load() }
 // Worn reports whether the SA is past its soft limit: the next epoch should begin.
 func (o *Outbound) Worn() bool { return o.seq.Load() >= o.soft }
 
+// Left returns how many packets can be sealed before the hard limit.
+func (o *Outbound) Left() uint64 { return o.hard - o.Packets() }
+
 // A Sealer seals packets for one worker.
 type Sealer struct {
 	nonce [nonceLen]byte

@@ -34,7 +34,7 @@ type entry struct {
 func NewTable(sas []*Inbound) (t *Table, refused []*Inbound) {
 	t = &Table{entries: make(map[source]entry, len(sas))}
 	for _, sa := range sas {
-		key := sourceOf(sa.source, sa.spi)
+		key := sourceOf(sa.vtep.Addr(), sa.spi)
 		e := t.entries[key]
 		switch {
 		case e.first == nil:

@@ -27,7 +27,13 @@ type Route struct {
 	Peer netip.AddrPort // where the VTEP listens; port 0 stands for Port
 	VNI  uint32
 	Port uint32 // the port's slot in the switch
+	// Sealed says that the network is encrypted: what comes in clear is dropped,
+	// whatever Port says. On a socket for ESP it has no meaning.
+	Sealed bool
 }
+
+// inClear is the port of what must not come in clear.
+const inClear = 1<<32 - 1
 
 // A Table holds the routes of a socket. It is immutable; [Socket.SetTable]
 // replaces it whole.
@@ -58,6 +64,9 @@ func NewTable(routes []Route, own ...netip.Addr) *Table {
 	t := &Table{peers: make(map[source]*vtep)}
 	for _, r := range routes {
 		peer := canonical(r.Peer)
+		if r.Sealed {
+			r.Port = inClear
+		}
 		t.peerOf(peer).ports[r.VNI] = r.Port
 		t.fixed = t.fixed || slices.Contains(own, peer.Addr())
 	}
@@ -100,15 +109,23 @@ func canonical(peer netip.AddrPort) netip.AddrPort {
 }
 
 // Lookup returns the switch port of what came from src for a network, or
-// UnknownVTEP or UnknownVNI. An IPv4-mapped source is the IPv4 address.
+// UnknownVTEP, UnknownVNI or Cleartext. An IPv4-mapped source is the IPv4 address.
 func (t *Table) Lookup(src netip.AddrPort, vni uint32) (port uint32, r frame.Reason) {
 	p := t.find(sourceOf(src))
 	if p == nil {
 		return 0, frame.UnknownVTEP
 	}
+	return p.port(vni)
+}
+
+// port returns the switch port of a network.
+func (p *vtep) port(vni uint32) (port uint32, r frame.Reason) {
 	port, ok := p.ports[vni]
-	if !ok {
+	switch {
+	case !ok:
 		return 0, frame.UnknownVNI
+	case port == inClear:
+		return 0, frame.Cleartext
 	}
 	return port, frame.NotDropped
 }
@@ -137,6 +154,14 @@ func (t *Table) Shared(a netip.Addr) bool {
 	}
 	p := t.peers[sourceOf(netip.AddrPortFrom(a, 0))]
 	return p != nil && p.shared
+}
+
+// addrPort returns a source as an address and port.
+func (s source) addrPort() netip.AddrPort {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], s.hi)
+	binary.BigEndian.PutUint64(b[8:], s.lo)
+	return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), s.port)
 }
 
 func sourceOf(a netip.AddrPort) source {

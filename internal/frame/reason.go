@@ -37,6 +37,7 @@ const (
 	BadVXLAN    // the datagram's VXLAN header names no network (RFC 7348, 5)
 	UnknownVTEP // the datagram comes from an address that no peer has
 	UnknownVNI  // the peer shares no network of that VNI with this node
+	Cleartext   // not sealed, and the network is encrypted
 	// view
 	BadOffload // the virtio header lies about the frame
 	BadHeader  // a network or transport header contradicts the frame's length
@@ -90,7 +91,7 @@ var reasonNames = [Reasons]string{
 	NotDropped: "not-dropped",
 	Runt:       "runt", Oversized: "oversized",
 	BadESP: "bad-esp", UnknownSPI: "unknown-spi", Replayed: "replayed", BadICV: "bad-icv", NoKey: "no-key",
-	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni",
+	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni", Cleartext: "cleartext",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
 	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",
