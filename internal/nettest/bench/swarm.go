@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
-
-	"weft/internal/api"
 )
 
 // What is measured of a swarm of three daemons, at 127.0.0.1 to 127.0.0.3.
@@ -40,7 +39,7 @@ const (
 // swarmBench are three daemons in one swarm.
 type swarmBench struct {
 	nodes   [swarmNodes]weftNode
-	clients [swarmNodes]*api.Client
+	clients [swarmNodes]*client.Client
 }
 
 // swarm takes the measurements of a swarm.
@@ -56,7 +55,7 @@ func (b *bench) swarm(ctx context.Context, r *results) (err error) {
 		if err := s.nodes[i].start(ctx); err != nil {
 			return err
 		}
-		if s.clients[i], err = api.NewClient("unix://" + filepath.Join(s.nodes[i].dir, "run", "weft.sock")); err != nil {
+		if s.clients[i], err = client.New(client.WithHost("unix://" + s.nodes[i].socket())); err != nil {
 			return err
 		}
 	}
@@ -133,7 +132,7 @@ func (s *swarmBench) reaches(ctx context.Context, from, to int) bool {
 // attach connects a sandbox of the last node to the overlay, again and again, and
 // looks when the first node knows.
 func (s *swarmBench) attach(ctx context.Context, _ *bench, r *results) error {
-	last, far := s.clients[swarmNodes-1], s.clients[0]
+	last, far := s.clients[swarmNodes-1], &s.nodes[0]
 	// Nobody leads on a worker.
 	if _, err := s.nodes[0].tell(ctx, "node", "demote", fmt.Sprintf("node%d", swarmNodes)); err != nil {
 		return err
@@ -175,7 +174,7 @@ func (s *swarmBench) attach(ctx context.Context, _ *bench, r *results) error {
 // connect connects the guest to a network and disconnects it. It returns how long
 // the request took and, of an address that was asked for, when the switch of far
 // had it, counted from the request's begin; both in ms.
-func connect(ctx context.Context, c *api.Client, name, addr string, far *api.Client) (took, heard float64, err error) {
+func connect(ctx context.Context, c *client.Client, name, addr string, far *weftNode) (took, heard float64, err error) {
 	o := client.NetworkConnectOptions{Container: "guest"}
 	seen := make(chan time.Time, 1)
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -203,15 +202,38 @@ func connect(ctx context.Context, c *api.Client, name, addr string, far *api.Cli
 }
 
 // watch looks until a node's switch has a neighbour.
-func watch(ctx context.Context, c *api.Client, name string, a netip.Addr, seen chan<- time.Time) {
+func watch(ctx context.Context, far *weftNode, name string, a netip.Addr, seen chan<- time.Time) {
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", far.socket())
+	}}
+	defer t.CloseIdleConnections()
 	for ctx.Err() == nil {
-		l, err := c.ARP(ctx, name)
-		if err == nil && slices.ContainsFunc(l, func(n api.Neighbour) bool { return n.Addr == a }) {
+		list, err := neighbours(ctx, &http.Client{Transport: t}, name)
+		if err == nil && slices.Contains(list, a) {
 			seen <- time.Now()
 			return
 		}
 		time.Sleep(pollEvery)
 	}
+}
+
+// neighbours asks a daemon whom its switch knows on a network.
+func neighbours(ctx context.Context, c *http.Client, network string) (list []netip.Addr, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://weft.localhost/weft/v1/arp?network="+network, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	var rows []struct{ Addr netip.Addr }
+	err = json.NewDecoder(resp.Body).Decode(&rows)
+	for _, r := range rows {
+		list = append(list, r.Addr)
+	}
+	return list, err
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
