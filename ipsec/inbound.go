@@ -34,6 +34,7 @@ type Inbound struct {
 	salt      [saltLen]byte
 	vtep      netip.AddrPort
 	aead      cipher.AEAD
+	peer      atomic.Pointer[Peer] // whose pairs it belongs to, set by Add
 
 	window   window
 	packets  atomic.Uint64
@@ -56,6 +57,9 @@ func (i *Inbound) SPI() uint32 { return i.spi }
 // VTEP returns the VTEP that sends by the SA, as it was announced. Packets must come
 // from its address; from which port is left to NATs.
 func (i *Inbound) VTEP() netip.AddrPort { return i.vtep }
+
+// Peer returns who sends by the SA, nil if its pair was added to none.
+func (i *Inbound) Peer() *Peer { return i.peer.Load() }
 
 // Packets and Bytes return how many packets were opened, and the bytes of payload
 // in them.

@@ -22,11 +22,13 @@ import (
 // still opened, for what is under way and for a peer that has not changed yet, and
 // is gone when Grace is over.
 //
-// There is no handshake, so a node cannot ask whether its peer is ready. It begins
-// to send by a pair when a packet has come by it, which proves that the peer has
-// it, or when SendAfter is over, which is longer than announcements travel. It
-// begins at once when it could not send otherwise, and when the peer has a higher
-// generation: it was started again and has none of the old keys.
+// There is no handshake. A node begins to send by a pair when a packet has come by it,
+// which proves that the peer has it, or when SendAfter is over, which is longer than
+// announcements travel. So that a packet comes although nobody sends by the pair yet,
+// each side probes: it sends dummy packets (RFC 4303, 2.6) by a pair that it has not
+// heard from, and one more when it has, for the other's sake. A node begins at once
+// when it could not send otherwise, and when the peer has a higher generation: it was
+// started again and has none of the old keys.
 //
 // Pairs follow each other by the peer's generation, in one generation by epoch. One
 // that is added late, when a later one sends, begins as Retiring.
@@ -73,6 +75,7 @@ type life struct {
 	pair  *Pair
 	state State
 	since time.Time // when it came into the state
+	told  bool      // that it was heard
 }
 
 // NewPeer returns a peer without pairs. A new pair is sent by after sendAfter at the
@@ -104,7 +107,10 @@ func (p *Peer) Add(pair *Pair, now time.Time) (changed bool) {
 			at = i
 		}
 	}
-	p.pairs = slices.Insert(p.pairs, at, life{pair, Receiving, now})
+	for _, sa := range pair.in {
+		sa.peer.Store(p)
+	}
+	p.pairs = slices.Insert(p.pairs, at, life{pair: pair, state: Receiving, since: now})
 	p.advanceLocked(now)
 	p.boundLocked()
 	return true
@@ -126,6 +132,22 @@ func (p *Peer) Tick(now time.Time) (changed bool) {
 	n := len(p.pairs)
 	p.pairs = slices.DeleteFunc(p.pairs, func(l life) bool { return l.state == Retiring && now.Sub(l.since) >= p.grace })
 	return len(p.pairs) != n
+}
+
+// Probes appends to sas those by which a dummy packet is to be sent now: of pairs not
+// heard from yet, and once of each that has been. It is called before Tick.
+func (p *Peer) Probes(sas []*Outbound) []*Outbound {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.pairs {
+		l := &p.pairs[i]
+		if l.state == Retiring || l.told || len(l.pair.out) == 0 {
+			continue
+		}
+		l.told = l.pair.Heard()
+		sas = append(sas, l.pair.out[0])
+	}
+	return sas
 }
 
 // advanceLocked lets the latest pair that may send do so, and retires all in front

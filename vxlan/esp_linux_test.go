@@ -47,7 +47,7 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 		e.peer.Add(e.pair, time.Now())
 		table, _ := ipsec.NewTable(e.peer.Inbound(nil))
 		e.SetSAs(table)
-		e.SetTable(NewTable([]Route{{Peer: other.Addr(), VNI: testVNI, Port: 7}}))
+		e.SetTable(NewTable([]Route{{Keys: e.peer, VNI: testVNI, Port: 7}}))
 		e.q = e.NewSealedLink(other.Addr(), testVNI, e.peer).Queues()[0]
 	}
 	return ends[0], ends[1]
@@ -246,21 +246,30 @@ func TestClearOnSealedNetwork(t *testing.T) {
 	conserved(t, b)
 }
 
-// Peers that share an address are told apart by whose SA opened the packet.
-func TestSealedSharedAddress(t *testing.T) {
+// A peer is known by whose SA opened the packet, and by nothing else.
+func TestSealedPeer(t *testing.T) {
 	a, b := sealedPair(t, "127.0.0.1", "127.0.0.2", true)
-	other := netip.AddrPortFrom(a.Addr().Addr(), 1)
-	b.SetTable(NewTable([]Route{{Peer: other, VNI: testVNI, Port: 8}, {Peer: a.Addr(), VNI: testVNI, Port: 7}}))
-	writeAll(t, a.q, list(t, udp(2, 100, 1)...))
-	sameFrames(t, collect(t, b.Socket, 2), udp(2, 100, 1))
-	b.SetTable(NewTable([]Route{{Peer: other, VNI: testVNI, Port: 8}, {Peer: other, VNI: 1, Port: 7}}))
-	b.SetTable(NewTable(nil))
-	writeAll(t, a.q, list(t, udp(1, 100, 1)...))
-	if came := collect(t, b.Socket, 1); len(came) != 0 {
-		t.Errorf("a peer without a route: %v", came)
-	}
-	if st := b.Stats(); st.Drops[frame.UnknownVTEP] != 1 {
-		t.Errorf("drops %v", st.Drops)
+	for _, c := range []struct {
+		name   string
+		routes []Route
+		want   frame.Reason
+	}{
+		{"its keys", []Route{{Keys: ipsec.NewPeer(0, 0), VNI: testVNI, Port: 8}, {Keys: b.peer, VNI: testVNI, Port: 7}}, frame.NotDropped},
+		{"its address", []Route{{Peer: a.Addr(), VNI: testVNI, Port: 8}}, frame.UnknownVTEP},
+		{"another's keys", []Route{{Keys: ipsec.NewPeer(0, 0), VNI: testVNI, Port: 8}}, frame.UnknownVTEP},
+		{"another network", []Route{{Keys: b.peer, VNI: testVNI + 1, Port: 8}}, frame.UnknownVNI},
+		{"no table", nil, frame.UnknownVTEP},
+	} {
+		b.SetTable(NewTable(c.routes))
+		before := b.Stats().Drops[c.want]
+		data := udp(1, 100, 1)
+		writeAll(t, a.q, list(t, data...))
+		came := collect(t, b.Socket, 1)
+		if c.want == frame.NotDropped {
+			sameFrames(t, came, data)
+		} else if got := b.Stats().Drops[c.want] - before; got != 1 || len(came) != 0 {
+			t.Errorf("%s: %d frames came, %d dropped as %v", c.name, len(came), got, c.want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // Theory of operation: the table
@@ -28,8 +29,11 @@ type Route struct {
 	VNI  uint32
 	Port uint32 // the port's slot in the switch
 	// Sealed says that the network is encrypted: what comes in clear is dropped,
-	// whatever Port says. On a socket for ESP it has no meaning.
+	// whatever Port says.
 	Sealed bool
+	// Keys is, on a socket for ESP, what the peer's packets are opened by: it stands for
+	// the peer, whose address is nobody's proof.
+	Keys *ipsec.Peer
 }
 
 // inClear is the port of what must not come in clear.
@@ -38,8 +42,9 @@ const inClear = 1<<32 - 1
 // A Table holds the routes of a socket. It is immutable; [Socket.SetTable]
 // replaces it whole.
 type Table struct {
-	peers map[source]*vtep
-	fixed bool // a peer has this node's own address
+	peers  map[source]*vtep
+	sealed map[*ipsec.Peer]*vtep
+	fixed  bool // a peer has this node's own address
 }
 
 // A source is the sender of a datagram: an IPv6 or IPv4-mapped address in two
@@ -61,8 +66,12 @@ type vtep struct {
 // for the same peer and VNI the last counts. own are the node's own underlay
 // addresses: a peer may have one of them too, with another port.
 func NewTable(routes []Route, own ...netip.Addr) *Table {
-	t := &Table{peers: make(map[source]*vtep)}
+	t := &Table{peers: make(map[source]*vtep), sealed: make(map[*ipsec.Peer]*vtep)}
 	for _, r := range routes {
+		if r.Keys != nil {
+			t.sealedPeer(r.Keys).ports[r.VNI] = r.Port
+			continue
+		}
 		peer := canonical(r.Peer)
 		if r.Sealed {
 			r.Port = inClear
@@ -97,6 +106,24 @@ func (t *Table) peerOf(peer netip.AddrPort) *vtep {
 		t.peers[exact] = p
 	}
 	return p
+}
+
+// sealedPeer is peerOf for who is known by its keys.
+func (t *Table) sealedPeer(keys *ipsec.Peer) *vtep {
+	p := t.sealed[keys]
+	if p == nil {
+		p = &vtep{ports: make(map[uint32]uint32)}
+		t.sealed[keys] = p
+	}
+	return p
+}
+
+// opened returns the peer whose keys opened a packet, nil if no route has them.
+func (t *Table) opened(keys *ipsec.Peer) *vtep {
+	if t == nil {
+		return nil
+	}
+	return t.sealed[keys]
 }
 
 // canonical returns a peer's address as the table knows it.

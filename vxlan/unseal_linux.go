@@ -48,7 +48,7 @@ func (rx *receiver) unseal(packet []byte) (datagram []byte, held bool) {
 	}
 	if got.SA != rx.sa {
 		rx.sa, rx.known = got.SA, false
-		rx.peer = rx.table.find(sourceOf(got.SA.VTEP()))
+		rx.peer = rx.table.opened(got.SA.Peer())
 	}
 	return got.Payload[udpLen:], true
 }

@@ -32,7 +32,7 @@ func viewOf(s *store.State, voters []string) *View {
 	c := &s.Cluster
 	v := &View{
 		Version: s.Version, Cluster: c.ID, Created: c.Created, Updated: c.Updated,
-		GossipKeys: c.GossipKeys, DataPathPort: c.DataPathPort,
+		GossipKeys: c.GossipKeys, DataPathPort: c.DataPathPort, Epoch: c.Epoch,
 	}
 	for _, r := range c.Roots {
 		v.Roots = append(v.Roots, r.Certificate...)

@@ -97,6 +97,8 @@ type Member struct {
 	pending      releaseRequest // what no manager has heard of yet
 	kept         chan struct{}  // closed when Keep was heard; nil: it was not called
 	links        links
+
+	verified verified
 }
 
 // memberFile is member.json.

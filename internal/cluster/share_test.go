@@ -1,24 +1,34 @@
 package cluster
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
 
-func TestMTURow(t *testing.T) {
-	for _, mtu := range []int{leastMTU, 1450, mostMTU} {
-		if got, err := decodeMTU(encodeMTU(mtu)); err != nil || got != mtu {
-			t.Errorf("MTU %d became %d, %v", mtu, got, err)
+func TestNodeRow(t *testing.T) {
+	for _, s := range []Share{{MTU: leastMTU}, {MTU: 1450}, {MTU: mostMTU, Keys: [][]byte{{1, 2}, {3}}}, {Keys: [][]byte{{0}}}} {
+		b, err := encodeNode(&s)
+		if err != nil {
+			t.Fatal(err)
 		}
+		if got, err := decodeNode(b); err != nil || got.MTU != s.MTU || !reflect.DeepEqual(got.Keys, s.Keys) {
+			t.Errorf("%+v became %+v, %v", s, got, err)
+		}
+	}
+	if b, err := encodeNode(&Share{}); b != nil || err != nil {
+		t.Errorf("nothing to say: %s, %v", b, err)
 	}
 	for _, tt := range []struct{ name, value, want string }{
 		{"too small", `{"mtu":505}`, "expected 506 to 65535"},
 		{"too large", `{"mtu":65536}`, "expected 506 to 65535"},
-		{"missing", `{}`, "expected 506 to 65535"},
 		{"no number", `{"mtu":"x"}`, "cannot unmarshal"},
+		{"no bytes", `{"k":["?"]}`, "illegal base64"},
+		{"too many keys", `{"k":["","","","",""]}`, "5 keys are announced"},
 		{"garbage", "\x00", "invalid character"},
+		{"too long", strings.Repeat(" ", maxEndpoint+1), "at most 16384 are possible"},
 	} {
-		if _, err := decodeMTU([]byte(tt.value)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := decodeNode([]byte(tt.value)); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, expected %q", tt.name, err, tt.want)
 		}
 	}

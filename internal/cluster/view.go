@@ -29,6 +29,7 @@ type View struct {
 	Updated      time.Time
 	Roots        []byte   // PEM
 	GossipKeys   [][]byte // the first seals
+	Epoch        uint64   // of the keys of encrypted networks; rises
 	DataPathPort uint16
 	Nodes        []Node // by id
 	Networks     []cnm.Network
