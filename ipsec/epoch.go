@@ -158,6 +158,9 @@ func (p *Pair) Inbound() []*Inbound { return p.in }
 // Heard reports whether an authentic packet has come by the pair. Then the peer has
 // it as well.
 func (p *Pair) Heard() bool {
+	if p == nil {
+		return false
+	}
 	for _, sa := range p.in {
 		if sa.Packets() > 0 {
 			return true

@@ -134,6 +134,10 @@ func (p *Peer) Tick(now time.Time) (changed bool) {
 	return len(p.pairs) != n
 }
 
+// Proven reports whether the peer has shown that it has the pair by which this node
+// sends. Without one it has not.
+func (p *Peer) Proven() bool { return p.sending.Load().Heard() }
+
 // Probes appends to sas those by which a dummy packet is to be sent now: of pairs not
 // heard from yet, and once of each that has been. It is called before Tick.
 func (p *Peer) Probes(sas []*Outbound) []*Outbound {

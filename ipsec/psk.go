@@ -20,13 +20,13 @@ import (
 // higher.
 type PSK struct{ key []byte }
 
-// minSecret is how many bytes a secret must have.
-const minSecret = 16
+// MinSecret is how many bytes a secret must have.
+const MinSecret = 16
 
 // NewPSK returns the PSK of a secret of 16 bytes or more.
 func NewPSK(secret []byte) (*PSK, error) {
-	if len(secret) < minSecret {
-		return nil, fmt.Errorf("pre-shared key has %d bytes, want at least %d", len(secret), minSecret)
+	if len(secret) < MinSecret {
+		return nil, fmt.Errorf("pre-shared key has %d bytes, want at least %d", len(secret), MinSecret)
 	}
 	key, err := hkdf.Key(sha256.New, secret, nil, "weft static overlay announcement", sha256.Size)
 	if err != nil {

@@ -17,9 +17,6 @@ import (
 // What holds no frame (keepalives, dummy packets, what is behind the non-ESP marker)
 // is counted and not dropped, for it did what it was sent for.
 
-// udpLen is the length of the inner UDP header.
-const udpLen = 8
-
 // unseal is the open step. It returns what VXLAN's datagram would have held, or
 // reports that there is no more to do.
 func (rx *receiver) unseal(packet []byte) (datagram []byte, held bool) {

@@ -39,6 +39,8 @@ type Config struct {
 	// DataPathPort is where this node listens for overlays, and where it sends to
 	// peers without a port of their own; default: 4789.
 	DataPathPort uint16
+	// ESPPort (UDP) is where it receives what is sealed; default: 4500.
+	ESPPort uint16
 	// NodeName is the node's name in a swarm; default: the host's.
 	NodeName string
 	// ControlPort (TCP) is where it listens as a manager of one, GossipPort (TCP and
