@@ -17,14 +17,14 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte{1, 2, 2, 17})
 	f.Add(make([]byte, 40))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		o, in, table := testSAs(t, AES256GCM, true)
+		_, in, table := testSAs(t, AES256GCM, true)
 		if got, r := NewOpener().Open(table, vtepA.Addr(), bytes.Clone(data)); r == frame.NotDropped && got.SA != in {
 			t.Fatal("opened by another SA")
 		}
 		if len(data) == 0 || len(data) > MaxPacket-40 {
 			return
 		}
-		o, _, table = testSAs(t, AES256GCM, true)
+		o, _, table := testSAs(t, AES256GCM, true)
 		plain := append(bytes.Clone(data), make([]byte, -len(data)&3)...)
 		nonce := append(o.salt[:], 0, 0, 0, 0, 0, 0, 0, 1)
 		var aad [12]byte
