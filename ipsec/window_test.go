@@ -65,7 +65,7 @@ func TestWindowModel(t *testing.T) {
 		}
 		accepted := 0
 		for i := range 40000 {
-			seq := base
+			var seq uint64
 			switch d := uint64(r.IntN(3 * WindowSize)); r.IntN(10) {
 			case 0: // anywhere around the window
 				seq = slow.top + WindowSize - d

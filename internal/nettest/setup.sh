@@ -20,6 +20,7 @@ needs() {
 		command -v tshark                tshark
 		command -v tcpdump               tcpdump
 		/usr/bin/python3 -c "import scapy" python3-scapy
+		/usr/bin/python3 -c "import cryptography" python3-cryptography
 		command -v docker                docker
 		command -v podman                podman
 		command -v runc                  runc
