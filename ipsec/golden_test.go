@@ -3,6 +3,7 @@ package ipsec
 import (
 	"bytes"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -30,7 +31,7 @@ func TestGolden(t *testing.T) {
 			}
 			in := testInbound(t, c.material())
 			src, _ := c.addrs()
-			in.source = src
+			in.vtep = netip.AddrPortFrom(src, 4500)
 			in.window.advance(c.before())
 			table, _ := NewTable([]*Inbound{in})
 			got := readPcap(t, path)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
@@ -125,7 +126,7 @@ func TestScapySeals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			in := testInbound(t, c.material())
 			src, _ := c.addrs()
-			in.source = src
+			in.vtep = netip.AddrPortFrom(src, 4500)
 			in.window.advance(c.before())
 			table, _ := NewTable([]*Inbound{in})
 			for i, s := range results[n*oracleCount : (n+1)*oracleCount] {
