@@ -70,11 +70,11 @@ func newSwarming() *swarming {
 	}}
 }
 
-// rootPEM is a root certificate, the same in every run.
-func rootPEM(t *testing.T) []byte {
+// rootPEM is one of several root certificates, the same in every run.
+func rootPEM(t *testing.T, which byte) []byte {
 	t.Helper()
-	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "swarm-ca"}, NotAfter: time.Unix(1800000000, 0), IsCA: true}
+	key := ed25519.NewKeyFromSeed(append(make([]byte, ed25519.SeedSize-1), which-1))
+	c := &x509.Certificate{SerialNumber: big.NewInt(int64(which)), Subject: pkix.Name{CommonName: "swarm-ca"}, NotAfter: time.Unix(1800000000, 0), IsCA: true}
 	der, err := x509.CreateCertificate(nil, c, c, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func inSwarm(t *testing.T) *swarming {
 	if _, err := b.SwarmInit(context.Background(), cnm.SwarmInit{}); err != nil {
 		t.Fatal(err)
 	}
-	b.swarm.RootPEM = rootPEM(t)
+	b.swarm.RootPEM = rootPEM(t, 1)
 	at := time.Unix(1700000000, 0).UTC()
 	b.nodes[0].Message = "losing it stops new allocations"
 	b.nodes = append(b.nodes,

@@ -27,6 +27,9 @@ func (m *Member) Swarm() (cnm.Swarm, error) {
 	s.RootPEM = c.Roots[0].Certificate
 	// While a root is replaced, all managers still show the old one.
 	named := c.Roots[len(c.Roots)-1].Certificate
+	if s.RootRotation {
+		s.OldRootPEM = named
+	}
 	var err error
 	for text, secret := range map[*string]string{&s.WorkerToken: c.Secrets.Worker, &s.ManagerToken: c.Secrets.Manager} {
 		if *text, err = tokenOf(named, secret); err != nil {

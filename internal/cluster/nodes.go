@@ -28,7 +28,7 @@ func (m *Member) Nodes() []cnm.SwarmNode {
 		n := &v.Nodes[i]
 		s := cnm.SwarmNode{
 			ID: n.ID, Version: n.Version, Created: n.Created, Updated: n.Updated, Spec: n.Spec, Hostname: n.Hostname,
-			Addr: n.Gossip.Addr(), Control: n.Control, DataPath: n.DataPath, Expires: n.Expires,
+			Addr: n.Gossip.Addr(), Control: n.Control, DataPath: n.DataPath, Expires: n.Expires, OldRoot: n.OldRoot,
 			Self: n.ID == m.id, Leader: n.ID == leader, Voter: n.Voter,
 			State: stateOf(alive, n.ID), Message: lossOf(n, voters),
 		}
