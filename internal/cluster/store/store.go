@@ -141,8 +141,7 @@ func (s *Store) bootstrap() error {
 	if err != nil || has {
 		return err
 	}
-	one := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.cfg.NodeID), Address: raft.ServerAddress(s.cfg.Addr)}
-	return s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{one}}).Error()
+	return s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{s.cfg.server()}}).Error()
 }
 
 // Close leaves the cluster to the others, and closes all files.
