@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net/netip"
@@ -29,6 +31,7 @@ type swarming struct {
 	nodes  []cnm.SwarmNode
 	key    string
 	serial int
+	breaks bool // a backup breaks off
 
 	inited  cnm.SwarmInit
 	joined  cnm.SwarmJoin
@@ -219,6 +222,33 @@ func (b *swarming) SwarmUnlock(_ context.Context, key string) error {
 	}
 	b.info.State, b.info.Manager = "active", true
 	return nil
+}
+
+// backupText is this model's backup.
+const backupText = "all of the swarm, and the end"
+
+func (b *swarming) SwarmBackup(_ context.Context, w io.Writer) error {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	if err := b.managing(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, backupText[:9])
+	if err == nil && b.breaks {
+		err = errors.New("it broke")
+	}
+	if err == nil {
+		_, err = io.WriteString(w, backupText[9:])
+	}
+	return err
+}
+
+func (b *swarming) SwarmRestore(ctx context.Context, backup io.Reader) (string, error) {
+	text, err := io.ReadAll(backup)
+	if err != nil || string(text) != backupText {
+		return "", cnm.Errorf(cnm.Invalid, "the backup cannot be used: %d bytes, %v", len(text), err)
+	}
+	return b.SwarmInit(ctx, cnm.SwarmInit{})
 }
 
 func (b *swarming) SwarmNodes(context.Context) ([]cnm.SwarmNode, error) {

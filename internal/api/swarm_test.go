@@ -40,6 +40,8 @@ func TestNoSwarm(t *testing.T) {
 		{"DELETE", "/nodes/self", "", 503, "not a swarm manager"},
 		{"GET", "/weft/v1/nodes", "", 503, "not a swarm manager"},
 		{"POST", "/weft/v1/swarm/rotate-keys", `{}`, 503, "not a swarm manager"},
+		{"GET", "/weft/v1/swarm/backup", "", 503, "not a swarm manager"},
+		{"POST", "/weft/v1/swarm/restore", "backup", 501, "swarm restore is not available"},
 		{"GET", "/tasks", "", 503, "not a swarm manager"},
 	} {
 		w := ask(s, c.method, c.path, c.body)
