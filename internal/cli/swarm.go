@@ -10,7 +10,7 @@ import (
 func (a *app) swarmCmd() *cobra.Command {
 	c := &cobra.Command{Use: "swarm COMMAND", Short: "Make nodes one: init, join, tokens, keys", Args: cobra.ArbitraryArgs, RunE: group}
 	c.AddCommand(a.swarmInitCmd(), a.swarmJoinCmd(), a.swarmLeaveCmd(), a.swarmTokenCmd(), a.swarmUpdateCmd(), a.swarmCACmd(),
-		a.swarmRotateKeysCmd(), a.swarmUnlockCmd(), a.swarmUnlockKeyCmd())
+		a.swarmRotateKeysCmd(), a.swarmUnlockCmd(), a.swarmUnlockKeyCmd(), a.swarmBackupCmd(), a.swarmRestoreCmd())
 	return c
 }
 
