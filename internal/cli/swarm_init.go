@@ -117,19 +117,16 @@ func (a *app) showAlone(c *cobra.Command, done string) error {
 	}
 	fmt.Fprintln(a.out, done)
 	if others := len(r.Items) - 1; others > 0 {
-		fmt.Fprintf(a.out, "\n%d other node%s %s known as a worker. What was a manager, and what does not find this node, has to leave and to join again:\n\n"+
+		as := "is known, as a worker"
+		if others > 1 {
+			as = "are known, as workers"
+		}
+		fmt.Fprintf(a.out, "\n%d other node%s %s. What was a manager, and what does not find this node, has to leave and to join again:\n\n"+
 			"    weft swarm leave --force\n\n"+
-			"'weft node ls' shows who is down, 'weft node rm --force NODE' takes what is lost off the list.\n", others, plural(others), isAre(others))
+			"'weft node ls' shows who is down, 'weft node rm --force NODE' takes what is lost off the list.\n", others, plural(others), as)
 	}
 	fmt.Fprintln(a.out, "\nTo add a manager to this swarm, run 'weft swarm join-token manager' and follow the instructions.")
 	return nil
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return "is"
-	}
-	return "are"
 }
 
 func (a *app) swarmJoinCmd() *cobra.Command {

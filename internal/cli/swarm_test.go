@@ -84,7 +84,7 @@ func TestSwarmInit(t *testing.T) {
 func TestForceNewCluster(t *testing.T) {
 	m := leads(t)
 	out := m.must(t, "swarm", "init", "--force-new-cluster")
-	for _, part := range []string{"(" + oneID + ") is now its only manager.\n", "2 other nodes are known as a worker", "weft node rm --force NODE", "'weft swarm join-token manager'"} {
+	for _, part := range []string{"(" + oneID + ") is now its only manager.\n", "2 other nodes are known, as workers. ", "weft node rm --force NODE", "'weft swarm join-token manager'"} {
 		if !strings.Contains(out, part) || !m.inited.ForceNewCluster {
 			t.Errorf("prints %s, expected %q", out, part)
 		}
@@ -274,7 +274,7 @@ func TestSwarmBackup(t *testing.T) {
 		t.Fatalf("refused backups made it %+v", i)
 	}
 	out = s.must(t, "swarm", "restore", file)
-	if !strings.Contains(out, "Swarm restored: current node ("+oneID+") is now its only manager.\n\n1 other node is known as a worker.") || strings.Contains(out, "SWMKEY") {
+	if !strings.Contains(out, "Swarm restored: current node ("+oneID+") is now its only manager.\n\n1 other node is known, as a worker.") || strings.Contains(out, "SWMKEY") {
 		t.Errorf("prints %s", out)
 	}
 	s = stranger(t)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -21,6 +22,7 @@ func (m *Member) Swarm() (cnm.Swarm, error) {
 		ID: c.ID, Version: c.Version, Created: c.Created, Updated: c.Updated, Spec: c.Spec, Pools: c.Pools, SubnetSize: c.SubnetSize,
 		DataPathPort: c.DataPathPort, RootRotation: len(c.Roots) > 1,
 	}
+	s.Spec.CertExpiry = cmp.Or(s.Spec.CertExpiry, pki.DefaultValidity)
 	if len(c.Roots) == 0 {
 		return s, nil
 	}
@@ -114,6 +116,9 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 
 // setSpec sets what the user may set; locking makes a key, and so does its rotation.
 func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
+	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
+		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	}
 	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
 	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
 		c.UnlockKey = store.NewUnlockKey()
