@@ -68,6 +68,7 @@ func (a *app) complete(root *cobra.Command) {
 var flagWords = map[string][]string{
 	"driver": {"bridge", "overlay"}, "ipam-driver": {"default", "null"}, "scope": {"local", "swarm"}, "type": {"container", "network"},
 	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"},
+	"gossip-profile": {"lan", "wan"},
 }
 
 // completeFlags has every --network offer networks, and flags of fixed words those.

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"time"
 
@@ -22,7 +21,6 @@ func (m *Member) Swarm() (cnm.Swarm, error) {
 		ID: c.ID, Version: c.Version, Created: c.Created, Updated: c.Updated, Spec: c.Spec, Pools: c.Pools, SubnetSize: c.SubnetSize,
 		DataPathPort: c.DataPathPort, RootRotation: len(c.Roots) > 1,
 	}
-	s.Spec.CertExpiry = cmp.Or(s.Spec.CertExpiry, pki.DefaultValidity)
 	if len(c.Roots) == 0 {
 		return s, nil
 	}

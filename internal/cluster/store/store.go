@@ -80,7 +80,7 @@ func openFiles(cfg *Config) (*files, error) {
 }
 
 // adviceLost is what remains to be done about a store that is damaged.
-const adviceLost = "move the swarm's directory away, then join again if other managers are there, else \"weft swarm restore\" a backup"
+const adviceLost = "give it up by \"weft swarm leave --force\", then join again if other managers are there, else \"weft swarm restore\" a backup"
 
 // checkGap refuses a log that does not go on where the newest snapshot ends.
 func (f *files) checkGap(dir string) error {
