@@ -32,8 +32,9 @@ func (f *placementFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.dataPath, "data-path-addr", "", "ADDRESS|INTERFACE of the overlays; as the daemon's")
 }
 
-const placementLong = "Where the node listens and how others find it is settled when its daemon starts, by `weft daemon --advertise-addr`, --control-port, --gossip-port,\n" +
-	"--data-path-addr and --data-path-port. Flags here may repeat that; what differs is refused."
+const placementLong = "Where the node listens and how others find it is settled\n" +
+	"when its daemon starts, by the flags --advertise-addr, --control-port, --gossip-port, --data-path-addr and --data-path-port\n" +
+	"of `weft daemon`. Flags here may repeat that; what differs is refused."
 
 func (a *app) swarmInitCmd() *cobra.Command {
 	var o client.SwarmInitOptions
