@@ -149,14 +149,19 @@ func take(c Config, f memberFile, id *pki.Identity, v *View) (*Member, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(f)
-	if err == nil {
-		err = errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
-	}
-	if err != nil {
+	if err := c.save(f, id, v); err != nil {
 		return nil, err
 	}
 	return newMember(c, f, id, v), nil
+}
+
+// save writes what is in a member's directory besides the store.
+func (c *Config) save(f memberFile, id *pki.Identity, v *View) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
 }
 
 // Join makes this node a member: a worker or a manager, as the token says.
@@ -317,17 +322,8 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	for m.manager != nil && !m.manager.leads() {
-		_, changed := m.manager.store.Watch()
-		if m.manager.leads() {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			m.Close()
-			return nil, ctx.Err()
-		}
+	if err := m.awaitLead(ctx); err != nil {
+		return nil, err
 	}
 	return m, nil
 }

@@ -76,6 +76,7 @@ type Member struct {
 	gossip   *gossip.Gossip
 	manager  *manager // nil: a worker
 
+	began      time.Time
 	ctx        context.Context
 	stop       context.CancelFunc
 	wg         sync.WaitGroup
@@ -109,7 +110,7 @@ type memberFile struct {
 
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
-		cfg: c, log: c.Log, id: f.ID, role: f.Role,
+		cfg: c, log: c.Log, id: f.ID, role: f.Role, began: time.Now(),
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"weft/internal/cluster/gossip"
 	"weft/internal/cnm"
@@ -28,9 +29,9 @@ func (m *Member) Nodes() []cnm.SwarmNode {
 		n := &v.Nodes[i]
 		s := cnm.SwarmNode{
 			ID: n.ID, Version: n.Version, Created: n.Created, Updated: n.Updated, Spec: n.Spec, Hostname: n.Hostname,
-			Addr: n.Gossip.Addr(), Control: n.Control, DataPath: n.DataPath, Expires: n.Expires,
+			Addr: n.Gossip.Addr(), Control: n.Control, DataPath: n.DataPath, Expires: n.Expires, OldRoot: n.OldRoot,
 			Self: n.ID == m.id, Leader: n.ID == leader, Voter: n.Voter,
-			State: stateOf(alive, n.ID), Message: lossOf(n, voters, managers),
+			State: stateOf(alive, n, m.began, time.Now()), Message: lossOf(n, voters, managers),
 		}
 		s.Reaches = n.Spec.Role == cnm.Manager && s.State == cnm.NodeReady
 		out = append(out, s)
@@ -41,10 +42,18 @@ func (m *Member) Nodes() []cnm.SwarmNode {
 	return out
 }
 
-func stateOf(states map[string]gossip.State, id string) cnm.NodeState {
-	switch s, known := states[id]; {
-	case !known:
+// unknownTime is how long a node that the gossip has not met may be anything: after
+// that it is down.
+const unknownTime = 10 * time.Second
+
+// stateOf returns a node's state by what the gossip knows of each, since a member
+// began.
+func stateOf(states map[string]gossip.State, n *Node, began, now time.Time) cnm.NodeState {
+	switch s, known := states[n.ID]; {
+	case !known && now.Sub(began) < unknownTime, !known && now.Sub(n.Created) < unknownTime:
 		return cnm.NodeUnknown
+	case !known:
+		return cnm.NodeDown
 	case s == gossip.Alive:
 		return cnm.NodeReady
 	}

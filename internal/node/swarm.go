@@ -196,6 +196,8 @@ func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), a
 		return "", trouble
 	case before != nil && !again:
 		return "", cnm.Errorf(cnm.Unavailable, "This node is already part of a swarm. Use \"weft swarm leave\" to leave this swarm and join another one.")
+	case before != nil && !before.Manager():
+		return "", cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of the swarm's state")
 	case before != nil:
 		before.Close()
 	}
