@@ -1,6 +1,7 @@
 package ipsec
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"encoding/binary"
 	"net/netip"
@@ -32,6 +33,7 @@ type Inbound struct {
 	algorithm Algorithm
 	esn       bool
 	salt      [saltLen]byte
+	key       []byte // for Export
 	vtep      netip.AddrPort
 	aead      cipher.AEAD
 	peer      atomic.Pointer[Peer] // whose pairs it belongs to, set by Add
@@ -48,7 +50,7 @@ func newInbound(m *material, vtep netip.AddrPort) (*Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, vtep: vtep, aead: aead}, nil
+	return &Inbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, key: bytes.Clone(m.key), vtep: vtep, aead: aead}, nil
 }
 
 // SPI returns the number by which the SA is known.

@@ -1,6 +1,7 @@
 package ipsec
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"encoding/binary"
 	"sync/atomic"
@@ -49,6 +50,7 @@ type Outbound struct {
 	algorithm  Algorithm
 	esn        bool
 	salt       [saltLen]byte
+	key        []byte // for Export
 	aead       cipher.AEAD
 	soft, hard uint64
 
@@ -61,7 +63,7 @@ func newOutbound(m *material) (*Outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, aead: aead, soft: soft32, hard: hard32}
+	o := &Outbound{spi: m.spi, algorithm: m.algorithm, esn: m.esn, salt: m.salt, key: bytes.Clone(m.key), aead: aead, soft: soft32, hard: hard32}
 	if m.esn {
 		o.soft, o.hard = softESN, hardESN
 	}

@@ -27,6 +27,12 @@ import (
 // Sign signs an announcement with this node's certificate. It is an [ipsec.Signer].
 func (m *Member) Sign(message []byte) ([]byte, error) { return m.identity.Load().Sign(message) }
 
+// NextRotation returns when the next epoch begins, unless somebody asks for it before.
+func (m *Member) NextRotation() time.Time {
+	v := m.View()
+	return v.EpochSince.Add(v.KeyRotation)
+}
+
 // maxVerified bounds the announcements that are remembered.
 const maxVerified = 8192
 

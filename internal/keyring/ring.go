@@ -287,3 +287,6 @@ func (r *Ring) Status() (out []Status) {
 
 // Same reports whether two lists of announcements say the same.
 func Same(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
+
+// Own returns who the node is in this ring.
+func (r *Ring) Own() ipsec.Announcement { return r.cfg.Own }
