@@ -210,6 +210,13 @@ func TestPairRefuses(t *testing.T) {
 	if _, err := k.Pair(first); !errors.Is(err, ErrStale) {
 		t.Errorf("the generation before: %v", err)
 	}
+	crowd := newKey(t, announcementOf("a", 1, 7))
+	for i := range maxPeers {
+		crowd.pairs[fmt.Sprint(i)] = new(Pair)
+	}
+	if _, err := crowd.Pair(newer); !errors.Is(err, ErrFull) {
+		t.Errorf("one peer too many: %v", err)
+	}
 	k.Forget()
 	if again, err := k.Pair(newer); err != nil || again != p {
 		t.Errorf("a pair of a forgotten key: %v", err)
