@@ -27,7 +27,7 @@ func TestTableLookup(t *testing.T) {
 			}
 		})
 	}
-	six, err := newInbound(testMaterial(AES256GCM, true, 5, 1), netip.MustParseAddr("2001:db8::1"))
+	six, err := newInbound(testMaterial(AES256GCM, true, 5, 1), netip.MustParseAddrPort("[2001:db8::1]:4500"))
 	if err != nil {
 		t.Fatal(err)
 	}
