@@ -150,7 +150,7 @@ func TestAttachWithoutAnswer(t *testing.T) {
 			}
 			return ""
 		})
-		f.split(place(4))
+		f.Split(host(4))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -161,7 +161,7 @@ func TestAttachWithoutAnswer(t *testing.T) {
 		if time.Since(start) > time.Second {
 			t.Errorf("returned after %v", time.Since(start))
 		}
-		f.split()
+		f.Split()
 		shows(t, time.Minute, "n1/k=v", g)
 	})
 }
@@ -197,10 +197,10 @@ func TestDetachLost(t *testing.T) {
 		gs := f.cluster(t, 3)
 		put(t, gs[0], "k", "v")
 		shows(t, time.Second, "n1/k=v", gs...)
-		f.faults(1, 0, time.Millisecond)
+		f.Faults(1, 0, time.Millisecond)
 		gs[0].Detach("net")
 		time.Sleep(3 * time.Second)
-		f.faults(0, 0, time.Millisecond)
+		f.Faults(0, 0, time.Millisecond)
 		shows(t, 2*time.Minute, "", gs[1], gs[2])
 	})
 }
