@@ -65,6 +65,7 @@ type simulation struct {
 	figures  []string
 }
 
+// newSimulation starts the nodes one after the other: a cluster after a power cut.
 func newSimulation(t *testing.T, nodes, each int) *simulation {
 	s := &simulation{t: t, f: fabric.New(1), rng: rand.New(rand.NewPCG(1, 2)), with: map[string][]*simNode{}}
 	s.watch = &watch{pending: map[string][]*sighting{}}
@@ -74,18 +75,17 @@ func newSimulation(t *testing.T, nodes, each int) *simulation {
 		s.networks = append(s.networks, cnm.NewID())
 	}
 	key := newGossipKey()
+	var everybody []netip.AddrPort
 	for i := range nodes {
 		n := &simNode{id: newID(), addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 7946), has: map[string]bool{}}
 		s.nodes = append(s.nodes, n)
+		everybody = append(everybody, n.addr)
+	}
+	for i, n := range s.nodes {
 		g, err := gossip.Start(gossip.Config{
 			NodeID: n.id, Name: fmt.Sprint("host-", i), Keys: [][]byte{key}, Transport: s.f.Port(n.addr),
-			Bootstrap: func() (addrs []netip.AddrPort) {
-				for _, m := range s.nodes[:min(3, len(s.nodes))] { // the managers
-					addrs = append(addrs, m.addr)
-				}
-				return addrs
-			},
-			Changed: func(network string) { s.watch.look(n, network) },
+			Bootstrap: func() []netip.AddrPort { return everybody }, // as the view that a member kept says
+			Changed:   func(network string) { s.watch.look(n, network) },
 		})
 		if err != nil {
 			t.Fatal(err)

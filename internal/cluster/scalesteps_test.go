@@ -17,6 +17,7 @@ import (
 // run takes the steps of a simulation, each of which notes its figures.
 func (s *simulation) run(before uint64) {
 	s.report(s.until(10*time.Minute, s.strangers).Seconds(), "members-s")
+	s.report(float64(s.f.Total().Wire())/float64(len(s.nodes))/1e3, "members-kB/node")
 	s.load()
 	time.Sleep(simSettle)
 	s.report(float64(heap()-before)/float64(len(s.nodes))/(1<<20), "MiB/node")

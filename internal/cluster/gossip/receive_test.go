@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -173,6 +174,8 @@ func TestAnswers(t *testing.T) {
 		m    message
 		want []*message
 	}{
+		{"equal sum", message{kind: kindSum, sum: hashRow("a", same[0].sum) ^ hashRow("me", same[1].sum)}, nil},
+		{"another sum", message{kind: kindSum, sum: 1}, []*message{{kind: kindDigest, from: "me", network: "n", digests: same}}},
 		{"equal digests", message{kind: kindDigest, digests: same}, nil},
 		{"an owner differs", message{kind: kindDigest, digests: []ownerDigest{{"a", 1}, same[1]}}, versions(theirs)},
 		{"an owner missing there", message{kind: kindDigest, digests: same[1:]}, versions(theirs)},
