@@ -207,6 +207,7 @@ func (s *simulation) unlike() string {
 // report notes a figure.
 func (s *simulation) report(value float64, unit string) {
 	s.figures = append(s.figures, fmt.Sprintf("%.4g %s", value, unit))
+	s.t.Logf("%12.4g %s", value, unit)
 }
 
 // TestScale simulates a cluster and holds it to what DESIGN promises of the largest:
