@@ -23,7 +23,7 @@ const (
 // Timings are this package's own; a zero one takes its default.
 type Timings struct {
 	Tick   time.Duration // between rounds of gossip: 200 ms
-	Sync   time.Duration // between comparisons of digests, per network: 30 s
+	Sync   time.Duration // between comparisons of tables, per network: 10 s
 	Rejoin time.Duration // between looks for nodes that are not members: 10 s
 	Reap   time.Duration // a tombstone's life: 30 min
 	Drop   time.Duration // from a death to the loss of its rows: 25 min; below Reap
@@ -95,7 +95,7 @@ const (
 func (t Timings) withDefaults() Timings {
 	return Timings{
 		Tick:   cmp.Or(t.Tick, 200*time.Millisecond),
-		Sync:   cmp.Or(t.Sync, 30*time.Second),
+		Sync:   cmp.Or(t.Sync, 10*time.Second),
 		Rejoin: cmp.Or(t.Rejoin, 10*time.Second),
 		Reap:   cmp.Or(t.Reap, 30*time.Minute),
 		Drop:   cmp.Or(t.Drop, 25*time.Minute),
