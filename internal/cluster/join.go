@@ -199,7 +199,7 @@ func joinAt(ctx context.Context, c Config, o cnm.SwarmJoin, token pki.Token, at 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialRPC(at, protoJoin, func() *tls.Config { return pki.JoinClient(token, time.Now) })
+	conn, err := dialRPC(c.over(), at, protoJoin, func() *tls.Config { return pki.JoinClient(token, time.Now) })
 	if err != nil {
 		return nil, err
 	}

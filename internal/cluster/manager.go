@@ -49,7 +49,7 @@ type caller struct {
 // serves the control port.
 func (m *Member) startManager(first bool) (*manager, error) {
 	g := &manager{m: m}
-	port, err := listenControl(m.cfg.listenAddr(), m.serverTLS(), m.log)
+	port, err := listenControl(m.cfg.over(), m.cfg.listenAddr(), m.serverTLS(), m.log)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func (s *raftStream) Close() error { return s.lane.Close() }
 func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.m.ctx, timeout)
 	defer cancel()
-	return dialControl(ctx, addr, protoRaft, s.m.clientTLS())
+	return dialControl(ctx, s.m.cfg.over(), addr, protoRaft, s.m.clientTLS())
 }
 
 // trustsManager reports whether a node is a manager by all this node knows. One that

@@ -54,6 +54,8 @@ type Config struct {
 	Restart func()
 	// UnlockKey opens a manager that is locked.
 	UnlockKey string
+
+	underlay underlay // nil: the host's sockets
 }
 
 // ErrLocked is the answer of Open where a manager is locked, and UnlockKey does not
@@ -108,6 +110,7 @@ func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member 
 		cfg: c, log: c.Log, id: f.ID, role: f.Role,
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
+		links: links{over: c.over()},
 	}
 	m.view.Store(v)
 	m.identity.Store(identity)
@@ -120,7 +123,8 @@ func (m *Member) begin() error {
 	v := m.View()
 	g, err := gossip.Start(gossip.Config{
 		NodeID: m.id, Name: m.cfg.Name, Bind: m.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
-		Keys: v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
+		Transport: m.cfg.over().transport(netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort)),
+		Keys:      v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
 		Log: m.log, Changed: m.forget, MembersChanged: func() { m.forget("") },
 	})
 	if err != nil {

@@ -142,11 +142,16 @@ func TestStream(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
+		f.Split(one.Addr())
+		if _, err := there.Write([]byte("x")); err != nil {
+			t.Errorf("across a cut nobody tells of the end: %v", err)
+		}
+		f.Split()
 		if _, err := there.Write([]byte("x")); err == nil {
 			t.Error("wrote to who had closed")
 		}
 		there.Close()
-		if sent := f.Total(); sent.Streams != 1 || sent.StreamBytes != len(want) || len(f.streams) != 0 {
+		if sent := f.Total(); sent.Streams != 1 || sent.StreamBytes != len(want)+1 || len(f.streams) != 0 {
 			t.Errorf("counted %+v, %d streams left", sent, len(f.streams))
 		}
 	})

@@ -138,7 +138,7 @@ func (e *end) Write(b []byte) (sent int, err error) {
 			return sent, net.ErrClosed
 		case past(e.write):
 			return sent, os.ErrDeadlineExceeded
-		case e.peer.closed:
+		case e.peer.closed && !e.f.cut(e.addr.Addr(), e.peer.addr.Addr()): // else nothing tells of it
 			return sent, io.ErrClosedPipe
 		case e.peer.unread >= window:
 			e.wait(e.write)
