@@ -176,7 +176,8 @@ func (s *stage) play(step planStep) {
 		s.healthy = false
 	case "heal":
 		s.heal()
-	case "restart":
+	case "restart": // of a daemon that may not have told that an endpoint is gone
+		s.detach(step.host, s.networks[int(step.pause)%len(s.networks)])
 		h.Close()
 		time.Sleep(3 * time.Second)
 		s.open(step.host)

@@ -74,10 +74,10 @@ func (s *simulation) traffic(name string, took time.Duration) float64 {
 	return sum / n
 }
 
-// quiet measures a cluster in which nothing happens. Ten minutes hold several of
-// memberlist's exchanges of everything.
+// quiet measures a cluster in which nothing happens. Five minutes hold two of
+// memberlist's exchanges of everything, which are rarer the more nodes there are.
 func (s *simulation) quiet() {
-	const took = 10 * time.Minute
+	const took = 5 * time.Minute
 	s.f.Total()
 	tables, cpu := s.spoken(), processor()
 	time.Sleep(took)

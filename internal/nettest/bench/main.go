@@ -56,7 +56,7 @@ func main() {
 	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
 	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemons, separated by spaces")
 	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")
-	flag.StringVar(&o.sizes, "simulate", "50x5,150x5,500x5,50x50,150x50", "clusters to simulate: nodes x networks of each")
+	flag.StringVar(&o.sizes, "simulate", "50x5,150x5,500x5,50x50,100x50", "clusters to simulate: nodes x networks of each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
