@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -150,6 +151,7 @@ func (m *Member) meet() {
 		if len(addrs) == 0 {
 			return
 		}
+		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] }) // the same few may all be gone
 		if _, err := m.gossip.Join(addrs[:min(len(addrs), meetMost)]); err == nil || !m.pause(meetTime/20) {
 			return
 		}

@@ -256,6 +256,33 @@ func TestIdleDials(t *testing.T) {
 	})
 }
 
+// TestColdStart: of nodes that all start at once and are told of all others, each
+// dials a few, not all.
+func TestColdStart(t *testing.T) {
+	const nodes = 30
+	bubble(t, 1, func(t *testing.T, f *fabric) {
+		var all []int
+		for i := range nodes {
+			all = append(all, i+1)
+		}
+		var gs []*Gossip
+		for _, i := range all {
+			gs = append(gs, f.node(t, i, bootstrap(all...)))
+		}
+		within(t, time.Minute, func() string {
+			for _, g := range gs {
+				if got := len(alive(g)); got != nodes {
+					return fmt.Sprintf("%s knows %d of %d members", g.cfg.NodeID, got, nodes)
+				}
+			}
+			return ""
+		})
+		if dials := f.Total().Streams; dials > nodes*2*rejoins {
+			t.Errorf("%d streams of %d nodes", dials, nodes)
+		}
+	})
+}
+
 // TestTombstones: they are kept for their time, on every node, and a late copy of
 // the row does not get past them.
 func TestTombstones(t *testing.T) {
