@@ -122,7 +122,7 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 		return nil, cnm.Errorf(cnm.Conflict, "node %s (%s) is a member of the swarm already", old.ID, old.Name())
 	}
 	req.Node.Spec = cnm.NodeSpec{Role: role, Availability: req.Node.Spec.Availability}
-	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func roleOf(c *store.Cluster, secret string) (cnm.Role, error) {
 }
 
 // issue makes a node's certificate, with what a rotation of the root needs behind it.
-func (g *manager) issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert store.Certificate, err error) {
+func issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert store.Certificate, err error) {
 	if len(c.Roots) == 0 {
 		return nil, cert, errors.New("the swarm has no root certificate")
 	}
@@ -178,7 +178,7 @@ func (g *manager) renew(ctx context.Context, who caller, req *renewRequest) (*re
 		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
 	}
 	c := g.cluster()
-	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -60,6 +61,8 @@ func Init(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 	f := memberFile{ID: newID(), Cluster: newID(), Role: cnm.Manager}
 	now := time.Now()
+	o.Spec.CertExpiry = cmp.Or(o.Spec.CertExpiry, pki.DefaultValidity)
+	o.Spec.KeyRotation = cmp.Or(o.Spec.KeyRotation, defaultKeyRotation)
 	root, err := pki.NewRoot(f.Cluster, now)
 	if err != nil {
 		return nil, err
@@ -146,14 +149,19 @@ func take(c Config, f memberFile, id *pki.Identity, v *View) (*Member, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(f)
-	if err == nil {
-		err = errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
-	}
-	if err != nil {
+	if err := c.save(f, id, v); err != nil {
 		return nil, err
 	}
 	return newMember(c, f, id, v), nil
+}
+
+// save writes what is in a member's directory besides the store.
+func (c *Config) save(f memberFile, id *pki.Identity, v *View) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
 }
 
 // Join makes this node a member: a worker or a manager, as the token says.
@@ -314,17 +322,8 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	for m.manager != nil && !m.manager.leads() {
-		_, changed := m.manager.store.Watch()
-		if m.manager.leads() {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			m.Close()
-			return nil, ctx.Err()
-		}
+	if err := m.awaitLead(ctx); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -337,7 +336,9 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
 	defer cancel()
-	if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
+	if _, managers := m.View().voters(); m.manager != nil && managers == 1 {
+		// Nobody is left to be told.
+	} else if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
 		m.log.Warn("the swarm was left without telling a manager", "error", err)
 	}
 	if err := m.gossip.Leave(time.Second); err != nil {
@@ -350,7 +351,8 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 func (m *Member) lossHere() string {
 	v := m.View()
 	if n := v.node(m.id); n != nil {
-		return lossOf(n, v.voters())
+		voters, managers := v.voters()
+		return lossOf(n, voters, managers)
 	}
 	return "is not known to matter"
 }

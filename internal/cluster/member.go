@@ -46,6 +46,8 @@ type Config struct {
 	ControlPort uint16
 	GossipPort  uint16
 	DataPath    []netip.AddrPort // its VTEP, one per family
+	Far         bool             // nodes are at far sites: gossip's WAN profile
+	Timings     gossip.Timings
 	Log         *slog.Logger
 	// Changed is called after the view, or what Neighbours returns, has changed. It
 	// must not wait.
@@ -77,6 +79,7 @@ type Member struct {
 	gossip   *gossip.Gossip
 	manager  *manager // nil: a worker
 
+	began      time.Time
 	ctx        context.Context
 	stop       context.CancelFunc
 	wg         sync.WaitGroup
@@ -108,7 +111,7 @@ type memberFile struct {
 
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
-		cfg: c, log: c.Log, id: f.ID, role: f.Role,
+		cfg: c, log: c.Log, id: f.ID, role: f.Role, began: time.Now(),
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
 		links: links{over: c.over()},
@@ -122,7 +125,12 @@ func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member 
 // begin starts what both roles have. The view is there.
 func (m *Member) begin() error {
 	v := m.View()
+	profile := gossip.LAN
+	if m.cfg.Far {
+		profile = gossip.WAN
+	}
 	g, err := gossip.Start(gossip.Config{
+		Profile: profile, Timings: m.cfg.Timings,
 		NodeID: m.id, Name: m.cfg.Name, Bind: m.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
 		Transport: m.cfg.over().transport(netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort)),
 		Keys:      v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },

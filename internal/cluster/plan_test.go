@@ -149,7 +149,7 @@ func (s *stage) begin() {
 		}
 	}
 	s.agree(time.Minute, "three vote", func() string {
-		if got := s.hosts[0].View().voters(); got != planManagers {
+		if got, _ := s.hosts[0].View().voters(); got != planManagers {
 			return fmt.Sprintf("%d vote", got)
 		}
 		return ""
@@ -230,13 +230,13 @@ func (s *stage) leave(i int) {
 
 // tell has the others know what lives on a host.
 func (s *stage) tell(i int) {
-	all := map[string][]Endpoint{}
+	all := map[string]Share{}
 	for network, eps := range s.eps[i] {
 		if len(eps) > 0 {
-			all[network] = slices.Clone(eps)
+			all[network] = Share{MTU: 1450, Endpoints: slices.Clone(eps)}
 		}
 	}
-	s.hosts[i].SetEndpoints(all)
+	s.hosts[i].SetShares(all)
 }
 
 // attach makes an endpoint, as the node does: what fails is given back.

@@ -303,3 +303,24 @@ func TestConfig(t *testing.T) {
 		})
 	}
 }
+
+// TestTimings: what is set holds, what is not is the profile's.
+func TestTimings(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		profile        Profile
+		timings        Timings
+		probe, timeout time.Duration
+	}{
+		{"one site", LAN, Timings{}, time.Second, 500 * time.Millisecond},
+		{"far sites", WAN, Timings{}, 5 * time.Second, 3 * time.Second},
+		{"faster", LAN, Timings{Probe: 200 * time.Millisecond}, 200 * time.Millisecond, 100 * time.Millisecond},
+		{"slower", LAN, Timings{Probe: 3 * time.Second}, 3 * time.Second, 500 * time.Millisecond},
+		{"both", WAN, Timings{Probe: 2 * time.Second, ProbeTimeout: 1500 * time.Millisecond}, 2 * time.Second, 1500 * time.Millisecond},
+	} {
+		c := Config{NodeID: "a", Profile: tt.profile, Timings: tt.timings}
+		if m := c.memberlist(nil); m.ProbeInterval != tt.probe || m.ProbeTimeout != tt.timeout {
+			t.Errorf("%s: probes every %v within %v, expected %v and %v", tt.name, m.ProbeInterval, m.ProbeTimeout, tt.probe, tt.timeout)
+		}
+	}
+}
