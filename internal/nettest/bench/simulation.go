@@ -80,7 +80,7 @@ func runSimulation(ctx context.Context, sizes string) (*simulation, error) {
 		Date: begin.UTC().Format("2006-01-02 15:04 MST"), CPU: firstField("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(), Go: runtime.Version(),
 	}
 	var said strings.Builder
-	s.read(io.TeeReader(out, &said))
+	s.read(io.TeeReader(out, io.MultiWriter(&said, os.Stderr))) // it takes long: what has been measured is shown
 	if err := cmd.Wait(); err != nil {
 		return nil, fmt.Errorf("go test: %w: %s", err, said.String())
 	}
