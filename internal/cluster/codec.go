@@ -68,8 +68,12 @@ func unary[S, Req, Resp any](name string, handle func(S, context.Context, *Req) 
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := decode(req); err != nil {
-			return nil, status.Error(codes.InvalidArgument, err.Error())
+			if status.Code(err) == codes.Unknown { // not gRPC's own: it is no JSON
+				err = status.Error(codes.InvalidArgument, "the message cannot be read: "+err.Error())
+			}
+			return nil, err
 		}
+		wasRead(ctx)
 		resp, err := handle(srv.(S), ctx, req)
 		if err != nil {
 			return nil, toStatus(err)

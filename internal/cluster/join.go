@@ -59,7 +59,7 @@ func Init(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 
 func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 	f := memberFile{ID: newID(), Cluster: newID(), Role: cnm.Manager}
-	now := time.Now()
+	now := c.now()
 	root, err := pki.NewRoot(f.Cluster, now)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,6 @@ func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert := id.Certificate()
 	self := selfNode(f.ID, cnm.Manager, c)
 	if self.Spec.Availability = o.Availability; o.Availability == "" {
 		self.Spec.Availability = cnm.Active
@@ -92,7 +91,7 @@ func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 			Secrets: store.Secrets{Worker: pki.NewSecret().String(), Manager: pki.NewSecret().String()},
 			Epoch:   1, EpochSince: now,
 		},
-		Node: putNode(&self, store.Certificate{Serial: cert.SerialNumber.Text(16), Issued: now, Expires: cert.NotAfter}),
+		Node: putNode(&self, record(id.Certificate(), pki.Manager, root.CertPEM(), now), now),
 	}
 	m, err := take(c, f, id, &View{Cluster: f.Cluster, GossipKeys: first.Cluster.GossipKeys})
 	if err != nil {
@@ -199,7 +198,7 @@ func joinAt(ctx context.Context, c Config, o cnm.SwarmJoin, token pki.Token, at 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialRPC(at, protoJoin, func() *tls.Config { return pki.JoinClient(token, time.Now) })
+	conn, err := dialRPC(at, protoJoin, func() *tls.Config { return pki.JoinClient(token, c.now) })
 	if err != nil {
 		return nil, err
 	}

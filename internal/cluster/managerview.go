@@ -43,6 +43,7 @@ func viewOf(s *store.State, voters []string) *View {
 			Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Voter: slices.Contains(voters, n.ID), Expires: n.Certificate.Expires,
 		})
 	}
+	v.Removed = slices.Sorted(maps.Keys(c.Removed))
 	for _, nw := range s.Networks.All() {
 		out := nw.Network
 		out.Scope, out.Options = cnm.ScopeSwarm, maps.Clone(out.Options)

@@ -54,6 +54,16 @@ type Config struct {
 	Restart func()
 	// UnlockKey opens a manager that is locked.
 	UnlockKey string
+	// Now is the clock of certificates and records; nil: time.Now.
+	Now func() time.Time
+}
+
+// now is the time by the node's clock.
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
 }
 
 // ErrLocked is the answer of Open where a manager is locked, and UnlockKey does not
@@ -69,6 +79,7 @@ type Member struct {
 	log      *slog.Logger
 	id       string
 	role     cnm.Role
+	refused  *refusals // on the control port
 	identity atomic.Pointer[pki.Identity]
 	view     atomic.Pointer[View]
 	gossip   *gossip.Gossip
@@ -105,7 +116,7 @@ type memberFile struct {
 
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
-		cfg: c, log: c.Log, id: f.ID, role: f.Role,
+		cfg: c, log: c.Log, refused: newRefusals(c.Log), id: f.ID, role: f.Role,
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
 	}
@@ -186,6 +197,9 @@ func (m *Member) setView(v *View) {
 	}
 	if err := saveView(m.cfg.Dir, v); err != nil {
 		m.log.Error("keep what the managers said", "error", err)
+	}
+	if m.manager != nil {
+		m.manager.raft.prune()
 	}
 	wake(m.toRenew)
 	m.forget("")

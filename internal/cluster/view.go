@@ -32,6 +32,7 @@ type View struct {
 	DataPathPort uint16
 	Nodes        []Node // by id
 	Networks     []cnm.Network
+	Removed      []string // nodes that were managers and are gone, sorted
 }
 
 // A Node is a member as the managers know it.
@@ -81,6 +82,12 @@ func (v *View) node(id string) *Node {
 		return nil
 	}
 	return &v.Nodes[i]
+}
+
+// removed reports whether a node was a manager and is gone.
+func (v *View) removed(id string) bool {
+	_, ok := slices.BinarySearch(v.Removed, id)
+	return ok
 }
 
 // managers lists where managers other than self listen.
