@@ -136,8 +136,11 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 	if err != nil {
 		return nil, err
 	}
-	if old, known := g.node(req.Node.ID); known {
+	if old, known := g.node(req.Node.ID); known && (old.Certificate.Key != keyOf(req.CSR) || old.Spec.Role != role) {
 		return nil, cnm.Errorf(cnm.Conflict, "node %s (%s) is a member of the swarm already", old.ID, old.Name())
+	} // else it did not hear the answer: the same key is given the same again
+	if err := checkNode(&req.Node, role); err != nil {
+		return nil, err
 	}
 	req.Node.Spec = cnm.NodeSpec{Role: role, Availability: req.Node.Spec.Availability}
 	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
@@ -197,6 +200,15 @@ func record(c *x509.Certificate, role pki.Role, root []byte, now time.Time) stor
 	}
 }
 
+// keyOf is a Certificate.Key by the request for it; "" of what is none.
+func keyOf(csr []byte) string {
+	r, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		return ""
+	}
+	return digest(r.RawSubjectPublicKeyInfo)
+}
+
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -226,6 +238,9 @@ func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*
 	n, ok := g.node(who.Node)
 	if !ok {
 		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
+	}
+	if err := checkNode(&req.Node, n.Spec.Role); err != nil {
+		return nil, err
 	}
 	// The spec of a node that is known stays. One that was removed this moment is not
 	// made anew: it has none.

@@ -130,7 +130,7 @@ func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member 
 func (m *Member) begin() error {
 	v := m.View()
 	g, err := gossip.Start(gossip.Config{
-		NodeID: m.id, Name: m.cfg.Name, Bind: m.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
+		NodeID: m.id, Name: m.cfg.Name, Bind: m.cfg.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
 		Keys: v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
 		Log: m.log, Changed: m.forget, MembersChanged: func() { m.forget("") },
 	})
@@ -167,11 +167,11 @@ func (m *Member) meet() {
 const meetMost = 5
 
 // bind returns where to listen.
-func (m *Member) bind(port uint16) netip.AddrPort {
-	a := m.cfg.Bind
+func (c *Config) bind(port uint16) netip.AddrPort {
+	a := c.Bind
 	if !a.IsValid() {
 		a = netip.IPv4Unspecified()
-		if m.cfg.Advertise.Is6() {
+		if c.Advertise.Is6() {
 			a = netip.IPv6Unspecified()
 		}
 	}
