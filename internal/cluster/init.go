@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 
 	"weft/internal/cluster/pki"
@@ -92,9 +91,8 @@ func dataPort(c Config) uint16 {
 
 // forceNew makes the only voter of a manager that has lost the others.
 func forceNew(ctx context.Context, c Config) (*Member, error) {
-	var f memberFile
-	err := readJSON(c.memberPath(), &f)
-	if _, none := os.Stat(c.raftDir()); errors.Is(err, fs.ErrNotExist) || err == nil && none != nil {
+	f, _, err := membership(&c)
+	if _, none := os.Stat(c.raftDir()); errors.Is(err, ErrNone) || err == nil && none != nil {
 		return nil, cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of a swarm's state")
 	}
 	if err != nil {

@@ -60,11 +60,35 @@ func (m *Member) startManager(first bool) (*manager, error) {
 		port.Close()
 		return nil, err
 	}
+	if err := g.checkOwn(); err != nil {
+		g.store.Close()
+		port.Close()
+		return nil, err
+	}
 	g.serveCalls()
 	g.wg.Go(func() { g.rpc.Serve(port.lanes[protoRPC]) })
 	g.wg.Go(func() { g.join.Serve(port.lanes[protoJoin]) })
 	g.wg.Go(g.lead)
 	return g, nil
+}
+
+// checkOwn refuses a store that another node or swarm has left here: of its managers
+// this node knows none, and is none itself.
+func (g *manager) checkOwn() error {
+	v, has := g.m.View(), g.cluster().ID
+	servers, err := g.store.Servers()
+	if err != nil {
+		return err
+	}
+	foreign := len(servers) > 0 && len(v.Nodes) > 0
+	for _, s := range servers {
+		foreign = foreign && s.ID != g.m.id && v.node(s.ID) == nil
+	}
+	if foreign || has != "" && has != v.Cluster {
+		return fmt.Errorf("the store in %s is of another swarm than this node (%s): restore the one that belongs here from a backup; "+
+			"or, if other managers are there, move %s away and join again", g.m.cfg.raftDir(), v.Cluster, g.m.cfg.Dir)
+	}
+	return nil
 }
 
 func (g *manager) close() {

@@ -133,8 +133,11 @@ func loadView(dir string) (*View, error) {
 		return nil, err
 	}
 	v := new(View)
-	if err := json.Unmarshal(b, v); err != nil || v.Cluster == "" || len(v.GossipKeys) == 0 {
-		return nil, fmt.Errorf("%s is damaged (%v): leave the swarm with --force and join it again", path, err)
+	if err = json.Unmarshal(b, v); err == nil && (v.Cluster == "" || len(v.GossipKeys) == 0) {
+		err = errors.New("it lacks the swarm's id or its keys")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w: restore it from a backup", path, err)
 	}
 	return v, nil
 }
@@ -164,7 +167,7 @@ func readJSON(path string, v any) error {
 	}
 	if err == nil {
 		if err = json.Unmarshal(b, v); err != nil {
-			err = fmt.Errorf("%s is damaged (%w): leave the swarm with --force and join it again", path, err)
+			err = fmt.Errorf("%s is damaged: %w", path, err)
 		}
 	}
 	return err
