@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -125,6 +126,8 @@ func fromStatus(err error) error {
 		return cnm.Errorf(kind, "%s", s.Message())
 	}
 	switch s.Code() {
+	case codes.Canceled:
+		return fmt.Errorf("%w: %s", errCut, s.Message())
 	case codes.Unavailable:
 		return &unreachable{plain(s.Message())}
 	case codes.DeadlineExceeded:
@@ -140,6 +143,10 @@ func plain(text string) string {
 	}
 	return text
 }
+
+// errCut is the end of a call whose connection this node has closed under it, or that
+// its own caller gave up.
+var errCut = errors.New("the call was cut short")
 
 // errNoLeader is the answer of a manager that knows no leader it could ask.
 var errNoLeader = errors.New("the managers have no leader now")

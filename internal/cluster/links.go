@@ -149,10 +149,16 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 }
 
 func askOne[Resp, Req any](ctx context.Context, m *Member, at netip.AddrPort, method string, req *Req) (*Resp, error) {
-	conn, err := m.links.get(at, m.clientTLS)
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := m.links.get(at, m.clientTLS)
+		if err != nil {
+			return nil, err
+		}
+		retry(ctx, conn)
+		resp, err := call[Resp](ctx, conn, method, req)
+		// A new certificate closes the connections that are there (reset): again.
+		if !errors.Is(err, errCut) || ctx.Err() != nil {
+			return resp, err
+		}
 	}
-	retry(ctx, conn)
-	return call[Resp](ctx, conn, method, req)
 }

@@ -103,8 +103,7 @@ type Member struct {
 	tables       map[string]*Neighbours
 	tableVersion uint64
 	badOwners    map[string]bool
-	pending      releaseRequest // what no manager has heard of yet
-	kept         chan struct{}  // closed when Keep was heard; nil: it was not called
+	release      releasing
 	links        links
 }
 
