@@ -102,6 +102,9 @@ func kinds() map[codes.Code]cnm.Kind {
 
 // toStatus gives an error the code of its kind.
 func toStatus(err error) error {
+	if errors.Is(err, errNoLeader) { // whatever the reason: another manager may know one
+		return status.Error(codes.Unavailable, err.Error())
+	}
 	for code, kind := range kinds() {
 		if errors.Is(err, kind) {
 			return status.Error(code, err.Error())
@@ -110,8 +113,6 @@ func toStatus(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
-	case errors.Is(err, errNoLeader):
-		return status.Error(codes.Unavailable, err.Error())
 	}
 	return status.Error(codes.Internal, err.Error())
 }

@@ -110,6 +110,9 @@ func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who c
 	}
 	at, ok := g.leaderAddr()
 	if !ok {
+		if err := g.store.Trouble(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoLeader, err)
+		}
 		return nil, errNoLeader
 	}
 	of := ""

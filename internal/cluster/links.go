@@ -132,6 +132,11 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 		}
 	}
 	var errs []error
+	if m.manager != nil {
+		if err := m.manager.store.Trouble(); err != nil {
+			errs = append(errs, err) // this node would decide, if it could
+		}
+	}
 	managers := m.links.order(m.View().managers(m.id))
 	for _, at := range managers {
 		resp, err := askOne[Resp](ctx, m, at, method, req)
