@@ -69,10 +69,7 @@ func unary[S, Req, Resp any](name string, handle func(S, context.Context, *Req) 
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := decode(req); err != nil {
-			if status.Code(err) == codes.Unknown { // not gRPC's own: it is no JSON
-				err = status.Error(codes.InvalidArgument, "the message cannot be read: "+err.Error())
-			}
-			return nil, err
+			return nil, status.Error(codes.InvalidArgument, "the message cannot be read: "+status.Convert(err).Message())
 		}
 		wasRead(ctx)
 		resp, err := handle(srv.(S), ctx, req)
