@@ -69,7 +69,7 @@ func unary[S, Req, Resp any](name string, handle func(S, context.Context, *Req) 
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := decode(req); err != nil {
-			return nil, status.Error(codes.InvalidArgument, "the message cannot be read: "+status.Convert(err).Message())
+			return nil, err // gRPC has answered already
 		}
 		wasRead(ctx)
 		resp, err := handle(srv.(S), ctx, req)
