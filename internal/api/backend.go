@@ -34,7 +34,7 @@ type SwarmBackend interface {
 	SwarmInit(ctx context.Context, i cnm.SwarmInit) (nodeID string, err error)
 	SwarmJoin(ctx context.Context, j cnm.SwarmJoin) error
 	SwarmLeave(ctx context.Context, force bool) error
-	// Swarm and what follows, but SwarmUnlock, are for managers: elsewhere they
+	// Swarm and what follows, but SwarmUnlock and SwarmRestore, are for managers: elsewhere they
 	// are [cnm.Unavailable] with Docker's reason.
 	Swarm(ctx context.Context) (cnm.Swarm, error)
 	// SwarmUpdate needs the version that the change was made from.
@@ -42,6 +42,11 @@ type SwarmBackend interface {
 	// SwarmUnlockKey returns no key when the swarm has no lock.
 	SwarmUnlockKey(ctx context.Context) (string, error)
 	SwarmUnlock(ctx context.Context, key string) error
+	// SwarmBackup writes what a manager knows of the swarm; when it refuses it has
+	// written nothing. SwarmRestore reads that, on a node in no swarm, which then is
+	// the swarm's only manager.
+	SwarmBackup(ctx context.Context, w io.Writer) error
+	SwarmRestore(ctx context.Context, backup io.Reader) (nodeID string, err error)
 	// SwarmNodes are sorted by name.
 	SwarmNodes(ctx context.Context) ([]cnm.SwarmNode, error)
 	// SwarmNode finds a node by its ID, a prefix of that, its name, or "self".

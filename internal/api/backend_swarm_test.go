@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net/netip"
@@ -29,6 +31,7 @@ type swarming struct {
 	nodes  []cnm.SwarmNode
 	key    string
 	serial int
+	breaks bool // a backup breaks off
 
 	inited  cnm.SwarmInit
 	joined  cnm.SwarmJoin
@@ -70,11 +73,11 @@ func newSwarming() *swarming {
 	}}
 }
 
-// rootPEM is a root certificate, the same in every run.
-func rootPEM(t *testing.T) []byte {
+// rootPEM is one of several root certificates, the same in every run.
+func rootPEM(t *testing.T, which byte) []byte {
 	t.Helper()
-	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "swarm-ca"}, NotAfter: time.Unix(1800000000, 0), IsCA: true}
+	key := ed25519.NewKeyFromSeed(append(make([]byte, ed25519.SeedSize-1), which-1))
+	c := &x509.Certificate{SerialNumber: big.NewInt(int64(which)), Subject: pkix.Name{CommonName: "swarm-ca"}, NotAfter: time.Unix(1800000000, 0), IsCA: true}
 	der, err := x509.CreateCertificate(nil, c, c, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +92,7 @@ func inSwarm(t *testing.T) *swarming {
 	if _, err := b.SwarmInit(context.Background(), cnm.SwarmInit{}); err != nil {
 		t.Fatal(err)
 	}
-	b.swarm.RootPEM = rootPEM(t)
+	b.swarm.RootPEM = rootPEM(t, 1)
 	at := time.Unix(1700000000, 0).UTC()
 	b.nodes[0].Message = "losing it stops new allocations"
 	b.nodes = append(b.nodes,
@@ -219,6 +222,33 @@ func (b *swarming) SwarmUnlock(_ context.Context, key string) error {
 	}
 	b.info.State, b.info.Manager = "active", true
 	return nil
+}
+
+// backupText is this model's backup.
+const backupText = "all of the swarm, and the end"
+
+func (b *swarming) SwarmBackup(_ context.Context, w io.Writer) error {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	if err := b.managing(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, backupText[:9])
+	if err == nil && b.breaks {
+		err = errors.New("it broke")
+	}
+	if err == nil {
+		_, err = io.WriteString(w, backupText[9:])
+	}
+	return err
+}
+
+func (b *swarming) SwarmRestore(ctx context.Context, backup io.Reader) (string, error) {
+	text, err := io.ReadAll(backup)
+	if err != nil || string(text) != backupText {
+		return "", cnm.Errorf(cnm.Invalid, "the backup cannot be used: %d bytes, %v", len(text), err)
+	}
+	return b.SwarmInit(ctx, cnm.SwarmInit{})
 }
 
 func (b *swarming) SwarmNodes(context.Context) ([]cnm.SwarmNode, error) {

@@ -67,16 +67,21 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, body
 		}
 		payload = bytes.NewReader(b)
 	}
+	return c.send(ctx, method, path, q, "application/json", payload)
+}
+
+// send is do for a body of any type; nil is none.
+func (c *Client) send(ctx context.Context, method, path string, q url.Values, media string, body io.Reader) (io.ReadCloser, error) {
 	u := c.base + "/weft/v1/" + path
 	if len(q) > 0 {
 		u += "?" + q.Encode()
 	}
-	req, err := http.NewRequestWithContext(ctx, method, u, payload)
+	req, err := http.NewRequestWithContext(ctx, method, u, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", media)
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -141,6 +146,11 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 	if err != nil {
 		return err
 	}
+	return decodeAndClose(res, path, v)
+}
+
+// decodeAndClose decodes an answer into v, unless v is nil, and closes it.
+func decodeAndClose(res io.ReadCloser, path string, v any) error {
 	defer func() { _ = res.Close() }()
 	if v == nil {
 		return nil

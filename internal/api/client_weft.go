@@ -65,6 +65,24 @@ func (c *Client) RotateKeys(ctx context.Context, period time.Duration) error {
 	return c.call(ctx, http.MethodPost, "swarm/rotate-keys", nil, RotateKeysRequest{Period: period}, nil)
 }
 
+// BackupSwarm returns a manager's backup of the swarm, with its secrets. One that was
+// read to io.EOF is whole.
+func (c *Client) BackupSwarm(ctx context.Context) (io.ReadCloser, error) {
+	return c.do(ctx, http.MethodGet, "swarm/backup", nil, nil)
+}
+
+// RestoreSwarm makes the node the only manager of the swarm that a backup is of, and
+// returns the node's ID.
+func (c *Client) RestoreSwarm(ctx context.Context, backup io.Reader) (string, error) {
+	res, err := c.send(ctx, http.MethodPost, "swarm/restore", nil, octets, backup)
+	if err != nil {
+		return "", err
+	}
+	var r RestoreResponse
+	err = decodeAndClose(res, "swarm/restore", &r)
+	return r.NodeID, err
+}
+
 // Doctor returns what the daemon finds its host allows.
 func (c *Client) Doctor(ctx context.Context) ([]Check, error) {
 	var l []Check

@@ -59,6 +59,8 @@ func (s *Server) routes() {
 
 	s.handle("GET /weft/v1/nodes", s.weftNodes)
 	s.handle("POST /weft/v1/swarm/rotate-keys", s.weftRotateKeys)
+	s.handle("GET /weft/v1/swarm/backup", s.weftBackup)
+	s.handle("POST /weft/v1/swarm/restore", s.weftRestore)
 	s.handle("GET /weft/v1/info", s.weftInfo)
 	s.handle("GET /weft/v1/fdb", s.weftFDB)
 	s.handle("GET /weft/v1/arp", s.weftARP)

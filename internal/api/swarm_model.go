@@ -72,12 +72,31 @@ func clusterInfo(c cnm.Swarm) swarm.ClusterInfo {
 			CAConfig:         swarm.CAConfig{NodeCertExpiry: c.Spec.CertExpiry},
 			EncryptionConfig: swarm.EncryptionConfig{AutoLockManagers: c.Spec.AutoLock},
 		},
-		TLSInfo:                tlsInfo(c.RootPEM),
+		TLSInfo:                clusterTLS(c),
 		RootRotationInProgress: c.RootRotation,
 		DefaultAddrPool:        c.Pools,
 		SubnetSize:             uint32(c.SubnetSize),
 		DataPathPort:           uint32(c.DataPathPort),
 	}
+}
+
+// clusterTLS is what every node's certificate should be of. While a root is being
+// replaced it is the old one that is shown, as in Docker, and the new one that
+// issues.
+func clusterTLS(c cnm.Swarm) swarm.TLSInfo {
+	t := tlsInfo(c.RootPEM)
+	if c.RootRotation {
+		t.TrustRoot = string(c.OldRootPEM)
+	}
+	return t
+}
+
+// nodeTLS is what a node's certificate is of.
+func nodeTLS(c cnm.Swarm, n cnm.SwarmNode) swarm.TLSInfo {
+	if c.RootRotation && n.OldRoot {
+		return tlsInfo(c.OldRootPEM)
+	}
+	return clusterTLS(c)
 }
 
 // tlsInfo describes the first certificate of a root in PEM; the issuer of the

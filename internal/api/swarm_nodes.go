@@ -129,21 +129,16 @@ func (s *Server) weftNodes(w http.ResponseWriter, r *http.Request) error {
 }
 
 // nodeObject returns what puts a node on the wire. Of other nodes neither engine
-// nor platform are known. While two roots are trusted, nobody knows whose
-// certificate is of which: none is shown, and Docker's command waits.
+// nor platform are known.
 func (s *Server) nodeObject(ctx context.Context) (func(cnm.SwarmNode) swarm.Node, error) {
 	c, err := s.swarm.Swarm(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var tls swarm.TLSInfo
-	if !c.RootRotation {
-		tls = tlsInfo(c.RootPEM)
-	}
 	own := s.backend.Info()
 	return func(n cnm.SwarmNode) swarm.Node {
 		o := nodeWire(n)
-		o.Description.TLSInfo = tls
+		o.Description.TLSInfo = nodeTLS(c, n)
 		if n.Self {
 			describeSelf(&o.Description, own)
 		}

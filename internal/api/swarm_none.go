@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 
 	"weft/internal/cnm"
 )
@@ -40,6 +41,12 @@ func (noSwarm) SwarmUpdate(context.Context, uint64, cnm.SwarmSpec, cnm.SwarmRota
 func (noSwarm) SwarmUnlockKey(context.Context) (string, error) { return "", errNoManager() }
 
 func (noSwarm) SwarmUnlock(context.Context, string) error { return errNoManager() }
+
+func (noSwarm) SwarmBackup(context.Context, io.Writer) error { return errNoManager() }
+
+func (noSwarm) SwarmRestore(context.Context, io.Reader) (string, error) {
+	return "", errNoCluster("swarm restore")
+}
 
 func (noSwarm) SwarmNodes(context.Context) ([]cnm.SwarmNode, error) { return nil, errNoManager() }
 

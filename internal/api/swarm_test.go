@@ -40,6 +40,8 @@ func TestNoSwarm(t *testing.T) {
 		{"DELETE", "/nodes/self", "", 503, "not a swarm manager"},
 		{"GET", "/weft/v1/nodes", "", 503, "not a swarm manager"},
 		{"POST", "/weft/v1/swarm/rotate-keys", `{}`, 503, "not a swarm manager"},
+		{"GET", "/weft/v1/swarm/backup", "", 503, "not a swarm manager"},
+		{"POST", "/weft/v1/swarm/restore", "backup", 501, "swarm restore is not available"},
 		{"GET", "/tasks", "", 503, "not a swarm manager"},
 	} {
 		w := ask(s, c.method, c.path, c.body)
@@ -306,10 +308,28 @@ func TestNodeChanges(t *testing.T) {
 	if want := `{"Labels":{"rack":"b"},"Role":"manager","Availability":"drain"}`; string(got) != want || n.ManagerStatus == nil {
 		t.Errorf("updated to %s, want %s", got, want)
 	}
-	// While two roots are trusted, nobody is said to have a certificate of the new one.
-	b.swarm.RootRotation = true
-	if n := decodeAnswer[swarm.Node](t, ask(s, "GET", "/nodes/self", "")); n.ID != selfID || n.Description.TLSInfo.TrustRoot != "" {
-		t.Errorf("during a rotation: %+v", n)
+}
+
+// While a root is replaced, the swarm and each node say whose certificates are of
+// which, as Docker's command compares them.
+func TestRootRotation(t *testing.T) {
+	b := inSwarm(t)
+	s := NewServer(b, nil)
+	b.swarm.OldRootPEM, b.swarm.RootPEM, b.swarm.RootRotation = b.swarm.RootPEM, rootPEM(t, 2), true
+	b.nodes[1].OldRoot = true
+	old, fresh := tlsInfo(b.swarm.OldRootPEM), tlsInfo(b.swarm.RootPEM)
+	want := swarm.TLSInfo{TrustRoot: old.TrustRoot, CertIssuerSubject: fresh.CertIssuerSubject, CertIssuerPublicKey: fresh.CertIssuerPublicKey}
+	if c := decodeAnswer[swarm.Swarm](t, ask(s, "GET", "/swarm", "")); !reflect.DeepEqual(c.TLSInfo, want) || !c.RootRotationInProgress {
+		t.Errorf("the swarm: %+v, want %+v", c.TLSInfo, want)
+	}
+	for _, n := range decodeAnswer[[]swarm.Node](t, ask(s, "GET", "/nodes", "")) {
+		of := want
+		if n.ID == standby {
+			of = old
+		}
+		if !reflect.DeepEqual(n.Description.TLSInfo, of) {
+			t.Errorf("node %s: %+v, want %+v", n.ID, n.Description.TLSInfo, of)
+		}
 	}
 }
 

@@ -174,3 +174,9 @@ type Node struct {
 type RotateKeysRequest struct {
 	Period time.Duration `json:",omitempty"` // between rotations from now on, 0: as before
 }
+
+// A RestoreResponse answers POST /weft/v1/swarm/restore, whose body is what
+// GET /weft/v1/swarm/backup answered.
+type RestoreResponse struct {
+	NodeID string
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"weft/internal/api"
 )
@@ -34,6 +35,8 @@ func completionTable() []completions {
 		{"stats", []namer{live}, true}, {"top", []namer{live}, true}, {"capture", []namer{both}, false},
 		{"network inspect", []namer{nets}, true}, {"network rm", []namer{nets}, true},
 		{"network connect", []namer{nets, any}, false}, {"network disconnect", []namer{nets, any}, false},
+		{"node inspect", []namer{namesOf(words("self"), nodeNames)}, true}, {"node update", []namer{nodeNames}, false},
+		{"node promote", []namer{nodeNames}, true}, {"node demote", []namer{nodeNames}, true}, {"node rm", []namer{nodeNames}, true},
 	}
 }
 
@@ -58,13 +61,30 @@ func (a *app) complete(root *cobra.Command) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 	}
-	a.completeNetworks(root)
+	a.completeFlags(root)
 }
 
-func (a *app) completeNetworks(c *cobra.Command) {
+// flagWords are the words of flags that are no [choice].
+var flagWords = map[string][]string{
+	"driver": {"bridge", "overlay"}, "ipam-driver": {"default", "null"}, "scope": {"local", "swarm"}, "type": {"container", "network"},
+	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"},
+	"gossip-profile": {"lan", "wan"},
+}
+
+// completeFlags has every --network offer networks, and flags of fixed words those.
+func (a *app) completeFlags(c *cobra.Command) {
 	for _, sub := range c.Commands() {
-		a.completeNetworks(sub)
+		a.completeFlags(sub)
 	}
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		list := flagWords[f.Name]
+		if v, ok := f.Value.(*choice); ok {
+			list = v.words
+		}
+		if list != nil && f.Value.Type() != "bool" {
+			_ = c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp))
+		}
+	})
 	if c.Flags().Lookup("network") == nil {
 		return
 	}
@@ -118,6 +138,23 @@ func networkNames(ctx context.Context, c *api.Client) ([]string, error) {
 		names = append(names, nw.Name)
 	}
 	return names, nil
+}
+
+func nodeNames(ctx context.Context, c *api.Client) ([]string, error) {
+	r, err := c.NodeList(ctx, client.NodeListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range r.Items {
+		names = append(names, n.Description.Hostname)
+	}
+	return names, nil
+}
+
+// words are names that nobody has to be asked for.
+func words(list ...string) namer {
+	return func(context.Context, *api.Client) ([]string, error) { return slices.Clone(list), nil }
 }
 
 // namesOf lists those of several.

@@ -72,7 +72,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.Pools = f.pools
 	cfg.DataPathAddrs, cfg.AdvertiseAddr, cfg.DataPathPort = f.addrs, f.advertise, uint16(f.Port)
 	cfg.NoGSO, cfg.NoGRO = f.NoGSO, f.NoGRO
-	cfg.NodeName, cfg.ControlPort, cfg.GossipPort = f.NodeName, uint16(f.ControlPort), uint16(f.GossipPort)
+	cfg.NodeName, cfg.ControlPort, cfg.GossipPort, cfg.Gossip = f.NodeName, uint16(f.ControlPort), uint16(f.GossipPort), f.gossip()
 	cfg.TAPOffload = f.offload
 	cfg.Version = Version
 	return cfg, h.url, nil

@@ -108,6 +108,16 @@ func (y *typist) sees(expected string) {
 	}
 }
 
+// echo returns whether the terminal shows what is typed, not 0 if so.
+func (y *typist) echo(t *testing.T) uint32 {
+	t.Helper()
+	s, err := unix.IoctlGetTermios(int(y.master.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Lflag & unix.ECHO
+}
+
 // leaves waits for the end and returns the exit code.
 func (y *typist) leaves() int {
 	y.t.Helper()

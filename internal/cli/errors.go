@@ -17,6 +17,8 @@ const (
 	exitOwnFailure = 125 // weft failed before the command ran
 	exitCannotRun  = 126
 	exitNotFound   = 127
+
+	exitInterrupted = 130 // 128 and SIGINT, as a shell has it
 )
 
 // An exitError carries the process's exit code. A nil err prints nothing: the

@@ -77,6 +77,7 @@ func printInfo(w io.Writer, socket string, i system.Info, own api.Info) {
 	} {
 		fmt.Fprintf(w, "%s: %v\n", line.name, line.value)
 	}
+	printSwarm(w, i.Swarm)
 	if len(i.DefaultAddressPools) > 0 {
 		fmt.Fprintln(w, "Default Address Pools:")
 	}

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/client"
@@ -30,7 +33,7 @@ func (a *app) nodeLsCmd() *cobra.Command {
 	}
 	c.Flags().BoolVarP(&quiet, "quiet", "q", false, "IDs only")
 	c.Flags().StringVar(&format, "format", "", formatHelp)
-	c.Flags().VarP(&filter, "filter", "f", "Condition such as name=node1, role=manager, membership=accepted, id=, label=k=v")
+	c.Flags().VarP(&filter, "filter", "f", "Condition such as name=node1, role=manager, node.label=KEY[=VALUE], id=, membership=accepted")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := a.connect(false)
 		if err != nil {
@@ -44,6 +47,10 @@ func (a *app) nodeLsCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		info, err := cl.Info(c.Context(), client.InfoOptions{})
+		if err != nil {
+			return err
+		}
 		slices.SortFunc(r.Items, func(x, y swarm.Node) int { return compareNatural(x.Description.Hostname, y.Description.Hostname) })
 		rows := make([]record, 0, len(r.Items))
 		for _, n := range r.Items {
@@ -52,7 +59,7 @@ func (a *app) nodeLsCmd() *cobra.Command {
 			if at >= 0 {
 				m = more[at]
 			}
-			rows = append(rows, nodeRecord(n, m))
+			rows = append(rows, nodeRecord(n, m, tlsStatus(n, info.Info.Swarm.Cluster)))
 		}
 		return nodeListing().print(a.out, format, quiet, rows)
 	}
@@ -63,15 +70,15 @@ func (a *app) nodeLsCmd() *cobra.Command {
 func nodeListing() listing {
 	return listing{
 		headings: headings{
-			"ID": "ID", "Self": "SELF", "Hostname": "HOSTNAME", "Status": "STATUS", "Availability": "AVAILABILITY", "ManagerStatus": "MANAGER STATUS",
+			"ID": "ID", "Self": "", "Hostname": "HOSTNAME", "Status": "STATUS", "Availability": "AVAILABILITY", "ManagerStatus": "MANAGER STATUS",
 			"EngineVersion": "ENGINE VERSION", "TLSStatus": "TLS STATUS", "Role": "ROLE", "Loss": "LOSS", "Addr": "ADDRESS",
 		},
-		table: `{{.ID}} {{if eq .Self "true"}}*{{else}} {{end}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.Role}}\t{{.Loss}}`,
+		table: `{{.ID}} {{if .Self}}*{{else}} {{end}}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.Role}}\t{{.Loss}}`,
 		quiet: "{{.ID}}",
 	}
 }
 
-func nodeRecord(n swarm.Node, m api.Node) record {
+func nodeRecord(n swarm.Node, m api.Node, tls string) record {
 	manager, role := "", "worker"
 	if s := n.ManagerStatus; s != nil {
 		switch {
@@ -88,82 +95,50 @@ func nodeRecord(n swarm.Node, m api.Node) record {
 		}
 	}
 	return record{
-		"ID": n.ID, "Self": fmt.Sprint(m.Self), "Hostname": n.Description.Hostname, "Status": capital(string(n.Status.State)),
+		"ID": n.ID, "Self": m.Self, "Hostname": n.Description.Hostname, "Status": capital(string(n.Status.State)),
 		"Availability": capital(string(n.Spec.Availability)), "ManagerStatus": manager, "EngineVersion": n.Description.Engine.EngineVersion,
-		"TLSStatus": "Ready", "Role": role, "Loss": m.Message, "Addr": n.Status.Addr,
+		"TLSStatus": tls, "Role": role, "Loss": m.Message, "Addr": n.Status.Addr,
 	}
 }
 
-// capital writes a word of the API as Docker's tables do.
-func capital(s string) string {
-	if s == "" || s[0] < 'a' || s[0] > 'z' {
-		return s
-	}
-	return string(s[0]-'a'+'A') + s[1:]
-}
-
-func (a *app) nodeInspectCmd() *cobra.Command {
-	var format string
-	c := &cobra.Command{Use: "inspect [FLAGS] self|NODE...", Short: "Show everything about nodes, as JSON", Args: minArgs(1, "self|NODE")}
-	c.Flags().StringVarP(&format, "format", "f", "", "json, or a Go TEMPLATE")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := a.connect(false)
-		if err != nil {
-			return err
-		}
-		return a.inspectEach(args, format, func(ref string) (inspected, error) {
-			r, err := cl.NodeInspect(c.Context(), ref, client.NodeInspectOptions{})
-			return inspected{raw: r.Raw, typed: r.Node}, err
-		})
-	}
-	return c
-}
-
-// changeNode changes what is said of a node as it is now.
-func changeNode(ctx context.Context, cl *api.Client, ref string, change func(*swarm.NodeSpec)) error {
+// changeNode changes what is said of a node as it is now, unless change fails.
+func changeNode(ctx context.Context, cl *api.Client, ref string, change func(*swarm.NodeSpec) error) error {
 	r, err := cl.NodeInspect(ctx, ref, client.NodeInspectOptions{})
 	if err != nil {
 		return err
 	}
 	spec := r.Node.Spec
-	change(&spec)
+	if err := change(&spec); err != nil {
+		return err
+	}
 	_, err = cl.NodeUpdate(ctx, r.Node.ID, client.NodeUpdateOptions{Version: r.Node.Version, Spec: spec})
 	return err
 }
 
 func (a *app) nodeUpdateCmd() *cobra.Command {
-	var availability, role string
 	var add, remove []string
 	c := &cobra.Command{Use: "update [FLAGS] NODE", Short: "Change what is said of a node", Args: exactArgs(1, "NODE")}
-	c.Flags().StringVar(&availability, "availability", "", availabilityHelp)
-	c.Flags().StringVar(&role, "role", "", "worker or manager")
-	c.Flags().StringArrayVar(&add, "label-add", nil, "Label as KEY=VALUE; repeatable")
+	availability := availabilityFlag(c, "")
+	role := choose(c, "role", "", "Role of the node", "worker", "manager")
+	c.Flags().StringArrayVar(&add, "label-add", nil, "Label as KEY[=VALUE]; repeatable")
 	c.Flags().StringArrayVar(&remove, "label-rm", nil, "KEY of a label to remove; repeatable")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if c.Flags().NFlag() == 0 {
+		if !ownFlagGiven(c) {
 			return usagef(c, "nothing to change was named")
+		}
+		for _, l := range add {
+			if k, _, _ := strings.Cut(l, "="); k == "" || strings.ContainsFunc(k, unicode.IsSpace) {
+				return usagef(c, "--label-add %q: expected KEY[=VALUE], with a KEY without spaces", l)
+			}
 		}
 		cl, err := a.connect(false)
 		if err != nil {
 			return err
 		}
-		err = changeNode(c.Context(), cl, args[0], func(s *swarm.NodeSpec) {
-			if availability != "" {
-				s.Availability = swarm.NodeAvailability(availability)
-			}
-			if role != "" {
-				s.Role = swarm.NodeRole(role)
-			}
-			if s.Labels == nil {
-				s.Labels = make(map[string]string)
-			}
-			for _, l := range add {
-				k, v, _ := strings.Cut(l, "=")
-				s.Labels[k] = v
-			}
-			for _, k := range remove {
-				delete(s.Labels, k)
-			}
+		err = changeNode(c.Context(), cl, args[0], func(s *swarm.NodeSpec) error {
+			s.Availability = swarm.NodeAvailability(cmp.Or(availability.word, string(s.Availability)))
+			s.Role = swarm.NodeRole(cmp.Or(role.word, string(s.Role)))
+			return changeLabels(s, add, remove)
 		})
 		if err == nil {
 			fmt.Fprintln(a.out, args[0])
@@ -171,6 +146,37 @@ func (a *app) nodeUpdateCmd() *cobra.Command {
 		return err
 	}
 	return c
+}
+
+// changeLabels adds labels to a node and removes others; one that is to be removed
+// must be there.
+func changeLabels(s *swarm.NodeSpec, add, remove []string) error {
+	if s.Labels == nil {
+		s.Labels = make(map[string]string)
+	}
+	for _, l := range add {
+		k, v, _ := strings.Cut(l, "=")
+		s.Labels[k] = v
+	}
+	for _, k := range remove {
+		if _, there := s.Labels[k]; !there {
+			return fmt.Errorf("key %s doesn't exist in node's labels", k)
+		}
+		delete(s.Labels, k)
+	}
+	return nil
+}
+
+// tlsStatus says, as Docker does, whether a node's certificate is of the swarm's
+// root.
+func tlsStatus(n swarm.Node, c *swarm.ClusterInfo) string {
+	switch own := n.Description.TLSInfo; {
+	case c == nil || reflect.DeepEqual(c.TLSInfo, swarm.TLSInfo{}) || reflect.DeepEqual(own, swarm.TLSInfo{}):
+		return "Unknown"
+	case reflect.DeepEqual(own, c.TLSInfo):
+		return "Ready"
+	}
+	return "Needs Rotation"
 }
 
 func (a *app) nodeRoleCmd(verb string, role swarm.NodeRole) *cobra.Command {
@@ -182,7 +188,10 @@ func (a *app) nodeRoleCmd(verb string, role swarm.NodeRole) *cobra.Command {
 		}
 		for _, ref := range args {
 			same := false
-			err := changeNode(c.Context(), cl, ref, func(s *swarm.NodeSpec) { same, s.Role = s.Role == role, role })
+			err := changeNode(c.Context(), cl, ref, func(s *swarm.NodeSpec) error {
+				same, s.Role = s.Role == role, role
+				return nil
+			})
 			switch {
 			case err != nil:
 				return err

@@ -27,6 +27,9 @@ func (m *Member) Swarm() (cnm.Swarm, error) {
 	s.RootPEM = c.Roots[0].Certificate
 	// While a root is replaced, all managers still show the old one.
 	named := c.Roots[len(c.Roots)-1].Certificate
+	if s.RootRotation {
+		s.OldRootPEM = named
+	}
 	var err error
 	for text, secret := range map[*string]string{&s.WorkerToken: c.Secrets.Worker, &s.ManagerToken: c.Secrets.Manager} {
 		if *text, err = tokenOf(named, secret); err != nil {
@@ -111,6 +114,9 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 
 // setSpec sets what the user may set; locking makes a key, and so does its rotation.
 func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
+	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
+		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	}
 	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
 	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
 		c.UnlockKey = store.NewUnlockKey()

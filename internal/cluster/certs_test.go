@@ -59,7 +59,7 @@ func forged(t *testing.T, root *pki.Root, s pki.Subject, at time.Time) *tls.Conf
 // open is knock that leaves the connection open, with what the first read says.
 func open(t *testing.T, at netip.AddrPort, config *tls.Config, proto string) (net.Conn, error) {
 	t.Helper()
-	c, err := dialControl(t.Context(), at.String(), proto, config)
+	c, err := dialControl(t.Context(), sockets{}, at.String(), proto, config)
 	if err != nil {
 		return nil, err
 	}

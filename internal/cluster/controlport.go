@@ -73,8 +73,8 @@ func (a *authenticated) Close() error {
 }
 
 // listenControl serves a port. config says, by protocol, what the peer must prove.
-func listenControl(addr string, config *tls.Config, refused *refusals) (*controlPort, error) {
-	l, err := net.Listen("tcp", addr)
+func listenControl(u underlay, addr string, config *tls.Config, refused *refusals) (*controlPort, error) {
+	l, err := u.listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("control port: %w", err)
 	}
@@ -210,15 +210,19 @@ func (l *lane) Close() error {
 func (l *lane) Addr() net.Addr { return l.addr }
 
 // dialControl opens a connection to a manager's control port.
-func dialControl(ctx context.Context, addr, proto string, config *tls.Config) (net.Conn, error) {
+func dialControl(ctx context.Context, u underlay, addr, proto string, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	config = config.Clone()
 	config.NextProtos = []string{proto}
-	d := tls.Dialer{Config: config}
-	c, err := d.DialContext(ctx, "tcp", addr)
+	c, err := u.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	t := tls.Client(c, config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return t, nil
 }

@@ -146,7 +146,7 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 		return nil, err
 	}
 	req.Node.Spec = cnm.NodeSpec{Role: role, Availability: req.Node.Spec.Availability}
-	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)}, g.m.cfg.now())
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func roleOf(c *store.Cluster, secret string) (cnm.Role, error) {
 }
 
 // issue makes a node's certificate, with what a rotation of the root needs behind it.
-func (g *manager) issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert store.Certificate, err error) {
+func issue(c *store.Cluster, csr []byte, s pki.Subject, now time.Time) (chain []byte, cert store.Certificate, err error) {
 	if len(c.Roots) == 0 {
 		return nil, cert, errors.New("the swarm has no root certificate")
 	}
@@ -183,7 +183,7 @@ func (g *manager) issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []by
 	if err != nil {
 		return nil, cert, err
 	}
-	chain, err = root.Issue(csr, s, g.m.cfg.now(), c.Spec.CertExpiry)
+	chain, err = root.Issue(csr, s, now, c.Spec.CertExpiry)
 	if err != nil {
 		return nil, cert, cnm.Errorf(cnm.Invalid, "%w", err)
 	}
@@ -192,7 +192,7 @@ func (g *manager) issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []by
 	if err != nil {
 		return nil, cert, err
 	}
-	return append(chain, c.Roots[0].Cross...), record(made, s.Role, c.Roots[0].Certificate, g.m.cfg.now()), nil
+	return append(chain, c.Roots[0].Cross...), record(made, s.Role, c.Roots[0].Certificate, now), nil
 }
 
 // record is what the managers keep of a certificate.
@@ -224,7 +224,7 @@ func (g *manager) renew(ctx context.Context, who caller, req *renewRequest) (*re
 		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
 	}
 	c := g.cluster()
-	chain, cert, err := g.issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)}, g.m.cfg.now())
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func backTo(t *testing.T, before int) {
 // memberConn connects as a member does, with more allowed than it allows itself.
 func memberConn(t *testing.T, h *host, at netip.AddrPort) *grpc.ClientConn {
 	t.Helper()
-	conn, err := dialRPC(at, protoRPC, h.clientTLS)
+	conn, err := dialRPC(sockets{}, at, protoRPC, h.clientTLS)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestGarbageInProtocols(t *testing.T) {
 	stranger := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 	for _, first := range []string{"", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x00", "\x01", "\x02", "\x03", "\xff"} { // raft's kinds of call, too
 		for proto, config := range map[string]*tls.Config{protoJoin: stranger, protoRPC: hosts[1].clientTLS(), protoRaft: hosts[0].clientTLS()} {
-			c, err := dialControl(t.Context(), at.String(), proto, config)
+			c, err := dialControl(t.Context(), sockets{}, at.String(), proto, config)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -161,7 +161,7 @@ func TestSilentClients(t *testing.T) {
 	// Strangers who have shaken hands.
 	stranger := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
 	for range 3 * maxStrangers {
-		c, err := dialControl(t.Context(), at.String(), protoJoin, stranger)
+		c, err := dialControl(t.Context(), sockets{}, at.String(), protoJoin, stranger)
 		if err == nil {
 			defer c.Close()
 		}

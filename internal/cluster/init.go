@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -29,6 +30,8 @@ func Init(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 	f := memberFile{ID: newID(), Cluster: newID(), Role: cnm.Manager}
 	now := c.now()
+	o.Spec.CertExpiry = cmp.Or(o.Spec.CertExpiry, pki.DefaultValidity)
+	o.Spec.KeyRotation = cmp.Or(o.Spec.KeyRotation, defaultKeyRotation)
 	root, err := pki.NewRoot(f.Cluster, now)
 	if err != nil {
 		return nil, err
@@ -105,17 +108,8 @@ func forceNew(ctx context.Context, c Config) (*Member, error) {
 	if err != nil {
 		return nil, err
 	}
-	for m.manager != nil && !m.manager.leads() {
-		_, changed := m.manager.store.Watch()
-		if m.manager.leads() {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			m.Close()
-			return nil, ctx.Err()
-		}
+	if err := m.awaitLead(ctx); err != nil {
+		return nil, err
 	}
 	return m, nil
 }

@@ -48,7 +48,7 @@ func vacant(dir string) error {
 		return nil
 	}
 	if err == nil {
-		err = cnm.Errorf(cnm.Conflict, "%s holds what an earlier membership left: leave that swarm, or move the directory away", dir)
+		err = cnm.Errorf(cnm.Conflict, "%s holds what an earlier membership left: \"weft swarm leave --force\" removes it", dir)
 	}
 	return err
 }
@@ -66,14 +66,19 @@ func take(c Config, f memberFile, id *pki.Identity, v *View) (*Member, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(f)
-	if err == nil {
-		err = errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
-	}
-	if err != nil {
+	if err := c.save(f, id, v); err != nil {
 		return nil, err
 	}
 	return newMember(c, f, id, v), nil
+}
+
+// save writes what is in a member's directory besides the store.
+func (c *Config) save(f memberFile, id *pki.Identity, v *View) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
 }
 
 // Join makes this node a member: a worker or a manager, as the token says. What
@@ -118,6 +123,9 @@ func Join(ctx context.Context, c Config, o cnm.SwarmJoin) (*Member, error) {
 // gossipPortFree refuses a port of the gossip that cannot be listened on, before a
 // manager takes in a node that then cannot be one.
 func gossipPortFree(c *Config) error {
+	if c.underlay != nil {
+		return nil
+	}
 	at := c.bind(c.GossipPort)
 	l, err := net.Listen("tcp", at.String())
 	if err == nil {
@@ -156,7 +164,7 @@ type joining struct {
 
 // at joins by one manager.
 func (j *joining) at(ctx context.Context, at netip.AddrPort) (*Member, error) {
-	conn, err := dialRPC(at, protoJoin, func() *tls.Config { return pki.JoinClient(j.token, j.c.now) })
+	conn, err := dialRPC(j.c.over(), at, protoJoin, func() *tls.Config { return pki.JoinClient(j.token, j.c.now) })
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +211,7 @@ func (j *joining) withdraw(ctx context.Context, at netip.AddrPort, id *pki.Ident
 	// This node's clock may be what is wrong.
 	issued := id.Certificate().NotBefore.Add(time.Hour)
 	creds := pki.Credentials{Identity: func() *pki.Identity { return id }, Now: func() time.Time { return issued }}
-	conn, err := dialRPC(at, protoRPC, func() *tls.Config { return creds.Client(pki.Peer{Roles: []pki.Role{pki.Manager}}) })
+	conn, err := dialRPC(j.c.over(), at, protoRPC, func() *tls.Config { return creds.Client(pki.Peer{Roles: []pki.Role{pki.Manager}}) })
 	if err == nil {
 		_, err = call[none](ctx, conn, "RemoveNode", &removeRequest{ID: j.id, Force: true})
 		conn.Close()

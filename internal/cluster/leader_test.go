@@ -20,7 +20,7 @@ func TestLeaderKilled(t *testing.T) {
 		hosts = append(hosts, h)
 	}
 	for _, h := range hosts {
-		eventually(t, "three vote", func() bool { return h.View().voters() == 3 })
+		eventually(t, "three vote", func() bool { voters, _ := h.View().voters(); return voters == 3 })
 	}
 	nw := overlayNet(t, hosts[1].Member, "front")
 	given := map[netip.Addr]string{}

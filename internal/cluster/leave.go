@@ -16,7 +16,9 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
 	defer cancel()
-	if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
+	if _, managers := m.View().voters(); m.manager != nil && managers == 1 {
+		// Nobody is left to be told.
+	} else if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
 		m.log.Warn("the swarm was left without telling a manager", "error", err)
 	}
 	if err := m.gossip.Leave(time.Second); err != nil {
@@ -29,7 +31,8 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 func (m *Member) lossHere() string {
 	v := m.View()
 	if n := v.node(m.id); n != nil {
-		return lossOf(n, v.voters())
+		voters, managers := v.voters()
+		return lossOf(n, voters, managers)
 	}
 	return "is not known to matter"
 }

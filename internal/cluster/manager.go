@@ -48,7 +48,7 @@ type caller struct {
 // serves the control port.
 func (m *Member) startManager(first bool) (*manager, error) {
 	g := &manager{m: m}
-	port, err := listenControl(m.cfg.listenAddr(), m.serverTLS(), m.refused)
+	port, err := listenControl(m.cfg.over(), m.cfg.listenAddr(), m.serverTLS(), m.refused)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (g *manager) checkOwn() error {
 	}
 	if foreign || has != "" && has != v.Cluster {
 		return fmt.Errorf("the store in %s is of another swarm than this node (%s): restore the one that belongs here from a backup; "+
-			"or, if other managers are there, move %s away and join again", g.m.cfg.raftDir(), v.Cluster, g.m.cfg.Dir)
+			"or, if other managers are there, give it up by \"weft swarm leave --force\", then join again", g.m.cfg.raftDir(), v.Cluster)
 	}
 	return nil
 }

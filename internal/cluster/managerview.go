@@ -41,6 +41,7 @@ func viewOf(s *store.State, voters []string) *View {
 		v.Nodes = append(v.Nodes, Node{
 			ID: n.ID, Version: n.Version, Created: n.Created, Updated: n.Updated, Spec: n.Spec, Hostname: n.Name(),
 			Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Voter: slices.Contains(voters, n.ID), Expires: n.Certificate.Expires,
+			OldRoot: len(c.Roots) > 1 && n.Certificate.Root != digest(c.Roots[0].Certificate),
 		})
 	}
 	v.Removed = slices.Sorted(maps.Keys(c.Removed))

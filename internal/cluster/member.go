@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -45,6 +46,8 @@ type Config struct {
 	ControlPort uint16
 	GossipPort  uint16
 	DataPath    []netip.AddrPort // its VTEP, one per family
+	Far         bool             // nodes are at far sites: gossip's WAN profile
+	Timings     gossip.Timings
 	Log         *slog.Logger
 	// Changed is called after the view, or what Neighbours returns, has changed. It
 	// must not wait.
@@ -56,6 +59,8 @@ type Config struct {
 	UnlockKey string
 	// Now is the clock of certificates and records; nil: time.Now.
 	Now func() time.Time
+
+	underlay underlay // nil: the host's sockets
 }
 
 // now is the time by the node's clock.
@@ -85,6 +90,7 @@ type Member struct {
 	gossip   *gossip.Gossip
 	manager  *manager // nil: a worker
 
+	began      time.Time
 	ctx        context.Context
 	stop       context.CancelFunc
 	wg         sync.WaitGroup
@@ -115,9 +121,10 @@ type memberFile struct {
 
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
-		cfg: c, log: c.Log, refused: newRefusals(c.Log), id: f.ID, role: f.Role,
+		cfg: c, log: c.Log, refused: newRefusals(c.Log), id: f.ID, role: f.Role, began: time.Now(),
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
+		links: links{over: c.over()},
 	}
 	m.view.Store(v)
 	m.identity.Store(identity)
@@ -128,9 +135,15 @@ func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member 
 // begin starts what both roles have. The view is there.
 func (m *Member) begin() error {
 	v := m.View()
+	profile := gossip.LAN
+	if m.cfg.Far {
+		profile = gossip.WAN
+	}
 	g, err := gossip.Start(gossip.Config{
+		Profile: profile, Timings: m.cfg.Timings,
 		NodeID: m.id, Name: m.cfg.Name, Bind: m.cfg.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
-		Keys: v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
+		Transport: m.cfg.over().transport(netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort)),
+		Keys:      v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
 		Log: m.log, Changed: m.forget, MembersChanged: func() { m.forget("") },
 	})
 	if err != nil {
@@ -156,6 +169,7 @@ func (m *Member) meet() {
 		if len(addrs) == 0 {
 			return
 		}
+		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] }) // the same few may all be gone
 		if _, err := m.gossip.Join(addrs[:min(len(addrs), meetMost)]); err == nil || !m.pause(meetTime/20) {
 			return
 		}

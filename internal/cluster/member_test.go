@@ -137,7 +137,7 @@ func (h *host) endpoint(t *testing.T, network string, name string) Endpoint {
 		t.Fatal(err)
 	}
 	e.Addrs, e.MAC = []netip.Addr{v4.Addr()}, cnm.MACFromIPv4(v4.Addr())
-	h.SetEndpoints(map[string][]Endpoint{network: {e}})
+	h.SetShares(map[string]Share{network: {MTU: 1450, Endpoints: []Endpoint{e}}})
 	return e
 }
 
@@ -187,9 +187,13 @@ func TestThreeMembers(t *testing.T) {
 	eventually(t, "the first knows the others", knows(hosts[0], 1, 2))
 	eventually(t, "the second knows the others", knows(hosts[1], 0, 2))
 	eventually(t, "the third knows the others", knows(hosts[2], 0, 1))
+	eventually(t, "the third knows what MTU the others have", func() bool {
+		nodes := hosts[2].Neighbours(front.ID).Nodes
+		return nodes[0].MTU == 1450 && nodes[1].MTU == 1450
+	})
 
 	// A node that has nothing on the network hears nothing of it.
-	hosts[2].SetEndpoints(nil)
+	hosts[2].SetShares(nil)
 	hosts[2].Release(eps[2].ID)
 	eventually(t, "the first has heard that the third is off", knows(hosts[0], 1))
 	if got := hosts[2].gossip.Rows(front.ID); len(got) != 0 {
@@ -216,7 +220,7 @@ func TestThreeMembers(t *testing.T) {
 	if err := back.Use(t.Context(), front.ID); err != nil {
 		t.Fatal(err)
 	}
-	back.SetEndpoints(map[string][]Endpoint{front.ID: {eps[1]}})
+	back.SetShares(map[string]Share{front.ID: {Endpoints: []Endpoint{eps[1]}}})
 	eventually(t, "the third knows the second again", knows(hosts[2], 1))
 	// Only new addresses wait, and the error names the manager.
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -234,7 +238,7 @@ func TestThreeMembers(t *testing.T) {
 	if err := first.Use(t.Context(), front.ID); err != nil {
 		t.Fatal(err)
 	}
-	first.SetEndpoints(map[string][]Endpoint{front.ID: {eps[0]}})
+	first.SetShares(map[string]Share{front.ID: {Endpoints: []Endpoint{eps[0]}}})
 	back.Keep([]string{eps[1].ID})
 	eventually(t, "the first knows the others again", knows(hosts[0], 1, 2))
 	if e := hosts[1]; !asksAgain(t, e, front.ID) {

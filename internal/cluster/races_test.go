@@ -38,7 +38,7 @@ func while(t *testing.T, do func()) (stop func()) {
 // to take it away for want of use.
 func TestUseHolds(t *testing.T) {
 	m := testCluster(t, 0)[0].Member
-	m.SetEndpoints(nil)
+	m.SetShares(nil)
 	while(t, func() { wake(m.toAnnounce) })
 	for i := range 3000 {
 		if err := m.Use(t.Context(), "net"); err != nil {
@@ -174,15 +174,15 @@ func TestRowsFollow(t *testing.T) {
 		all = append(all, e)
 	}
 	for round := range 15 {
-		var last map[string][]Endpoint
+		var last map[string]Share
 		for range 30 {
-			last = map[string][]Endpoint{}
+			last = map[string]Share{}
 			for _, n := range nets {
 				if rand.IntN(4) > 0 {
-					last[n] = slices.Clone(all[rand.IntN(6) : 6+rand.IntN(6)])
+					last[n] = Share{Endpoints: slices.Clone(all[rand.IntN(6) : 6+rand.IntN(6)])}
 				}
 			}
-			m.SetEndpoints(last)
+			m.SetShares(last)
 			time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
 		}
 		eventually(t, fmt.Sprint("round ", round), func() bool {
@@ -191,7 +191,7 @@ func TestRowsFollow(t *testing.T) {
 				for _, e := range hosts[1].Neighbours(n).Endpoints {
 					got = append(got, e.ID)
 				}
-				for _, e := range last[n] {
+				for _, e := range last[n].Endpoints {
 					want = append(want, e.ID)
 				}
 				slices.Sort(got)
@@ -205,9 +205,9 @@ func TestRowsFollow(t *testing.T) {
 	}
 }
 
-// TestSettledAfterSetEndpoints: a use that ends before the node has said what lives
+// TestSettledAfterSetShares: a use that ends before the node has said what lives
 // here does not make its tables believed.
-func TestSettledAfterSetEndpoints(t *testing.T) {
+func TestSettledAfterSetShares(t *testing.T) {
 	m := testCluster(t, 0)[0].Member
 	if err := m.Use(t.Context(), "net"); err != nil {
 		t.Fatal(err)
@@ -215,8 +215,8 @@ func TestSettledAfterSetEndpoints(t *testing.T) {
 	m.Unuse("net")
 	time.Sleep(100 * time.Millisecond)
 	if m.Settled() {
-		t.Error("settled before SetEndpoints")
+		t.Error("settled before SetShares")
 	}
-	m.SetEndpoints(nil)
+	m.SetShares(nil)
 	eventually(t, "settled", m.Settled)
 }

@@ -110,7 +110,7 @@ func (s *raftStream) Close() error { return s.lane.Close() }
 func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(s.m.ctx, timeout)
 	defer cancel()
-	return dialControl(ctx, addr, protoRaft, s.m.clientTLS())
+	return dialControl(ctx, s.m.cfg.over(), addr, protoRaft, s.m.clientTLS())
 }
 
 // trustsManager reports whether a node is a manager by all this node knows.

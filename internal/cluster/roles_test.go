@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"testing"
 
@@ -130,4 +131,42 @@ func TestKeysRotate(t *testing.T) {
 	hosts = append(hosts, joinTest(t, hosts[0], 4, false))
 	t.Cleanup(hosts[3].Close)
 	eventually(t, "the fourth is known", func() bool { return len(hosts[1].View().Nodes) == 4 })
+}
+
+// TestOldRoot: while a root is replaced, the nodes that have yet to renew are told
+// from those that have, and the last of them ends it.
+func TestOldRoot(t *testing.T) {
+	hosts := testCluster(t, 1)
+	old := func() (names []string) {
+		for _, n := range hosts[0].Nodes() {
+			if n.OldRoot {
+				names = append(names, n.Hostname)
+			}
+		}
+		return names
+	}
+	if names := old(); names != nil {
+		t.Errorf("before: %v are behind", names)
+	}
+	before, err := hosts[0].Swarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts[1].Close()
+	if err := hosts[0].UpdateSwarm(t.Context(), 0, before.Spec, cnm.SwarmRotate{Root: true}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "node2 alone is behind", func() bool { return slices.Equal(old(), []string{"node2"}) })
+	if s, err := hosts[0].Swarm(); err != nil || !s.RootRotation || !bytes.Equal(s.OldRootPEM, before.RootPEM) || bytes.Equal(s.RootPEM, before.RootPEM) {
+		t.Errorf("meanwhile: %+v, %v", s, err)
+	}
+	m, err := Open(t.Context(), hosts[1].cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts[1].Member = m
+	eventually(t, "the rotation ends", func() bool {
+		s, err := hosts[0].Swarm()
+		return err == nil && !s.RootRotation && s.OldRootPEM == nil && old() == nil
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/cluster/gossip"
@@ -15,7 +16,7 @@ import (
 //
 // A network's rows are gossiped among the nodes that have it. This node has a
 // network while one of its endpoints is on it, and while Use says that one is about
-// to be; having it, it hears the others' rows before Use returns. SetEndpoints says
+// to be; having it, it hears the others' rows before Use returns. SetShares says
 // what there is to tell; the announcer makes the gossip say so, one change after
 // the other, and is woken by it and by Unuse.
 //
@@ -30,6 +31,13 @@ const attachTime = time.Second
 type Peer struct {
 	ID, Name string
 	DataPath []netip.AddrPort
+	MTU      int // bytes of the largest IP packet it can send to all others; 0: it did not say
+}
+
+// A Share is what this node has of a network.
+type Share struct {
+	MTU       int // as a Peer's
+	Endpoints []Endpoint
 }
 
 // Neighbours are the other nodes that have a network, and who lives there. It is
@@ -72,19 +80,23 @@ func (m *Member) Unuse(network string) {
 	wake(m.toAnnounce)
 }
 
-// SetEndpoints says what lives here, by network, with an entry for each network
-// that this node has, be it empty. It does not wait.
-func (m *Member) SetEndpoints(eps map[string][]Endpoint) {
-	want := make(map[string]map[string][]byte, len(eps))
-	for network, list := range eps {
-		rows := make(map[string][]byte, len(list))
-		for i := range list {
-			b, err := list[i].encode()
+// SetShares says what this node has, by network, with an entry for each network that
+// this node has, be it empty. It does not wait.
+func (m *Member) SetShares(shares map[string]Share) {
+	want := make(map[string]map[string][]byte, len(shares))
+	for network, share := range shares {
+		rows := make(map[string][]byte, len(share.Endpoints)+1)
+		if share.MTU != 0 {
+			rows[nodeKey] = encodeMTU(share.MTU)
+		}
+		for i := range share.Endpoints {
+			e := &share.Endpoints[i]
+			b, err := e.encode()
 			if err != nil {
 				m.log.Error("an endpoint cannot be told to the other nodes", "error", err)
 				continue
 			}
-			rows[list[i].ID] = b
+			rows[e.ID] = b
 		}
 		want[network] = rows
 	}
@@ -166,7 +178,7 @@ func (m *Member) announce(network string, said, rows map[string][]byte) {
 }
 
 // Settled reports whether Neighbours can be believed: a member that was opened just
-// now has yet to hear of the networks this node has, after the first SetEndpoints.
+// now has yet to hear of the networks this node has, after the first SetShares.
 func (m *Member) Settled() bool { return m.settled.Load() }
 
 // Neighbours returns who else has a network and who lives there.
@@ -196,6 +208,15 @@ func (m *Member) neighbours(network string) *Neighbours {
 	}
 	for _, r := range m.gossip.Rows(network) {
 		if r.Owner == m.id || view.node(r.Owner) == nil {
+			continue
+		}
+		if r.Key == nodeKey {
+			mtu, err := decodeMTU(r.Value)
+			if err != nil {
+				m.badRow(r.Owner, err)
+			} else if i := slices.IndexFunc(t.Nodes, func(p Peer) bool { return p.ID == r.Owner }); i >= 0 {
+				t.Nodes[i].MTU = mtu
+			}
 			continue
 		}
 		e, err := decodeEndpoint(r.Key, r.Value)

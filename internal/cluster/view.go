@@ -48,6 +48,7 @@ type Node struct {
 	DataPath []netip.AddrPort // one per family
 	Voter    bool
 	Expires  time.Time // of its certificate
+	OldRoot  bool      // signed by a root that is being replaced
 }
 
 // A viewState tells views of one cluster apart: who votes is no part of the store's

@@ -53,8 +53,10 @@ type SwarmNode struct {
 	Leader  bool   // of the managers
 	Voter   bool   // a manager whose loss counts: the others are standbys with a full copy
 	Reaches bool   // a manager that the one asked reaches
-	// Expires is when its certificate ends.
+	// Expires is when its certificate ends. OldRoot: the root that signed it is being
+	// replaced, and the node has yet to renew.
 	Expires time.Time
+	OldRoot bool
 }
 
 // A NodeState is what the swarm knows of a node's life.
@@ -89,8 +91,10 @@ type Swarm struct {
 	RootPEM      []byte // of the certificates
 	WorkerToken  string
 	ManagerToken string
-	// RootRotation is set while two roots are trusted.
+	// RootRotation is set while two roots are trusted: RootPEM, which signs, and
+	// OldRootPEM, which some nodes' certificates are still of.
 	RootRotation bool
+	OldRootPEM   []byte
 }
 
 // SwarmInit are the choices at the making of a swarm; zero values are Docker's

@@ -13,7 +13,7 @@ import (
 func (n *Node) plan() plan {
 	n.mu.Lock()
 	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
-	inUse := n.announcedLocked()
+	inUse := n.sharesLocked()
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm {
 			if _, used := inUse[id]; !used {

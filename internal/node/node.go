@@ -64,7 +64,7 @@ type Node struct {
 	mu        sync.Mutex
 	// Guarded by mu:
 	member   *cluster.Member // nil: in no swarm
-	locked   bool            // in one, as a manager that is locked
+	trouble  error           // why the membership cannot be taken up
 	fillings map[string]filling
 	ipam     *ipam.Allocator
 	networks map[string]*network
@@ -135,9 +135,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err := n.restoreNetworks(contents.networks); err != nil {
 		return err
 	}
-	if err := n.openSwarm(ctx); err != nil {
-		return err
-	}
+	n.openSwarm(ctx)
 	if err := n.restoreSandboxes(ctx, contents.sandboxes); err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ import (
 // interface, or less where a router said so). The keeper asks once a second. The
 // tunnel to a peer carries what fits into that; the network's MTU, which its
 // endpoints' interfaces have, is the smallest of its tunnels', unless the user
-// set one. When the underlay changes, tunnels follow at once, so that what no
+// set one; in a swarm each node tells the others the smallest of its own, and the
+// network's is the smallest of all. When the underlay changes, tunnels follow at once, so that what no
 // longer fits is answered with "too big" or clamped; then the interfaces of
 // running sandboxes are set.
 
@@ -90,17 +91,31 @@ func (n *Node) mtuLocked(nw *network) int {
 	if nw.overlay.MTU != 0 {
 		return nw.overlay.MTU
 	}
-	peers := n.remotesLocked(nw)
-	if nw.Scope == cnm.ScopeSwarm && len(peers) == 0 {
-		return cnm.DefaultOverlayMTU // what the nodes to come most likely allow
+	mtu := n.tunnelsMTULocked(nw)
+	if nw.Scope == cnm.ScopeSwarm {
+		if mtu == 0 {
+			return cnm.DefaultOverlayMTU // what the nodes to come most likely allow
+		}
+		if theirs := n.fillingLocked(nw).mtu; theirs != 0 {
+			mtu = min(mtu, theirs)
+		}
 	}
-	mtu := vxlan.InnerMTU(maxPathMTU, false)
-	for _, p := range peers {
-		mtu = min(mtu, innerMTU(n.pathMTU, p.Addr()))
+	if mtu == 0 {
+		mtu = vxlan.InnerMTU(maxPathMTU, false)
 	}
 	if nw.EnableIPv6 {
 		// With less an interface loses its IPv6 addresses: the tunnel says too big.
 		mtu = max(mtu, minMTU6)
+	}
+	return mtu
+}
+
+// tunnelsMTULocked is the smallest MTU of an overlay's tunnels, 0 where it has none.
+func (n *Node) tunnelsMTULocked(nw *network) (mtu int) {
+	for _, p := range n.remotesLocked(nw) {
+		if m := innerMTU(n.pathMTU, p.Addr()); mtu == 0 || m < mtu {
+			mtu = m
+		}
 	}
 	return mtu
 }

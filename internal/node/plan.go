@@ -43,11 +43,13 @@ type desired struct {
 }
 
 // A filling is what the cluster knows of an overlay: its VNI, the VTEPs of the
-// other nodes that have it, and who lives there.
+// other nodes that have it, who lives there, and the smallest MTU that one of them
+// has towards the others (0: nobody said).
 type filling struct {
 	vni     uint32
 	vteps   []netip.AddrPort
 	remotes []remoteHost
+	mtu     int
 }
 
 // A remoteHost is an endpoint on another node.

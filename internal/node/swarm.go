@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"weft/internal/cluster"
+	"weft/internal/cluster/gossip"
 	"weft/internal/cnm"
 )
 
@@ -42,7 +43,9 @@ func (n *Node) clusterConfig() cluster.Config {
 	if n.cfg.NodeName != "" {
 		name = n.cfg.NodeName
 	}
+	g := n.cfg.Gossip
 	return cluster.Config{
+		Far: g.Far, Timings: gossip.Timings{Tick: g.Round, Probe: g.Probe, ProbeTimeout: g.ProbeTimeout, Sync: g.Sync},
 		Dir: n.swarmDir(), Name: name, Bind: n.cfg.AdvertiseAddr, Advertise: n.advertised(),
 		ControlPort: n.cfg.ControlPort, GossipPort: n.cfg.GossipPort, DataPath: n.dataPath(),
 		Log: n.log, Changed: n.wakeFollower, Restart: func() { n.own.spawn(n.reopenSwarm) },
@@ -83,23 +86,26 @@ func (n *Node) dataPath() (out []netip.AddrPort) {
 	return out
 }
 
-// openSwarm takes up the membership the node had.
-func (n *Node) openSwarm(ctx context.Context) error {
+// openSwarm takes up the membership the node had. What stands in the way is not in
+// the way of the daemon: what lives here goes on with what was known last.
+func (n *Node) openSwarm(ctx context.Context) {
 	err := n.openMember(ctx, "")
 	switch {
-	case errors.Is(err, cluster.ErrNone):
-		return nil
+	case err == nil, errors.Is(err, cluster.ErrNone):
+		return
 	case errors.Is(err, cluster.ErrLocked):
 		n.log.Warn("this manager is locked: nothing of other nodes is known until \"weft swarm unlock\"")
-		v, err := cluster.LastView(n.swarmDir())
-		if err == nil {
-			n.netOp.Lock()
-			n.adoptView(v)
-			n.netOp.Unlock()
-		}
-		return err
+	default:
+		n.log.Error("the membership in a swarm cannot be taken up: this node goes on without the others", "error", err)
 	}
-	return err
+	v, err := cluster.LastView(n.swarmDir())
+	if err != nil {
+		n.log.Error("the swarm's networks are not known", "error", err)
+		return
+	}
+	n.netOp.Lock()
+	n.adoptView(v)
+	n.netOp.Unlock()
 }
 
 // openMember takes up the membership, with the key of a manager that is locked.
@@ -108,9 +114,12 @@ func (n *Node) openMember(ctx context.Context, unlockKey string) error {
 	c.UnlockKey = unlockKey
 	m, err := cluster.Open(ctx, c)
 	n.mu.Lock()
-	n.locked = errors.Is(err, cluster.ErrLocked)
-	if err == nil {
-		n.member = m
+	n.member, n.trouble = m, nil
+	switch {
+	case errors.Is(err, cluster.ErrLocked):
+		n.trouble = errLocked
+	case err != nil && !errors.Is(err, cluster.ErrNone):
+		n.trouble = cnm.Errorf(cnm.Unavailable, "the membership of this node in a swarm cannot be taken up (%w): mend that and restart the daemon, or use \"weft swarm leave --force\"", err)
 	}
 	n.mu.Unlock()
 	if err == nil {
@@ -139,10 +148,12 @@ func (n *Node) reopenSwarm() {
 // errLocked is the answer of a manager that is locked.
 var errLocked = cnm.Errorf(cnm.Unavailable, "Swarm is encrypted and needs to be unlocked before it can be used. Please use \"weft swarm unlock\" to unlock it.")
 
-func (n *Node) isLocked() bool {
+// inTrouble is why the node's membership cannot be taken up: errLocked or what is
+// broken. It is nil where there is none, or nothing is wrong with it.
+func (n *Node) inTrouble() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.locked
+	return n.trouble
 }
 
 // swarmMember returns the node's part in a swarm, or errNoSwarm.
@@ -150,8 +161,8 @@ func (n *Node) swarmMember() (*cluster.Member, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
-	case n.locked:
-		return nil, errLocked
+	case n.trouble != nil:
+		return nil, n.trouble
 	case n.member == nil:
 		return nil, errNoSwarm
 	}
@@ -176,15 +187,17 @@ func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), a
 	n.swarmOp.Lock()
 	defer n.swarmOp.Unlock()
 	n.mu.Lock()
-	before := n.member
+	before, trouble := n.member, n.trouble
 	n.mu.Unlock()
 	switch {
 	case n.own.stopping():
 		return "", cnm.Errorf(cnm.Unavailable, "the daemon is stopping")
-	case n.isLocked():
-		return "", errLocked
+	case trouble != nil:
+		return "", trouble
 	case before != nil && !again:
 		return "", cnm.Errorf(cnm.Unavailable, "This node is already part of a swarm. Use \"weft swarm leave\" to leave this swarm and join another one.")
+	case before != nil && !before.Manager():
+		return "", cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of the swarm's state")
 	case before != nil:
 		before.Close()
 	}
@@ -199,23 +212,33 @@ func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), a
 	return m.ID(), nil
 }
 
-// SwarmLeave takes the node out of its swarm. A manager, and a node with endpoints
-// on the swarm's networks, is let go only by force.
+// SwarmLeave takes the node out of its swarm. A manager, and a membership that cannot
+// be taken up, is given up only by force; a node with endpoints on the swarm's
+// networks stays.
 func (n *Node) SwarmLeave(ctx context.Context, force bool) error {
 	n.swarmOp.Lock()
 	defer n.swarmOp.Unlock()
 	m, err := n.swarmMember()
-	if err != nil {
+	trouble := n.inTrouble()
+	switch on := n.onSwarm(); {
+	case err != nil && trouble == nil:
 		return cnm.Errorf(cnm.Unavailable, "This node is not part of a swarm")
-	}
-	if on := n.onSwarm(); len(on) > 0 {
+	case len(on) > 0:
 		return cnm.Errorf(cnm.Unavailable, "sandboxes are on networks of the swarm (%s): stop or disconnect them first", on[0])
+	case trouble == nil:
+		err = m.Leave(ctx, force)
+	case errors.Is(trouble, errLocked) && !force:
+		err = cnm.Errorf(cnm.Unavailable, "this manager is locked: unlock it before it leaves, or use \"--force\", and what it keeps of the swarm is lost without a word to the others")
+	case !force:
+		err = trouble
+	default:
+		err = os.RemoveAll(n.swarmDir())
 	}
-	if err := m.Leave(ctx, force); err != nil {
+	if err != nil {
 		return err
 	}
 	n.mu.Lock()
-	n.member = nil
+	n.member, n.trouble = nil, nil
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm {
 			delete(n.networks, id)

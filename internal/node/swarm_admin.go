@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"weft/internal/cluster"
@@ -12,14 +13,19 @@ import (
 // SwarmInfo is what the node says of itself in a swarm, whether it is in one or
 // not.
 func (n *Node) SwarmInfo() cnm.SwarmInfo {
+	i := cnm.SwarmInfo{State: "inactive"}
 	m, err := n.swarmMember()
-	switch {
-	case n.isLocked():
-		return cnm.SwarmInfo{State: "locked", Error: errLocked.Error()}
-	case err != nil:
-		return cnm.SwarmInfo{State: "inactive"}
+	switch trouble := n.inTrouble(); {
+	case errors.Is(trouble, errLocked):
+		i.State, i.Error = "locked", trouble.Error()
+	case trouble != nil:
+		i.State, i.Error = "error", trouble.Error()
+	case err == nil:
+		i = m.Info()
 	}
-	return m.Info()
+	i.Addr = n.advertised()
+	i.Control, i.DataPath = netip.AddrPortFrom(i.Addr, n.cfg.ControlPort), n.dataPath()
+	return i
 }
 
 // Swarm returns the swarm as the managers know it; only a manager is asked.
@@ -55,7 +61,7 @@ func (n *Node) SwarmUnlockKey(context.Context) (string, error) {
 func (n *Node) SwarmUnlock(ctx context.Context, key string) error {
 	n.swarmOp.Lock()
 	defer n.swarmOp.Unlock()
-	if !n.isLocked() {
+	if !errors.Is(n.inTrouble(), errLocked) {
 		if _, err := n.swarmMember(); err != nil {
 			return err
 		}

@@ -115,27 +115,32 @@ func (n *Node) announce() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.member != nil {
-		n.member.SetEndpoints(n.announcedLocked())
+		n.member.SetShares(n.sharesLocked())
 	}
 }
 
-// announcedLocked lists what lives here on networks of the swarm, for the others.
-func (n *Node) announcedLocked() map[string][]cluster.Endpoint {
+// sharesLocked is what this node has of the swarm's networks, for the others.
+func (n *Node) sharesLocked() map[string]cluster.Share {
 	vteps := n.dataPath()
-	out := make(map[string][]cluster.Endpoint)
+	out := make(map[string]cluster.Share)
 	for _, b := range n.boxes {
 		for i := range b.sb.Endpoints {
 			e := &b.sb.Endpoints[i]
-			if nw := n.networks[e.NetworkID]; nw == nil || nw.Scope != cnm.ScopeSwarm {
+			nw := n.networks[e.NetworkID]
+			if nw == nil || nw.Scope != cnm.ScopeSwarm {
 				continue
 			}
-			rows := out[e.NetworkID] // also of who has no interface yet: the network is in use
+			// Also of who has no interface yet: the network is in use.
+			share, ok := out[e.NetworkID]
+			if !ok {
+				share.MTU = n.tunnelsMTULocked(nw)
+			}
 			if b.devices[e.IfName] != nil && len(vteps) > 0 {
-				rows = append(rows, cluster.Endpoint{
+				share.Endpoints = append(share.Endpoints, cluster.Endpoint{
 					ID: e.ID, Sandbox: b.sb.Spec.Name, Names: e.DNSNames, MAC: e.MAC, Addrs: endpointAddrs(e), VTEP: vteps[0],
 				})
 			}
-			out[e.NetworkID] = rows
+			out[e.NetworkID] = share
 		}
 	}
 	return out
@@ -182,6 +187,9 @@ func (n *Node) fillLocked(nw *network) filling {
 	for _, p := range there.Nodes {
 		if vtep, ok := reachable(&u, p.DataPath); ok {
 			f.vteps, at[p.ID] = append(f.vteps, vtep), vtep
+			if p.MTU != 0 && (f.mtu == 0 || p.MTU < f.mtu) {
+				f.mtu = p.MTU
+			}
 		}
 	}
 	taken := make(map[frame.MAC]bool)

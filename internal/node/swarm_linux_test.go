@@ -120,6 +120,18 @@ func TestSwarm(t *testing.T) {
 		inTime(t, "the loopback's MTU is made use of", func() bool { nw, err := n.Network("over"); return err == nil && nw.MTU == 65485 })
 	}
 
+	// A node that has a smaller underlay has it for all.
+	inTime(t, "a smaller MTU is heard of", func() bool {
+		n := nodes[3]
+		n.mu.Lock()
+		n.pathMTU = map[netip.Addr]int{loopback(1): 65535, loopback(2): 9000} // until it looks again
+		n.mu.Unlock()
+		n.announce()
+		nw, err := nodes[1].Network("over")
+		return err == nil && nw.MTU == 9000-50
+	})
+	inTime(t, "a larger MTU is heard of", func() bool { nw, err := nodes[1].Network("over"); return err == nil && nw.MTU == 65485 })
+
 	// Its own addresses alone can be asked for once.
 	mustNetwork(t, nodes[1], cnm.Network{Name: "fixed", Driver: cnm.DriverOverlay, IPAM: pool("10.66.30.0/24")})
 	join := cnm.EndpointConfig{IPv4: netip.MustParseAddr("10.66.30.7")}
@@ -259,8 +271,11 @@ func TestSwarmLocked(t *testing.T) {
 	})
 	n.Close()
 	n = openBeside(t, cfg)
-	if i := n.SwarmInfo(); i.State != "locked" {
+	if i := n.SwarmInfo(); i.State != "locked" || i.Addr != loopback(1) || i.Control.Port() != swarmControlPort || len(i.DataPath) != 1 {
 		t.Fatalf("%+v", i)
+	}
+	if err := n.SwarmLeave(t.Context(), false); err == nil || !strings.Contains(err.Error(), "sandboxes are on networks") {
+		t.Errorf("left with sandboxes: %v", err)
 	}
 	reach(t, n, "one", addr4(two, "over"), true)
 	if _, err := n.Swarm(t.Context()); err == nil || !strings.Contains(err.Error(), "needs to be unlocked") {
@@ -275,5 +290,51 @@ func TestSwarmLocked(t *testing.T) {
 	inTime(t, "it leads", func() bool { s, err := n.SwarmNode(t.Context(), "self"); return err == nil && s.Leader })
 	if got := addr4(mustRun(t, n, cnm.SandboxSpec{Name: "three", Networks: on("over")}), "over"); got != netip.MustParseAddr("10.0.1.4") {
 		t.Errorf("three got %s", got)
+	}
+}
+
+// TestSwarmDamaged: what keeps a node from taking up its membership does not keep the
+// daemon from starting, nor sandboxes from talking, and can be left behind.
+func TestSwarmDamaged(t *testing.T) {
+	watchLeaks(t)
+	cfg := swarmConfig(t, 1)
+	n := openBeside(t, cfg)
+	if i := n.SwarmInfo(); i.State != "inactive" || i.Addr != loopback(1) || i.Control.Port() != swarmControlPort || i.DataPath[0].Port() != swarmDataPathPort {
+		t.Errorf("%+v", i)
+	}
+	if _, err := n.SwarmInit(t.Context(), cnm.SwarmInit{}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := n.Swarm(t.Context()); err != nil || s.Spec.CertExpiry != 90*24*time.Hour || s.Spec.KeyRotation != 12*time.Hour {
+		t.Errorf("%+v, %v", s.Spec, err)
+	}
+	mustNetwork(t, n, cnm.Network{Name: "over", Driver: cnm.DriverOverlay})
+	one := mustRun(t, n, cnm.SandboxSpec{Name: "one", Cmd: program("serve", ":7000"), Networks: on("over")})
+	two := mustRun(t, n, cnm.SandboxSpec{Name: "two", Cmd: program("serve", ":7000"), Networks: on("over")})
+	n.Close()
+	file := filepath.Join(n.swarmDir(), "identity.pem")
+	if err := os.WriteFile(file, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = openBeside(t, cfg)
+	if i := n.SwarmInfo(); i.State != "error" || !strings.Contains(i.Error, file) {
+		t.Errorf("%+v", i)
+	}
+	reach(t, n, "one", addr4(two, "over"), true)
+	if _, err := n.SwarmInit(t.Context(), cnm.SwarmInit{}); err == nil || !strings.Contains(err.Error(), "swarm leave --force") {
+		t.Errorf("another swarm was made: %v", err)
+	}
+	for _, sb := range []cnm.Sandbox{one, two} {
+		kill(t, n, sb.ID)
+	}
+	inTime(t, "all have ended", func() bool { return len(n.onSwarm()) == 0 })
+	if err := n.SwarmLeave(t.Context(), false); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("left without force: %v", err)
+	}
+	if err := n.SwarmLeave(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.SwarmInit(t.Context(), cnm.SwarmInit{}); err != nil {
+		t.Errorf("a new swarm: %v", err)
 	}
 }

@@ -44,6 +44,7 @@ type Config struct {
 	// ControlPort (TCP) is where it listens as a manager of one, GossipPort (TCP and
 	// UDP) where it gossips; default: 2377 and 7946.
 	ControlPort, GossipPort uint16
+	Gossip                  GossipTimes
 	// NoGSO and NoGRO switch UDP segmentation offload off for sending and
 	// receiving.
 	NoGSO, NoGRO bool
@@ -57,6 +58,16 @@ const (
 	DefaultControlPort = 2377
 	DefaultGossipPort  = 7946
 )
+
+// GossipTimes say how often a swarm's nodes speak and how patient they are; zero
+// values are the defaults.
+type GossipTimes struct {
+	Far          bool          // nodes are at far sites: other defaults
+	Round        time.Duration // between two rounds of gossip
+	Probe        time.Duration // between two probes of another node's life
+	ProbeTimeout time.Duration // for an answer
+	Sync         time.Duration // between two comparisons of a network's tables
+}
 
 // An AddressPool is a prefix that is cut into subnets of Size bits.
 type AddressPool struct {

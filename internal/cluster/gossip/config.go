@@ -20,10 +20,15 @@ const (
 	WAN                // far sites: some ten times as patient
 )
 
-// Timings are this package's own; a zero one takes its default.
+// Timings are how often a node speaks, and how long it waits; a zero one takes its
+// default.
 type Timings struct {
+	// memberlist's; the profile's defaults.
+	Probe        time.Duration // between two probes of another node's life
+	ProbeTimeout time.Duration // for an answer; below Probe
+	// This package's own.
 	Tick   time.Duration // between rounds of gossip: 200 ms
-	Sync   time.Duration // between comparisons of digests, per network: 30 s
+	Sync   time.Duration // between comparisons of tables, per network: 10 s
 	Rejoin time.Duration // between looks for nodes that are not members: 10 s
 	Reap   time.Duration // a tombstone's life: 30 min
 	Drop   time.Duration // from a death to the loss of its rows: 25 min; below Reap
@@ -94,8 +99,9 @@ const (
 
 func (t Timings) withDefaults() Timings {
 	return Timings{
+		Probe: t.Probe, ProbeTimeout: t.ProbeTimeout,
 		Tick:   cmp.Or(t.Tick, 200*time.Millisecond),
-		Sync:   cmp.Or(t.Sync, 30*time.Second),
+		Sync:   cmp.Or(t.Sync, 10*time.Second),
 		Rejoin: cmp.Or(t.Rejoin, 10*time.Second),
 		Reap:   cmp.Or(t.Reap, 30*time.Minute),
 		Drop:   cmp.Or(t.Drop, 25*time.Minute),
@@ -116,6 +122,9 @@ func (c *Config) check() error {
 	}
 	if c.Transport == nil && !c.Bind.IsValid() {
 		return errors.New("expected an address to bind to, found none")
+	}
+	if c.Timings.Probe < 0 || c.Timings.ProbeTimeout < 0 {
+		return fmt.Errorf("probes every %v with a timeout of %v, expected more than 0", c.Timings.Probe, c.Timings.ProbeTimeout)
 	}
 	c.Timings = c.Timings.withDefaults()
 	for _, d := range []time.Duration{c.Timings.Tick, c.Timings.Sync, c.Timings.Rejoin, c.Timings.Drop, c.Timings.Forget} {
@@ -144,6 +153,11 @@ func (c *Config) memberlist(ring *memberlist.Keyring, refused func()) *memberlis
 	if c.Profile == WAN {
 		m = memberlist.DefaultWANConfig()
 	}
+	if c.Timings.Probe != 0 {
+		m.ProbeInterval = c.Timings.Probe
+		m.ProbeTimeout = min(m.ProbeTimeout, m.ProbeInterval/2)
+	}
+	m.ProbeTimeout = cmp.Or(c.Timings.ProbeTimeout, m.ProbeTimeout)
 	m.Name = c.NodeID
 	m.Keyring = ring
 	m.EnableCompression = false // sealed rows are short; it costs more than it saves

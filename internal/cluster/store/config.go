@@ -82,6 +82,11 @@ func (c *Config) logger() *raftLogger {
 	return c.raftLog
 }
 
+// server is this manager as the only one that raft knows.
+func (c *Config) server() raft.Server {
+	return raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(c.NodeID), Address: raft.ServerAddress(c.Addr)}
+}
+
 // check refuses what cannot work.
 func (c *Config) check() error {
 	switch {

@@ -100,7 +100,7 @@ func logError(path string, err error) error {
 	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("cluster log %s: %w", path, err)
 	}
-	return fmt.Errorf("cluster log %s cannot be used: %w; if other managers are there, move the directory away and join again; else restore a backup", path, err)
+	return fmt.Errorf("cluster log %s cannot be used: %w; %s", path, err, adviceLost)
 }
 
 // guarded runs f and turns a panic or a memory fault, which is how bbolt meets a

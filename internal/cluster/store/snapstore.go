@@ -92,7 +92,7 @@ func (s *snapStore) check() (uint64, error) {
 			whole++
 		}
 	}
-	advice := "; if other managers are there, move the cluster's directory away and join again; else restore a backup"
+	advice := "; " + adviceLost
 	if whole > len(metas) {
 		return 0, fmt.Errorf("cluster snapshots in %s cannot be used: %d of %d have no readable description%s", s.dir, whole-len(metas), whole, advice)
 	}

@@ -81,6 +81,9 @@ func openFiles(cfg *Config) (*files, error) {
 	return f, nil
 }
 
+// adviceLost is what remains to be done about a store that is damaged.
+const adviceLost = "give it up by \"weft swarm leave --force\", then join again if other managers are there, else \"weft swarm restore\" a backup"
+
 // checkGap refuses a log that does not go on where the newest snapshot ends.
 func (f *files) checkGap(dir string) error {
 	snap, err := f.snaps.check()
@@ -90,8 +93,7 @@ func (f *files) checkGap(dir string) error {
 	last, err := f.log.LastIndex()
 	for i := snap + 1; err == nil && i <= last; i++ {
 		if err = f.log.GetLog(i, new(raft.Log)); errors.Is(err, raft.ErrLogNotFound) {
-			err = fmt.Errorf("cluster directory %s cannot be used: entry %d is neither in the log nor in a snapshot: "+
-				"if other managers are there, move it away and join again; else restore a backup", dir, i)
+			err = fmt.Errorf("cluster directory %s cannot be used: entry %d is neither in the log nor in a snapshot: %s", dir, i, adviceLost)
 		}
 	}
 	return err
@@ -148,8 +150,7 @@ func (s *Store) bootstrap() error {
 	if err != nil || has {
 		return err
 	}
-	one := raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(s.cfg.NodeID), Address: raft.ServerAddress(s.cfg.Addr)}
-	return s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{one}}).Error()
+	return s.raft.BootstrapCluster(raft.Configuration{Servers: []raft.Server{s.cfg.server()}}).Error()
 }
 
 // Close leaves the cluster to the others, and closes all files.

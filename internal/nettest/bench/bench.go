@@ -46,8 +46,11 @@ func newBench(o options) (*bench, error) {
 		return nil, err
 	}
 	b.suites = []*suite{b.switches(), b.overlays()}
-	var known []string
+	known := []string{swarmPart, simulated}
 	wanted := 0
+	if o.wants(swarmPart) {
+		wanted++
+	}
 	for _, s := range b.suites {
 		wanted += len(s.wanted(o))
 		for _, c := range s.contestants {

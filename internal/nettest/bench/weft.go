@@ -28,6 +28,9 @@ type weftNode struct {
 
 const weftNet = "bench"
 
+// socket is where the daemon's API listens.
+func (w *weftNode) socket() string { return w.dir + "/run/weft.sock" }
+
 // command is weft's own command line, as the ordinary user.
 func (w *weftNode) command(ctx context.Context, args ...string) *exec.Cmd {
 	return w.program(ctx, nil, args...)
@@ -43,7 +46,7 @@ func (w *weftNode) program(ctx context.Context, in []string, args ...string) *ex
 	cmd.Env = []string{
 		"HOME=" + w.dir, "PATH=" + os.Getenv("PATH"), "USER=" + w.user,
 		"XDG_RUNTIME_DIR=" + w.dir + "/run", "XDG_DATA_HOME=" + w.dir + "/data",
-		"WEFT_HOST=unix://" + w.dir + "/run/weft.sock",
+		"WEFT_HOST=unix://" + w.socket(),
 	}
 	return cmd
 }
@@ -64,6 +67,11 @@ func (w *weftNode) start(ctx context.Context) error {
 	if err := w.home(); err != nil {
 		return err
 	}
+	return w.restart(ctx)
+}
+
+// restart brings the daemon up again, with what it had.
+func (w *weftNode) restart(ctx context.Context) error {
 	w.daemon = w.program(context.Background(), w.in, append([]string{"daemon", "--data-dir", w.dir + "/data"}, w.flags...)...)
 	w.daemon.Stdout, w.daemon.Stderr = &w.log, &w.log
 	if err := w.daemon.Start(); err != nil {
