@@ -40,6 +40,9 @@ type Store struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 
+	catching sync.Mutex
+	caughtUp uint64 // the term in which CatchUp has succeeded
+
 	stop    chan struct{}
 	waiting sync.WaitGroup // own goroutines
 	closing sync.Once
@@ -299,6 +302,23 @@ func (s *Store) Barrier(ctx context.Context) error {
 		return err
 	}
 	return s.settle(ctx, s.raft.Barrier(timeLeft(ctx)))
+}
+
+// CatchUp returns when this manager, which must be the leader, knows of everything
+// that was agreed before it became that: from then on it knows by itself. It costs an
+// entry of the log once per term, so that anybody may cause it.
+func (s *Store) CatchUp(ctx context.Context) error {
+	s.catching.Lock()
+	defer s.catching.Unlock()
+	term := s.raft.CurrentTerm()
+	if term == s.caughtUp {
+		return nil
+	}
+	if err := s.Barrier(ctx); err != nil {
+		return err
+	}
+	s.caughtUp = term
+	return nil
 }
 
 // timeLeft returns the time until the deadline of ctx as raft wants it: 0 is no
