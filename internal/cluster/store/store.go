@@ -304,23 +304,6 @@ func (s *Store) Barrier(ctx context.Context) error {
 	return s.settle(ctx, s.raft.Barrier(timeLeft(ctx)))
 }
 
-// CatchUp returns when this manager, which must be the leader, knows of everything
-// that was agreed before it became that: from then on it knows by itself. It costs an
-// entry of the log once per term, so that anybody may cause it.
-func (s *Store) CatchUp(ctx context.Context) error {
-	s.catching.Lock()
-	defer s.catching.Unlock()
-	term := s.raft.CurrentTerm()
-	if term == s.caughtUp {
-		return nil
-	}
-	if err := s.Barrier(ctx); err != nil {
-		return err
-	}
-	s.caughtUp = term
-	return nil
-}
-
 // timeLeft returns the time until the deadline of ctx as raft wants it: 0 is no
 // bound.
 func timeLeft(ctx context.Context) time.Duration {
