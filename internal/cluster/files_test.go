@@ -129,7 +129,7 @@ func TestDamagedFiles(t *testing.T) {
 			}
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), c.Dir) ||
-					!strings.Contains(err.Error(), "move") && !strings.Contains(err.Error(), "put ") {
+					!strings.Contains(err.Error(), "leave --force") && !strings.Contains(err.Error(), "put ") {
 					t.Errorf("error %v, expected %q", err, tt.want)
 				}
 				return
