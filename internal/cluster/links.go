@@ -133,6 +133,11 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 		}
 	}
 	var errs []error
+	if m.manager != nil {
+		if err := m.manager.store.Trouble(); err != nil {
+			errs = append(errs, err) // this node would decide, if it could
+		}
+	}
 	managers := m.links.order(m.View().managers(m.id))
 	for _, at := range managers {
 		resp, err := askOne[Resp](ctx, m, at, method, req)
@@ -150,10 +155,16 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 }
 
 func askOne[Resp, Req any](ctx context.Context, m *Member, at netip.AddrPort, method string, req *Req) (*Resp, error) {
-	conn, err := m.links.get(at, m.clientTLS)
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := m.links.get(at, m.clientTLS)
+		if err != nil {
+			return nil, err
+		}
+		retry(ctx, conn)
+		resp, err := call[Resp](ctx, conn, method, req)
+		// A new certificate closes the connections that are there (reset): again.
+		if !errors.Is(err, errCut) || ctx.Err() != nil {
+			return resp, err
+		}
 	}
-	retry(ctx, conn)
-	return call[Resp](ctx, conn, method, req)
 }

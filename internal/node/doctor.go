@@ -15,7 +15,7 @@ func Doctor(runDir string) []Check { return doctor(runDir, tap.USO) }
 
 // Doctor is the function of the same name for this node.
 func (n *Node) Doctor() []Check {
-	return append(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks()...)
+	return append(append(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks()...), n.swarmChecks()...)
 }
 
 // doctor checks; highest is the best rung a TAP may be used on.

@@ -148,7 +148,7 @@ func (c *Config) check() error {
 }
 
 // memberlist returns memberlist's configuration, transport and delegates missing.
-func (c *Config) memberlist(ring *memberlist.Keyring) *memberlist.Config {
+func (c *Config) memberlist(ring *memberlist.Keyring, refused func()) *memberlist.Config {
 	m := memberlist.DefaultLANConfig()
 	if c.Profile == WAN {
 		m = memberlist.DefaultWANConfig()
@@ -163,6 +163,6 @@ func (c *Config) memberlist(ring *memberlist.Keyring) *memberlist.Config {
 	m.EnableCompression = false // sealed rows are short; it costs more than it saves
 	m.RequireNodeNames = false
 	m.DeadNodeReclaimTime = time.Millisecond // a dead node may return with another address
-	m.Logger = newLogger(c.Log)
+	m.Logger = newLogger(c.Log, refused)
 	return m
 }

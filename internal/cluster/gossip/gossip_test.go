@@ -319,7 +319,7 @@ func TestTimings(t *testing.T) {
 		{"both", WAN, Timings{Probe: 2 * time.Second, ProbeTimeout: 1500 * time.Millisecond}, 2 * time.Second, 1500 * time.Millisecond},
 	} {
 		c := Config{NodeID: "a", Profile: tt.profile, Timings: tt.timings}
-		if m := c.memberlist(nil); m.ProbeInterval != tt.probe || m.ProbeTimeout != tt.timeout {
+		if m := c.memberlist(nil, func() {}); m.ProbeInterval != tt.probe || m.ProbeTimeout != tt.timeout {
 			t.Errorf("%s: probes every %v within %v, expected %v and %v", tt.name, m.ProbeInterval, m.ProbeTimeout, tt.probe, tt.timeout)
 		}
 	}

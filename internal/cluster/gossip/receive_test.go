@@ -275,7 +275,8 @@ func FuzzMeta(f *testing.F) {
 
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
-	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	refused := 0
+	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), func() { refused++ })
 	l.Printf("[DEBUG] memberlist: Stream connection")
 	l.Printf("[INFO] memberlist: Suspect")
 	l.Printf("[WARN] memberlist: Refuting a %s message", "dead")
@@ -285,17 +286,21 @@ func TestLogger(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	for range 1000 {
-		l.Printf("[ERR] memberlist: Decrypt packet failed")
+		l.Printf("[ERR] memberlist: Decrypt packet failed: no key %s", "from=10.0.0.9:1")
+	}
+	if n := strings.Count(out.String(), "\n"); n != 3 || refused != 1000 {
+		t.Errorf("%d lines, %d refused, expected 3 and 1000", n, refused)
+	}
+	for i := range 1000 {
+		l.Printf("[ERR] memberlist: kind %d: x", i)
 	}
 	if n := strings.Count(out.String(), "\n"); n != logLines {
 		t.Errorf("%d lines, expected %d", n, logLines)
 	}
 	w := &logWriter{}
 	at := time.Unix(1000, 0)
-	for range 2 * logLines {
-		w.admit(at)
-	}
-	if w.admit(at.Add(logWindow-1)) || !w.admit(at.Add(logWindow)) {
+	w.admit("a", at)
+	if w.admit("a", at.Add(logWindow-1)) || !w.admit("a", at.Add(logWindow)) {
 		t.Error("a new window does not begin when it should")
 	}
 }
