@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
-	"net"
 	"net/netip"
 	"os"
 	"time"
@@ -123,19 +122,7 @@ func Join(ctx context.Context, c Config, o cnm.SwarmJoin) (*Member, error) {
 // gossipPortFree refuses a port of the gossip that cannot be listened on, before a
 // manager takes in a node that then cannot be one.
 func gossipPortFree(c *Config) error {
-	if c.underlay != nil {
-		return nil
-	}
-	at := c.bind(c.GossipPort)
-	l, err := net.Listen("tcp", at.String())
-	if err == nil {
-		l.Close()
-		var u net.PacketConn
-		if u, err = net.ListenPacket("udp", at.String()); err == nil {
-			u.Close()
-		}
-	}
-	if err != nil {
+	if err := c.over().free(c.bind(c.GossipPort)); err != nil {
 		return cnm.Errorf(cnm.Conflict, "the gossip's port cannot be listened on: %w: stop who has it, or choose another with --gossip-port", err)
 	}
 	return nil

@@ -57,6 +57,8 @@ func (w wire) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return w.f.Dial(ctx, w.host, addr)
 }
 
+func (wire) free(netip.AddrPort) error { return nil }
+
 func (w wire) transport(at netip.AddrPort) memberlist.Transport { return w.f.Port(at) }
 
 // A planStep is one line of a plan: after a pause something happens to a host.

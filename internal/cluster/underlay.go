@@ -13,6 +13,8 @@ import (
 type underlay interface {
 	listen(addr string) (net.Listener, error)
 	dial(ctx context.Context, addr string) (net.Conn, error)
+	// free returns nil where the gossip could listen.
+	free(at netip.AddrPort) error
 	// transport returns the gossip's; nil: sockets of its own.
 	transport(at netip.AddrPort) memberlist.Transport
 }
@@ -25,6 +27,19 @@ func (sockets) listen(addr string) (net.Listener, error) { return net.Listen("tc
 func (sockets) dial(ctx context.Context, addr string) (net.Conn, error) {
 	var d net.Dialer
 	return d.DialContext(ctx, "tcp", addr)
+}
+
+func (sockets) free(at netip.AddrPort) error {
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	if err != nil {
+		return err
+	}
+	l.Close()
+	u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		return err
+	}
+	return u.Close()
 }
 
 func (sockets) transport(netip.AddrPort) memberlist.Transport { return nil }
