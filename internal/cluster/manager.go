@@ -86,7 +86,7 @@ func (g *manager) checkOwn() error {
 	}
 	if foreign || has != "" && has != v.Cluster {
 		return fmt.Errorf("the store in %s is of another swarm than this node (%s): restore the one that belongs here from a backup; "+
-			"or, if other managers are there, move %s away and join again", g.m.cfg.raftDir(), v.Cluster, g.m.cfg.Dir)
+			"or, if other managers are there, give it up by \"weft swarm leave --force\", then join again", g.m.cfg.raftDir(), v.Cluster)
 	}
 	return nil
 }
