@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -136,8 +137,11 @@ func (a *app) networkPruneCmd() *cobra.Command {
 var errAborted = errors.New("nothing was done")
 
 // confirm asks a question that only "y" answers with yes.
-func (a *app) confirm(what string) bool {
-	fmt.Fprintf(a.out, "%s\nAre you sure you want to continue? [y/N] ", what)
+func (a *app) confirm(what string) bool { return a.confirmOn(a.out, what) }
+
+// confirmOn asks on a stream of the caller's.
+func (a *app) confirmOn(w io.Writer, what string) bool {
+	fmt.Fprintf(w, "%s\nAre you sure you want to continue? [y/N] ", what)
 	line, _ := bufio.NewReader(a.in).ReadString('\n')
 	return strings.EqualFold(strings.TrimSpace(line), "y")
 }

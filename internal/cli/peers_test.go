@@ -59,7 +59,7 @@ func TestUnderlayListing(t *testing.T) {
 func TestNetworkCompletion(t *testing.T) {
 	for _, c := range []struct{ name, line, want string }{
 		{"driver", "__complete network create --driver ov", "bridge overlay :4"},
-		{"of an overlay", "__complete network create -d overlay -o weft.p", "com.docker.network.driver.mtu= com.docker.network.driver.overlay.vxlanid_list= weft.multicast= weft.peers= weft.vni= :6"},
+		{"of an overlay", "__complete network create -d overlay -o weft.p", "com.docker.network.driver.mtu= com.docker.network.driver.overlay.vxlanid_list= encrypted weft.cipher= weft.esn= weft.multicast= weft.peers= weft.psk-file= weft.vni= :6"},
 		{"of a bridge", "__complete network create -o ", "com.docker.network.bridge.enable_icc= "},
 	} {
 		code, stdout, _ := weft(t, strings.Split(c.line, " ")...)
