@@ -309,7 +309,7 @@ func (m *memory) Peers() ([]node.PeerStats, []node.Underlay) {
 			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1450, RxFrames: 7, RxPackets: 9, RxBytes: 700,
 				TxFrames: 5, TxPackets: 90, TxBytes: 90000, Drops: map[string]uint64{"too-big": 2}, Learned: 3},
 			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.3:4790"), MTU: 1450},
-			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1430},
+			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1388, Cipher: "aes-256-gcm"},
 		}, []node.Underlay{{Addr: netip.MustParseAddrPort("192.0.2.1:4789"), SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 9, TxDatagrams: 90,
 			GROMessages: 1, GSOMessages: 4, KernelDrops: 1, Drops: map[string]uint64{"unknown-vtep": 6}}}
 }

@@ -85,7 +85,8 @@ type PeerStats struct {
 	Network   string
 	VNI       uint32
 	Peer      netip.AddrPort
-	MTU       int // of the path, for frames without their Ethernet header
+	Cipher    string `json:",omitempty"` // that seals what goes there; none: the network is in clear
+	MTU       int    // of the path, for frames without their Ethernet header
 	RxFrames  uint64
 	RxPackets uint64
 	RxBytes   uint64
@@ -100,8 +101,10 @@ type PeerStats struct {
 // An Underlay is one UDP socket that carries overlays.
 type Underlay struct {
 	Addr        netip.AddrPort
+	ESP         bool   // carries encrypted overlays, else those in clear
 	SendRung    string // "gso", "sendmmsg", "sendto"
 	ReceiveRung string // "gro", "recvmmsg", "recvfrom"
+	Control     uint64 // received datagrams that held no frame and were not meant to: keys, keepalives
 	RxDatagrams uint64
 	TxDatagrams uint64
 	GROMessages uint64 // received with several datagrams in one

@@ -12,6 +12,8 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"weft/internal/cnm"
 )
 
 func (a *app) networkCmd() *cobra.Command {
@@ -49,12 +51,12 @@ func (a *app) networkLsCmd() *cobra.Command {
 	return c
 }
 
-// networkListing has the fields and columns of docker network ls.
+// networkListing has the columns of docker network ls, its fields, and Encrypted.
 func networkListing() listing {
 	return listing{
 		headings: headings{
 			"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "IPv4": "IPV4", "IPv6": "IPV6",
-			"Internal": "INTERNAL", "Labels": "LABELS", "CreatedAt": "CREATED AT",
+			"Internal": "INTERNAL", "Encrypted": "ENCRYPTED", "Labels": "LABELS", "CreatedAt": "CREATED AT",
 		},
 		table: `{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}`,
 		quiet: "{{.ID}}",
@@ -62,9 +64,11 @@ func networkListing() listing {
 }
 
 func networkRecord(n network.Summary, noTrunc bool) record {
+	_, encrypted := n.Options[cnm.OptEncrypted]
+	encrypted = encrypted && n.Driver == cnm.DriverOverlay
 	return record{
 		"ID": shortID(n.ID, noTrunc), "Name": n.Name, "Driver": n.Driver, "Scope": n.Scope,
-		"IPv4": fmt.Sprint(n.EnableIPv4), "IPv6": fmt.Sprint(n.EnableIPv6), "Internal": fmt.Sprint(n.Internal),
+		"IPv4": fmt.Sprint(n.EnableIPv4), "IPv6": fmt.Sprint(n.EnableIPv6), "Internal": fmt.Sprint(n.Internal), "Encrypted": fmt.Sprint(encrypted),
 		"Labels": labelSet(n.Labels), "CreatedAt": n.Created.String(),
 	}
 }
