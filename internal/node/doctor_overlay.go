@@ -72,8 +72,8 @@ func (n *Node) tunnelChecks() (checks []Check) {
 // strangers tells what came that nobody here expects, and what may mend it.
 func (us *underlaySocket) strangers(drops map[string]uint64) (found, advice string) {
 	if us.esp {
-		return fmt.Sprintf(", unknown-spi=%d bad-icv=%d", drops[frame.UnknownSPI.String()], drops[frame.BadICV.String()]),
-			"another node seals by keys that are not known here: compare -o encrypted, weft.cipher, weft.esn and the secrets on all nodes (weft keys ls shows who is known)"
+		return fmt.Sprintf(", bad-icv=%d unknown-vni=%d", drops[frame.BadICV.String()], drops[frame.UnknownVNI.String()]),
+			"what comes was changed on its way, or is for a network that this node does not have encrypted: compare weft.vni and -o encrypted on all nodes"
 	}
 	found = fmt.Sprintf(", unknown-vni=%d unknown-vtep=%d", drops[frame.UnknownVNI.String()], drops[frame.UnknownVTEP.String()])
 	advice = "another node sends what no network here expects: compare weft.vni and weft.peers on all nodes"

@@ -46,8 +46,9 @@ type underlaySocket struct {
 	charge *charge
 	routes map[*livePort]vxlan.Route
 	// What nobody here expects: a VNI or a VTEP that no network has, what is in clear
-	// for an encrypted network, or sealed by a key that is not known. A node that is set
-	// up wrongly gets it again and again; one that was there first, for a while.
+	// for an encrypted network, or sealed by another key. A node that is set up wrongly
+	// gets it again and again; one that was there first, for a while. Packets of an
+	// unknown SPI are left out: nodes probe with new keys before all know them.
 	strange   uint64    // datagrams so far
 	strangeAt time.Time // when it was seen to grow last
 }
@@ -63,7 +64,7 @@ func (u *underlay) watch(now time.Time) {
 
 func (us *underlaySocket) unexpected() uint64 {
 	drops := us.Stats().Drops
-	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP] + drops[frame.Cleartext] + drops[frame.UnknownSPI] + drops[frame.BadICV]
+	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP] + drops[frame.Cleartext] + drops[frame.BadICV]
 }
 
 // family returns where the socket for a peer's family is kept: one in clear, or one
