@@ -317,6 +317,8 @@ func rekeyed(ctx context.Context, t *tour) (string, error) {
 			case <-enough:
 				done <- err
 				return
+			case <-ctx.Done():
+				err = ctx.Err()
 			default:
 			}
 		}
