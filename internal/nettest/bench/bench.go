@@ -45,8 +45,8 @@ func newBench(o options) (*bench, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	b.suites = []*suite{b.switches(), b.overlays()}
-	known := []string{swarmPart}
+	b.suites = []*suite{b.switches(), b.overlays(), b.encrypted()}
+	known := []string{swarmPart, simulated}
 	wanted := 0
 	if o.wants(swarmPart) {
 		wanted++
