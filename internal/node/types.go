@@ -242,7 +242,8 @@ type PeerStats struct {
 	Network   string
 	VNI       uint32
 	Peer      netip.AddrPort
-	MTU       int // of the path, for frames without their Ethernet header
+	Cipher    string // that seals what goes there; empty: the network is in clear
+	MTU       int    // of the path, for frames without their Ethernet header
 	RxFrames  uint64
 	RxPackets uint64 // wire frames the frames stand for
 	RxBytes   uint64
@@ -257,8 +258,10 @@ type PeerStats struct {
 // An Underlay is one UDP socket that carries overlays.
 type Underlay struct {
 	Addr        netip.AddrPort // bound to
+	ESP         bool           // carries encrypted overlays, else those in clear
 	SendRung    string         // "gso", "sendmmsg", "sendto"
 	ReceiveRung string         // "gro", "recvmmsg", "recvfrom"
+	Control     uint64         // received datagrams that held no frame and were not meant to: keys, keepalives
 	RxDatagrams uint64
 	TxDatagrams uint64
 	GROMessages uint64            // received messages that held several datagrams
