@@ -20,7 +20,7 @@ import (
 // A key of the gossip is first made known, and after keyGrace, in which every view
 // has brought it, the one to seal with; the one before it stays to be opened with.
 // The epoch's beginning is the clock: a swarm's Spec.KeyRotation after it the leader
-// rotates by itself.
+// rotates by itself, and at once when a node was removed.
 //
 // A new root comes with its certificate signed by the old one, and both are trusted
 // (pki, root.go). Members see new roots in their views and renew. When the last one

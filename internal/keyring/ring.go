@@ -43,9 +43,8 @@ type Config struct {
 
 // A Ring is a node's keys of one suite, and its peers.
 type Ring struct {
-	cfg Config
-
 	mu    sync.Mutex
+	cfg   Config
 	keys  []*key // the latest last
 	peers map[string]*peer
 }
@@ -113,6 +112,42 @@ func (r *Ring) Begin(epoch uint64, now time.Time) (bool, error) {
 		r.pairLocked(p, now)
 	}
 	return true, nil
+}
+
+// Worn reports whether a key that the ring would go on with is past its soft limit.
+func (r *Ring) Worn() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		if p.Worn() {
+			return true
+		}
+	}
+	return false
+}
+
+// Renew makes new keys of the same epochs, of a generation that is higher than all
+// before. Those from before go on until the peers have these. Then Announcements has
+// changed, and Inbound may have.
+func (r *Ring) Renew(generation uint64, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if generation <= r.cfg.Own.Generation {
+		return fmt.Errorf("keyring: generation %d does not come after %d", generation, r.cfg.Own.Generation)
+	}
+	r.cfg.Own.Generation = generation
+	old := r.keys
+	r.keys = nil
+	for _, k := range old {
+		if err := r.makeLocked(k.Announcement().Epoch, now); err != nil {
+			return err
+		}
+		k.Forget()
+	}
+	for _, p := range r.peers {
+		r.pairLocked(p, now)
+	}
+	return nil
 }
 
 // makeLocked makes the key of an epoch.
@@ -312,4 +347,8 @@ func (r *Ring) Status() (out []Status) {
 func Same(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
 // Own returns who the node is in this ring.
-func (r *Ring) Own() ipsec.Announcement { return r.cfg.Own }
+func (r *Ring) Own() ipsec.Announcement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cfg.Own
+}
