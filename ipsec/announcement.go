@@ -101,9 +101,8 @@ func Encode(a Announcement, sign Signer) ([]byte, error) {
 	return append(b, signature...), nil
 }
 
-// Decode reads what Encode made and has it verified. Whoever uses a over a
-// network that is not authenticated must not trust its claims before Decode
-// returns without an error.
+// Decode reads what Encode made, and returns it only if verify agrees. The error
+// says what is wrong, or is that of verify, wrapped.
 func Decode(b []byte, verify Verifier) (Announcement, error) {
 	a, body, signature, err := parse(b)
 	if err == nil {

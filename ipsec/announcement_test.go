@@ -136,6 +136,23 @@ func TestAnnouncementBounds(t *testing.T) {
 			}
 		})
 	}
+	b, err := Encode(announcementOf("a", 1, 1), sign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anybody := func(*Announcement, []byte, []byte) error { return nil }
+	flags := len(b) - len("s") - 2 - publicLen - 2
+	b[flags] |= 2
+	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "flags 0x3") {
+		t.Errorf("a flag from the future: %v", err)
+	}
+	b[flags], b[0] = flagESN, 2
+	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "version 2, want 1") {
+		t.Errorf("version 2: %v", err)
+	}
+	if _, err := Decode(make([]byte, MaxAnnouncement+1), anybody); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("too long: %v", err)
+	}
 	if _, err := Encode(announcementOf("a", 1, 1), func([]byte) ([]byte, error) { return nil, errSignature }); !errors.Is(err, errSignature) {
 		t.Errorf("signing failed: %v", err)
 	}

@@ -149,3 +149,16 @@ func compare(b *testing.B, bare, f func(i int)) {
 	b.ReportMetric(times[1][tenth]/times[0][tenth], "ratio")
 	b.ReportMetric(0, "ns/op") // of both together: says nothing
 }
+
+// BenchmarkPair derives all SAs of two nodes of eight workers each.
+func BenchmarkPair(b *testing.B) {
+	own, other := announcementOf("a", 1, 1), announcementOf("b", 1, 1)
+	own.Workers, other.Workers = 8, 8
+	peer := newKey(b, other).Announcement()
+	for b.Loop() {
+		if _, err := newKey(b, own).Pair(peer); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+}

@@ -183,7 +183,7 @@ func TestPairRefuses(t *testing.T) {
 	lowOrder := other(9, 7)
 	lowOrder.Public = [32]byte{}
 	reflected := k.Announcement()
-	reflected.Node = "b"
+	reflected.Node, reflected.Generation = "b", 9
 	for _, c := range []struct {
 		name string
 		a    Announcement
@@ -192,7 +192,7 @@ func TestPairRefuses(t *testing.T) {
 		{"another key under the same generation", other(2, 7), ErrConflict},
 		{"another number of workers under the same generation", contradiction, ErrConflict},
 		{"an older generation", other(1, 7), ErrStale},
-		{"another epoch", other(2, 8), nil},
+		{"another epoch", other(9, 8), nil},
 		{"a public key of low order", lowOrder, nil},
 		{"this node", newKey(t, announcementOf("a", 9, 7)).Announcement(), nil},
 		{"this node's key under another name", reflected, nil},
@@ -209,6 +209,13 @@ func TestPairRefuses(t *testing.T) {
 	}
 	if _, err := k.Pair(first); !errors.Is(err, ErrStale) {
 		t.Errorf("the generation before: %v", err)
+	}
+	crowd := newKey(t, announcementOf("a", 1, 7))
+	for i := range maxPeers {
+		crowd.pairs[fmt.Sprint(i)] = new(Pair)
+	}
+	if _, err := crowd.Pair(newer); !errors.Is(err, ErrFull) {
+		t.Errorf("one peer too many: %v", err)
 	}
 	k.Forget()
 	if again, err := k.Pair(newer); err != nil || again != p {

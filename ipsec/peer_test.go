@@ -88,8 +88,14 @@ func TestPeerLife(t *testing.T) {
 	want(3*time.Hour, "6.3 retiring, 6.4 sending", next)
 	tick(4*time.Hour, true)
 	want(4*time.Hour, "6.4 sending", next)
+	again := testPair(t, 7, 3) // started again, and what it announced first is the older epoch
+	add(5*time.Hour, again, true)
+	want(5*time.Hour, "6.4 retiring, 7.3 sending", again)
+	tick(6*time.Hour, true)
+	want(6*time.Hour, "7.3 sending", again)
+	next = again
 	tick(100*24*time.Hour, false) // what sends does so until another can
-	want(100*24*time.Hour, "6.4 sending", next)
+	want(100*24*time.Hour, "7.3 sending", next)
 }
 
 // TestRotation lets two nodes change epochs, each at its own time, while both send

@@ -27,6 +27,17 @@ func TestTableLookup(t *testing.T) {
 			}
 		})
 	}
+	six, err := newInbound(testMaterial(AES256GCM, true, 5, 1), netip.MustParseAddrPort("[2001:db8::1]:4500"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, _ = NewTable([]*Inbound{in, six})
+	if got := table.Lookup(netip.MustParseAddr("2001:db8::1"), 5); got != six {
+		t.Error("an IPv6 peer's SA is not found")
+	}
+	if table.Lookup(netip.MustParseAddr("2001:db9::1"), 5) != nil || table.Lookup(netip.MustParseAddr("2001:db8::2"), 5) != nil {
+		t.Error("found by a part of the address")
+	}
 	if (*Table)(nil).Lookup(vtepA.Addr(), 1) != nil {
 		t.Error("no table has an SA")
 	}

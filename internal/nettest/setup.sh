@@ -32,6 +32,9 @@ needs() {
 			command -v iperf3                iperf3
 			command -v vde_switch            vde2
 			command -v ethtool               ethtool
+			command -v wg                    wireguard-tools
+			command -v wireguard-go          wireguard-go
+			command -v nebula                nebula
 		END
 	fi
 }
