@@ -76,6 +76,17 @@ func (w *world) restart(i int) {
 	*m = member{Ring: newRing(i, m.generation+1), generation: m.generation + 1, tick: w.now}
 }
 
+// renew gives a node new keys of the epochs that it is in.
+func (w *world) renew(i int) {
+	m := w.nodes[i]
+	m.generation++
+	if err := m.Renew(m.generation, w.now); err != nil {
+		w.t.Fatal(err)
+	}
+	m.tell = w.now
+	m.publish()
+}
+
 // post puts something on the wire for up to most.
 func (w *world) post(f flight, most time.Duration) {
 	f.began = w.now
@@ -261,6 +272,32 @@ func TestEverySecond(t *testing.T) {
 		t.Errorf("%d packets by %d keys", w.sent, len(w.keys))
 	}
 	t.Logf("%d packets by %d keys; %d probes were faster than what was announced", w.sent, len(w.keys), w.early)
+}
+
+// TestRenewEverySecond has one node or another renew its key each second, in one epoch.
+func TestRenewEverySecond(t *testing.T) {
+	w := newWorld(t, 3, 3)
+	for i := 1; i <= 3; i++ {
+		w.restart(i)
+	}
+	for w.now.Before(start.Add(200 * time.Second)) {
+		w.arrive()
+		everybody := w.now.Sub(start) > 2*time.Second
+		if everybody && w.now.Sub(start)%time.Second == 0 {
+			w.renew(1 + w.rand.IntN(3))
+		}
+		for i := 1; i <= 3; i++ {
+			w.turn(i, 10, everybody)
+		}
+		w.now = w.now.Add(step)
+	}
+	for i, m := range w.nodes[1:] {
+		for other, o := range w.nodes[1:] {
+			if _, at := m.Peer(name(other + 1)); i != other && at.Generation != o.generation {
+				t.Errorf("node %d believes in generation %d of node %d, which is in %d", i+1, at.Generation, other+1, o.generation)
+			}
+		}
+	}
 }
 
 // TestRestarts starts either of two nodes again, 1,000 times, in the same few epochs.

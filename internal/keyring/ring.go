@@ -126,9 +126,11 @@ func (r *Ring) Worn() bool {
 	return false
 }
 
-// Renew makes new keys of the same epochs, of a generation that is higher than all
-// before. Those from before go on until the peers have these. Then Announcements has
-// changed, and Inbound may have.
+// Renew makes a new key of the latest epoch, of a generation that is higher than all
+// before. The key from before goes on until the peers have this one. They take it for a
+// start's, and send by it at once: what comes from one that has begun an epoch which this
+// node has not heard of is lost for a moment. Then Announcements has changed, and Inbound
+// may have.
 func (r *Ring) Renew(generation uint64, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -136,14 +138,17 @@ func (r *Ring) Renew(generation uint64, now time.Time) error {
 		return fmt.Errorf("keyring: generation %d does not come after %d", generation, r.cfg.Own.Generation)
 	}
 	r.cfg.Own.Generation = generation
+	if len(r.keys) == 0 {
+		return nil
+	}
 	old := r.keys
-	r.keys = nil
+	if err := r.makeLocked(old[len(old)-1].Announcement().Epoch, now); err != nil {
+		return err
+	}
 	for _, k := range old {
-		if err := r.makeLocked(k.Announcement().Epoch, now); err != nil {
-			return err
-		}
 		k.Forget()
 	}
+	r.keys = slices.Delete(r.keys, 0, len(old))
 	for _, p := range r.peers {
 		r.pairLocked(p, now)
 	}

@@ -302,3 +302,34 @@ func TestProbes(t *testing.T) {
 		}
 	}
 }
+
+// TestRenew: a new key of the same epoch is another generation's, and never an earlier
+// one's.
+func TestRenew(t *testing.T) {
+	a, b := newRing(1, 5), newRing(2, 1)
+	begin(t, a, 7, start)
+	begin(t, b, 7, start)
+	meet(t, a, b, start)
+	before := said(t, a)
+	for _, g := range []uint64{4, 5} {
+		if err := a.Renew(g, start); err == nil || said(t, a)[0] != before[0] {
+			t.Errorf("generation %d after 5: %v", g, err)
+		}
+	}
+	if a.Worn() {
+		t.Error("worn, and hardly used")
+	}
+	if err := a.Renew(6, start); err != nil || a.Own().Generation != 6 {
+		t.Fatalf("generation %d, %v", a.Own().Generation, err)
+	}
+	if now, was := said(t, a), before[1]; len(now) != 1 || now[0].Epoch != 7 || now[0].Generation != 6 || now[0].Public == was.Public {
+		t.Errorf("%+v became %+v", was, now)
+	}
+	if got := talk(t, a, b, 1, 2); got != both {
+		t.Errorf("the other has not heard of it: %s", got)
+	}
+	meet(t, a, b, start)
+	if got := talk(t, a, b, 1, 2); got != both || sendsBy(b, 1) != "6.7" {
+		t.Errorf("it has: %s, by %s", got, sendsBy(b, 1))
+	}
+}
