@@ -75,6 +75,7 @@ func (n *Node) tendStaticLocked(nw *network, used map[ringKey]map[string]bool, n
 			err = r.beginStatic(now)
 		}
 		if n.keyFaultLocked(nw.Name, err) {
+			n.retryKeys = now.Add(keyEvery)
 			continue
 		}
 		if used[key] == nil {

@@ -78,6 +78,7 @@ type Node struct {
 	rings    map[ringKey]*ring // of encrypted networks in use
 	// keyFaults is what is wrong with keys, as logged.
 	keyFaults map[string]string
+	retryKeys time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
 	// pathMTU is the underlay's MTU towards every address peers have.

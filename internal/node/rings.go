@@ -59,10 +59,11 @@ func ringKeyOf(o *cnm.OverlayOptions, six bool) ringKey {
 }
 
 // tendKeys sees to the rings that the networks in use need. What cannot be is logged
-// once: a network without keys carries nothing.
+// once, and tried again: a network without keys carries nothing.
 func (n *Node) tendKeys() {
 	n.mu.Lock()
 	now := n.now()
+	n.retryKeys = time.Time{}
 	used := make(map[ringKey]map[string]bool) // by ring: the peers
 	for _, nw := range n.networks {
 		if nw.Driver != cnm.DriverOverlay || nw.ConfigOnly || !nw.overlay.Encrypted {
@@ -123,6 +124,7 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 			_, err = r.Begin(epoch, now)
 		}
 		if n.keyFaultLocked(nw.Name, err) {
+			n.retryKeys = now.Add(keyEvery)
 			continue
 		}
 		if used[key] == nil {
@@ -330,6 +332,7 @@ func (n *Node) turnKeys(sealer *ipsec.Sealer, scratch []byte) (soon bool) {
 			letters, soon = append(letters, l...), soon || more
 		}
 	}
+	replaced = replaced || !n.retryKeys.IsZero() && !now.Before(n.retryKeys)
 	n.mu.Unlock()
 	switch {
 	case replaced:
