@@ -171,7 +171,7 @@ func (n *Node) hearMarked(m marked) {
 			t.pause = tellEvery
 		}
 	}
-	if who := m.from.Addr().String(); changed {
+	if who := "peer " + m.from.Addr().String(); changed {
 		delete(n.keyFaults, who)
 	} else if peer && !taken {
 		n.keyFaultLocked(who, errStrange) // once, whatever comes in its name
