@@ -125,21 +125,6 @@ func TestEncryptedRestart(t *testing.T) {
 	}
 }
 
-// rotateAll begins an epoch on all nodes, as if the managers had said so.
-func rotateAll(t *testing.T, nodes map[byte]*Node, epoch uint64) {
-	t.Helper()
-	for _, n := range nodes {
-		n.mu.Lock()
-		for _, r := range n.rings {
-			if _, err := r.Begin(epoch, n.now()); err != nil {
-				t.Error(err)
-			}
-		}
-		n.mu.Unlock()
-		n.publish("")
-	}
-}
-
 // TestEncryptedRotation changes the keys every second under a transfer each way: no
 // packet is dropped for a key's sake.
 func TestEncryptedRotation(t *testing.T) {
@@ -147,6 +132,14 @@ func TestEncryptedRotation(t *testing.T) {
 	nodes, boxes := encryptedBoxes(t, 2)
 	inTime(t, "the keys of the beginning are settled", func() bool { return sendingEpoch(nodes) == "[1 1]" })
 	before := keyDrops(nodes)
+	s, err := nodes[1].Swarm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Spec.KeyRotation = time.Second
+	if err := nodes[1].SwarmUpdate(t.Context(), s.Version, s.Spec, cnm.SwarmRotate{}); err != nil {
+		t.Fatal(err)
+	}
 	const seconds = 12
 	type result struct{ out, what string }
 	results := make(chan result, 4)
@@ -158,11 +151,6 @@ func TestEncryptedRotation(t *testing.T) {
 			results <- result{out, fmt.Sprint("to ", 3-last)}
 		}()
 	}
-	for epoch := uint64(2); epoch < 2+seconds; epoch++ {
-		rotateAll(t, nodes, epoch)
-		time.Sleep(time.Second)
-	}
-	inTime(t, "the last keys are settled", func() bool { return sendingEpoch(nodes) == fmt.Sprintf("[%d %d]", 1+seconds, 1+seconds) })
 	sums := map[string]string{}
 	for range 4 {
 		r := <-results
@@ -171,13 +159,17 @@ func TestEncryptedRotation(t *testing.T) {
 		}
 		sums[r.what] = r.out
 	}
+	var epochs [2]uint64
+	if _, err := fmt.Sscanf(sendingEpoch(nodes), "[%d %d]", &epochs[0], &epochs[1]); err != nil || min(epochs[0], epochs[1]) < seconds-3 {
+		t.Errorf("after %d s the nodes send by epochs %v, %v", seconds, epochs, err)
+	}
 	after := keyDrops(nodes)
 	for reason, count := range after {
 		if count -= before[reason]; count > 0 {
 			t.Errorf("%d packets dropped: %s", count, reason)
 		}
 	}
-	t.Logf("%v; before %v, after %v", sums, before, after)
+	t.Logf("%v; before %v, after %v; epochs %v", sums, before, after, epochs)
 }
 
 // sendingEpoch lists what epochs nodes send by to their peers.
