@@ -41,6 +41,9 @@ type Config struct {
 	DataPathPort uint16
 	// ESPPort (UDP) is where it receives what is sealed; default: 4500.
 	ESPPort uint16
+	// ESPKeepalive is the time between two keepalives to each peer (RFC 3948, 2.3), by
+	// which NATs keep their mappings; default: 20 s, negative: none are sent.
+	ESPKeepalive time.Duration
 	// NodeName is the node's name in a swarm; default: the host's.
 	NodeName string
 	// ControlPort (TCP) is where it listens as a manager of one, GossipPort (TCP and
@@ -54,6 +57,9 @@ type Config struct {
 
 // DefaultDataPathPort is VXLAN's (RFC 7348, 5).
 const DefaultDataPathPort = 4789
+
+// DefaultESPKeepalive is what RFC 3948, 4, recommends.
+const DefaultESPKeepalive = 20 * time.Second
 
 // The ports of a swarm, Docker's.
 const (
