@@ -138,6 +138,14 @@ func (p *Peer) Tick(now time.Time) (changed bool) {
 // sends. Without one it has not.
 func (p *Peer) Proven() bool { return p.sending.Load().Heard() }
 
+// Worn reports whether the latest pair is past its soft limit.
+func (p *Peer) Worn() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.pairs)
+	return n > 0 && p.pairs[n-1].pair.Worn()
+}
+
 // Probes appends to sas those by which a dummy packet is to be sent now: of pairs not
 // heard from yet, and once of each that has been. It is called before Tick.
 func (p *Peer) Probes(sas []*Outbound) []*Outbound {

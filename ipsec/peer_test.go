@@ -184,12 +184,16 @@ func TestWorn(t *testing.T) {
 	pair := testPair(t, 1, 1)
 	p := NewPeer(time.Second, time.Second)
 	p.Add(pair, time.Unix(1e9, 0))
-	if pair.Worn() || p.Status()[0].Worn {
-		t.Error("a new pair is worn")
+	if pair.Worn() || p.Worn() || p.Status()[0].Worn || NewPeer(0, 0).Worn() {
+		t.Error("a new pair is worn, or none")
 	}
 	pair.out[1].seq.Store(softESN)
 	pair.out[1].bytes.Store(77)
-	if s := p.Status()[0]; !s.Worn || s.SentPackets != softESN || s.SentBytes != 77 {
+	if s := p.Status()[0]; !s.Worn || s.SentPackets != softESN || s.SentBytes != 77 || !p.Worn() {
 		t.Errorf("%+v", s)
+	}
+	p.Add(testPair(t, 1, 2), time.Unix(1e9, 0))
+	if p.Worn() {
+		t.Error("worn, though there is a later pair")
 	}
 }

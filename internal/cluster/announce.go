@@ -27,9 +27,13 @@ import (
 // Sign signs an announcement with this node's certificate. It is an [ipsec.Signer].
 func (m *Member) Sign(message []byte) ([]byte, error) { return m.identity.Load().Sign(message) }
 
-// NextRotation returns when the next epoch begins, unless somebody asks for it before.
+// NextRotation returns when the next epoch begins, unless somebody asks for it before;
+// the zero time if it is being done.
 func (m *Member) NextRotation() time.Time {
 	v := m.View()
+	if v.EpochSince.IsZero() {
+		return time.Time{}
+	}
 	return v.EpochSince.Add(v.KeyRotation)
 }
 

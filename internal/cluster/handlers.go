@@ -76,6 +76,12 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 	}
 	n, known := g.node(who.Node)
 	if !known {
+		if err := g.current(ctx); err != nil {
+			return who, false, err
+		}
+		n, known = g.node(who.Node)
+	}
+	if !known {
 		err := gone(who.Node)
 		g.m.refused.note(refusedRemoved, fromOf(ctx), err)
 		return who, false, err
@@ -96,6 +102,23 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 		return who, false, cnm.Errorf(cnm.Invalid, "request of %q", on[0])
 	}
 	return who, true, nil
+}
+
+// current returns when this manager's copy holds all that was agreed on before the
+// call, if it leads. One that has just started, or has just become the leader, knows
+// less, and must not say of a member that it is none, nor of a token that it is wrong.
+func (g *manager) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	if g.leads() {
+		if err := g.store.CatchUp(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errNoLeader, err)
+		}
+	}
+	if g.cluster().ID == "" {
+		return errNoLeader
+	}
+	return nil
 }
 
 // gone is the answer to a node that was removed.
@@ -134,6 +157,9 @@ func (g *manager) cluster() store.Cluster { return g.store.State().Cluster }
 
 // admit makes a node a member: the secret says in which role.
 func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinResponse, error) {
+	if err := g.current(ctx); err != nil {
+		return nil, err
+	}
 	c := g.cluster()
 	role, err := roleOf(&c, req.Secret)
 	if err != nil {

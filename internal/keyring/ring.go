@@ -16,12 +16,16 @@ import (
 //
 // An epoch begins when the ring is told of it. Then the node has a key of it, which it
 // announces beside the former epoch's: a peer that has not heard of the new one yet,
-// or began with the former, finds the key it shares. The one before is forgotten; what
-// it led to lives on in the peers' pairs until they are retired (ipsec/peer.go).
+// or began with the former, finds the key it shares. The first epoch that a ring is
+// told of brings a key of the one before as well, for peers that are behind. The one
+// before the former is forgotten; what it led to lives on in the peers' pairs until
+// they are retired (ipsec/peer.go).
 //
 // An announcement of a peer may come before the ring is told of its epoch: each peer's
-// last two are kept, and tried again when an epoch begins. A peer that is heard of no
-// more is dropped, and with it everything it could send by.
+// last two are kept, and tried again when an epoch begins. They are of one generation:
+// with the first of a higher one nothing counts that was announced before. What is
+// older is not looked at. A peer that is heard of no more is dropped, and with it
+// everything it could send by.
 
 // epochs is how many epochs a node has keys of, and announcements of each peer.
 const epochs = 2
@@ -39,9 +43,8 @@ type Config struct {
 
 // A Ring is a node's keys of one suite, and its peers.
 type Ring struct {
-	cfg Config
-
 	mu    sync.Mutex
+	cfg   Config
 	keys  []*key // the latest last
 	peers map[string]*peer
 }
@@ -56,16 +59,19 @@ type key struct {
 // A peer is another node that has announced itself.
 type peer struct {
 	*ipsec.Peer
-	heard []ipsec.Announcement // by epoch, the latest last
+	heard []ipsec.Announcement // of one generation, the latest epoch last
 	// Probes go out seldomer and seldomer while nothing new is heard.
 	next  time.Time
 	pause time.Duration
 }
 
-// The time between two probes of a peer.
+// The time between two probes of a peer, and the head start that the announcement of
+// a key has over the first: a probe that is faster cannot be opened, and is counted by
+// the peer among what it drops.
 const (
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second
+	headStart  = 200 * time.Millisecond
 )
 
 // New returns a ring without an epoch.
@@ -90,17 +96,14 @@ func (r *Ring) Begin(epoch uint64, now time.Time) (bool, error) {
 	if n := len(r.keys); n > 0 && epoch <= r.keys[n-1].Announcement().Epoch {
 		return false, nil
 	}
-	own := r.cfg.Own
-	own.Epoch = epoch
-	k, err := ipsec.NewEpochKey(own)
-	if err != nil {
-		return false, fmt.Errorf("keyring: %w", err)
+	if len(r.keys) == 0 && epoch > 1 {
+		if err := r.makeLocked(epoch-1, now); err != nil {
+			return false, err
+		}
 	}
-	encoded, err := ipsec.Encode(k.Announcement(), r.cfg.Sign)
-	if err != nil {
-		return false, fmt.Errorf("keyring: %w", err)
+	if err := r.makeLocked(epoch, now); err != nil {
+		return false, err
 	}
-	r.keys = append(r.keys, &key{k, encoded, now})
 	if len(r.keys) > epochs {
 		r.keys[0].Forget()
 		r.keys = slices.Delete(r.keys, 0, 1)
@@ -109,6 +112,63 @@ func (r *Ring) Begin(epoch uint64, now time.Time) (bool, error) {
 		r.pairLocked(p, now)
 	}
 	return true, nil
+}
+
+// Worn reports whether a key that the ring would go on with is past its soft limit.
+func (r *Ring) Worn() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		if p.Worn() {
+			return true
+		}
+	}
+	return false
+}
+
+// Renew makes a new key of the latest epoch, of a generation that is higher than all
+// before. The key from before goes on until the peers have this one. They take it for a
+// start's, and send by it at once: what comes from one that has begun an epoch which this
+// node has not heard of is lost for a moment. Then Announcements has changed, and Inbound
+// may have.
+func (r *Ring) Renew(generation uint64, now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if generation <= r.cfg.Own.Generation {
+		return fmt.Errorf("keyring: generation %d does not come after %d", generation, r.cfg.Own.Generation)
+	}
+	r.cfg.Own.Generation = generation
+	if len(r.keys) == 0 {
+		return nil
+	}
+	old := r.keys
+	if err := r.makeLocked(old[len(old)-1].Announcement().Epoch, now); err != nil {
+		return err
+	}
+	for _, k := range old {
+		k.Forget()
+	}
+	r.keys = slices.Delete(r.keys, 0, len(old))
+	for _, p := range r.peers {
+		r.pairLocked(p, now)
+	}
+	return nil
+}
+
+// makeLocked makes the key of an epoch.
+func (r *Ring) makeLocked(epoch uint64, now time.Time) error {
+	own := r.cfg.Own
+	own.Epoch = epoch
+	k, err := ipsec.NewEpochKey(own)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	encoded, err := ipsec.Encode(k.Announcement(), r.cfg.Sign)
+	if err != nil {
+		return fmt.Errorf("keyring: %w", err)
+	}
+	r.keys = append(r.keys, &key{k, encoded, now})
+	return nil
 }
 
 // Announcements returns what the others are to be told: one encoding an epoch, the
@@ -136,7 +196,8 @@ func (r *Ring) Hear(now time.Time, heard ...ipsec.Announcement) (changed bool, e
 			p = &peer{Peer: ipsec.NewPeer(r.cfg.SendAfter, r.cfg.Grace)}
 			r.peers[a.Node] = p
 		}
-		if !p.note(a) {
+		fresh, e := p.note(a)
+		if err = cmp.Or(err, e); !fresh {
 			continue
 		}
 		did, e := r.pairLocked(p, now)
@@ -145,25 +206,27 @@ func (r *Ring) Hear(now time.Time, heard ...ipsec.Announcement) (changed bool, e
 	return changed, err
 }
 
-// note keeps an announcement among the peer's last and reports whether it is new.
-func (p *peer) note(a ipsec.Announcement) bool {
-	if slices.Contains(p.heard, a) {
-		return false
+// note keeps an announcement among the peer's last and reports whether it is one of
+// them now and was not before.
+func (p *peer) note(a ipsec.Announcement) (fresh bool, err error) {
+	if n := len(p.heard); n > 0 && a.Generation != p.heard[0].Generation {
+		if a.Generation < p.heard[0].Generation {
+			return false, nil
+		}
+		p.heard = nil // it was started again
 	}
-	i := slices.IndexFunc(p.heard, func(b ipsec.Announcement) bool { return b.Epoch == a.Epoch })
+	at, known := slices.BinarySearchFunc(p.heard, a.Epoch, func(b ipsec.Announcement, e uint64) int { return cmp.Compare(b.Epoch, e) })
 	switch {
-	case i >= 0 && a.Generation < p.heard[i].Generation:
-		return false
-	case i >= 0:
-		p.heard[i] = a
-	default:
-		p.heard = append(p.heard, a)
-		slices.SortFunc(p.heard, func(a, b ipsec.Announcement) int { return cmp.Compare(a.Epoch, b.Epoch) })
+	case known && a != p.heard[at]:
+		return false, fmt.Errorf("keyring: node %q, generation %d, epoch %d: %w", a.Node, a.Generation, a.Epoch, ipsec.ErrConflict)
+	case known || at == 0 && len(p.heard) == epochs:
+		return false, nil
 	}
+	p.heard = slices.Insert(p.heard, at, a)
 	if len(p.heard) > epochs {
 		p.heard = slices.Delete(p.heard, 0, 1)
 	}
-	return true
+	return true, nil
 }
 
 // pairLocked makes the pairs that a peer's announcements and this node's keys allow.
@@ -180,6 +243,9 @@ func (r *Ring) pairLocked(p *peer, now time.Time) (changed bool, err error) {
 			}
 			if p.Add(pair, now) {
 				changed, p.next, p.pause = true, now, firstPause
+				if heard := k.since.Add(headStart); heard.After(now) {
+					p.next = heard
+				}
 			}
 		}
 	}
@@ -195,10 +261,7 @@ func (r *Ring) Peer(node string) (keys *ipsec.Peer, at ipsec.Announcement) {
 	if p == nil || len(p.heard) == 0 {
 		return nil, at
 	}
-	latest := slices.MaxFunc(p.heard, func(a, b ipsec.Announcement) int {
-		return cmp.Or(cmp.Compare(a.Generation, b.Generation), cmp.Compare(a.Epoch, b.Epoch))
-	})
-	return p.Peer, latest
+	return p.Peer, p.heard[len(p.heard)-1]
 }
 
 // Keep drops all peers but those for which keep is true, and reports whether Inbound
@@ -289,4 +352,8 @@ func (r *Ring) Status() (out []Status) {
 func Same(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
 // Own returns who the node is in this ring.
-func (r *Ring) Own() ipsec.Announcement { return r.cfg.Own }
+func (r *Ring) Own() ipsec.Announcement {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cfg.Own
+}

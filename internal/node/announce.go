@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -69,11 +70,12 @@ func (n *Node) tendStaticLocked(nw *network, used map[ringKey]map[string]bool, n
 	for _, vtep := range n.dataPath() {
 		six := vtep.Addr().Is6()
 		key := ringKeyOf(&nw.overlay, six)
-		r, err := n.ringLocked(key, vtep.Addr(), nil)
+		r, err := n.ringLocked(key, staticEpochAt(now), vtep.Addr(), now)
 		if err == nil {
 			err = r.beginStatic(now)
 		}
 		if n.keyFaultLocked(nw.Name, err) {
+			n.retryKeys = now.Add(keyEvery)
 			continue
 		}
 		if used[key] == nil {
@@ -125,10 +127,13 @@ func (r *ring) tellLocked(now time.Time) (letters []letter, soon bool) {
 	return letters, soon
 }
 
+// staticEpochAt is the epoch that a clock says it is.
+func staticEpochAt(now time.Time) uint64 { return uint64(now.Unix()) / uint64(staticEpoch/time.Second) }
+
 // beginStatic begins an epoch of a static overlay's ring when the clock says so; then
 // everybody is told.
 func (r *ring) beginStatic(now time.Time) error {
-	began, err := r.Begin(uint64(now.Unix())/uint64(staticEpoch/time.Second), now)
+	began, err := r.Begin(staticEpochAt(now), now)
 	if began {
 		for _, t := range r.toTell {
 			*t = telling{now, firstTell}
@@ -137,21 +142,27 @@ func (r *ring) beginStatic(now time.Time) error {
 	return err
 }
 
+// errStrange is why a peer's announcements come to nothing.
+var errStrange = errors.New("what it announces is refused: it has another secret, cipher or weft.esn, or calls itself by another address or port than weft.peers has for it")
+
 // hearMarked takes an announcement that came by the ESP port.
 func (n *Node) hearMarked(m marked) {
 	now := n.now()
 	n.mu.Lock()
-	changed := false
+	changed, taken, peer := false, false, false
 	for key, r := range n.rings {
 		if r.psk == nil || key.six != m.from.Addr().Is6() {
 			continue
 		}
+		for at := range r.toTell {
+			peer = peer || at.Addr() == m.from.Addr()
+		}
 		a, err := ipsec.Decode(m.datagram, r.psk.Verify)
 		t := r.toTell[a.VTEP]
 		if err != nil || t == nil || a.VTEP.Addr() != m.from.Addr() || a.Algorithm != key.algorithm || a.ESN != key.esn {
-			n.strangeKeys++
 			continue
 		}
+		taken = true
 		fresh, err := r.Hear(now, a)
 		n.keyFaultLocked(a.Node, err)
 		if fresh {
@@ -159,6 +170,11 @@ func (n *Node) hearMarked(m marked) {
 		} else if t.pause < tellEvery/2 {
 			t.pause = tellEvery
 		}
+	}
+	if who := "peer " + m.from.Addr().String(); changed {
+		delete(n.keyFaults, who)
+	} else if peer && !taken {
+		n.keyFaultLocked(who, errStrange) // once, whatever comes in its name
 	}
 	n.mu.Unlock()
 	if changed {

@@ -76,10 +76,9 @@ type Node struct {
 	execs    map[string]*execution
 	lastExec uint64
 	rings    map[ringKey]*ring // of encrypted networks in use
-	// generation tells this daemon's keys from an earlier one's; 0: not needed yet.
-	generation  uint64
-	keyFaults   map[string]string // what is wrong with keys, as logged
-	strangeKeys uint64            // announcements that were nobody's here
+	// keyFaults is what is wrong with keys, as logged.
+	keyFaults map[string]string
+	retryKeys time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
 	// pathMTU is the underlay's MTU towards every address peers have.

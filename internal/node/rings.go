@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"weft/internal/cluster"
 	"weft/internal/cnm"
 	"weft/internal/keyring"
 	"weft/ipsec"
@@ -60,10 +59,11 @@ func ringKeyOf(o *cnm.OverlayOptions, six bool) ringKey {
 }
 
 // tendKeys sees to the rings that the networks in use need. What cannot be is logged
-// once: a network without keys carries nothing.
+// once, and tried again: a network without keys carries nothing.
 func (n *Node) tendKeys() {
 	n.mu.Lock()
 	now := n.now()
+	n.retryKeys = time.Time{}
 	used := make(map[ringKey]map[string]bool) // by ring: the peers
 	for _, nw := range n.networks {
 		if nw.Driver != cnm.DriverOverlay || nw.ConfigOnly || !nw.overlay.Encrypted {
@@ -76,14 +76,12 @@ func (n *Node) tendKeys() {
 		}
 	}
 	settled := n.member == nil || n.member.Settled()
-	var sas []*ipsec.Inbound
 	for key, r := range n.rings {
 		switch peers, ok := used[key]; {
 		case !settled && key.secret == "":
 			// The others are not known again yet: what was known last stands.
 		case !ok:
 			delete(n.rings, key)
-			continue
 		default:
 			r.Keep(func(node string) bool { return peers[node] })
 			for at := range r.toTell {
@@ -92,14 +90,23 @@ func (n *Node) tendKeys() {
 				}
 			}
 		}
-		sas = r.Inbound(sas)
 	}
 	n.mu.Unlock()
-	n.path.setSAs(sas)
+	n.path.setSAs(n.inboundSAs)
 	select {
 	case n.keyNews <- struct{}{}:
 	default: // it has yet to look
 	}
+}
+
+// inboundSAs lists all that the peers of all rings may send by.
+func (n *Node) inboundSAs() (sas []*ipsec.Inbound) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, r := range n.rings {
+		sas = r.Inbound(sas)
+	}
+	return sas
 }
 
 // tendSwarmLocked tends the rings of a network of the swarm, if it is in use here.
@@ -112,11 +119,12 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 	for _, vtep := range n.dataPath() {
 		six := vtep.Addr().Is6()
 		key := ringKeyOf(&nw.overlay, six)
-		r, err := n.ringLocked(key, vtep.Addr(), n.member)
+		r, err := n.ringLocked(key, epoch, vtep.Addr(), now)
 		if err == nil {
 			_, err = r.Begin(epoch, now)
 		}
 		if n.keyFaultLocked(nw.Name, err) {
+			n.retryKeys = now.Add(keyEvery)
 			continue
 		}
 		if used[key] == nil {
@@ -135,27 +143,19 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 	}
 }
 
-// ringLocked returns a ring, made if there is none.
-func (n *Node) ringLocked(key ringKey, own netip.Addr, member *cluster.Member) (*ring, error) {
-	if r := n.rings[key]; r != nil {
+// ringLocked returns a ring, made if there is none, or if the one there is has gone
+// more than an epoch ahead: a clock was set back, or a swarm is what it was before.
+// Others have no key in common with such a one.
+func (n *Node) ringLocked(key ringKey, epoch uint64, own netip.Addr, now time.Time) (*ring, error) {
+	if r := n.rings[key]; r != nil && !r.ahead(epoch) {
 		return r, nil
 	}
-	if n.generation == 0 {
-		g, err := nextGeneration(n.cfg.DataDir, n.now())
-		if err != nil {
-			return nil, err
-		}
-		n.generation = g
-	}
-	// A ring of this daemon's before may have had the same epoch.
-	n.generation++
 	r := &ring{toTell: make(map[netip.AddrPort]*telling)}
 	c := keyring.Config{Own: ipsec.Announcement{
-		VTEP: netip.AddrPortFrom(own, n.cfg.ESPPort), Generation: n.generation, Algorithm: key.algorithm, ESN: key.esn,
-		Workers: min(n.cfg.Workers+1, ipsec.MaxWorkers),
+		VTEP: netip.AddrPortFrom(own, n.cfg.ESPPort), Algorithm: key.algorithm, ESN: key.esn, Workers: min(n.cfg.Workers+1, ipsec.MaxWorkers),
 	}}
 	if key.secret == "" {
-		c.Own.Node, c.Sign = member.ID(), member.Sign
+		c.Own.Node, c.Sign = n.member.ID(), n.member.Sign
 	} else {
 		psk, err := readSecret(key.secret)
 		if err != nil {
@@ -163,9 +163,21 @@ func (n *Node) ringLocked(key ringKey, own netip.Addr, member *cluster.Member) (
 		}
 		r.psk, c.Own.Node, c.Sign = psk, c.Own.VTEP.String(), psk.Sign
 	}
+	// Each ring has a generation of its own: one of this daemon's before may have had
+	// the same epoch.
+	var err error
+	if c.Own.Generation, err = nextGeneration(n.cfg.DataDir, now); err != nil {
+		return nil, err
+	}
 	r.Ring = keyring.New(c)
 	n.rings[key] = r
 	return r, nil
+}
+
+// ahead reports whether a ring is so far ahead of an epoch that it has no key of it.
+func (r *ring) ahead(epoch uint64) bool {
+	last, _ := r.Epoch()
+	return last > epoch+1
 }
 
 // readSecret reads the secret of a static overlay. It must be nobody else's to read.
@@ -305,24 +317,28 @@ func (n *Node) keepKeys() {
 func (n *Node) turnKeys(sealer *ipsec.Sealer, scratch []byte) (soon bool) {
 	now := n.now()
 	n.mu.Lock()
-	var sas []*ipsec.Inbound
 	var probes []keyring.Probe
 	var letters []letter
-	changed := false
+	changed, replaced := false, false
 	for key, r := range n.rings {
 		p, unsettled := r.Probes(now)
 		probes, soon = append(probes, p...), soon || unsettled
 		changed = r.Tick(now) || changed
+		replaced = n.renewLocked(key, r, now) || replaced
 		if r.psk != nil {
 			n.keyFaultLocked(key.secret, r.beginStatic(now))
+			replaced = replaced || r.ahead(staticEpochAt(now))
 			l, more := r.tellLocked(now)
 			letters, soon = append(letters, l...), soon || more
 		}
-		sas = r.Inbound(sas)
 	}
+	replaced = replaced || !n.retryKeys.IsZero() && !now.Before(n.retryKeys)
 	n.mu.Unlock()
-	if changed {
-		n.path.setSAs(sas)
+	switch {
+	case replaced:
+		n.publish("")
+	case changed || len(probes) > 0: // what a probe says this node has, it must have
+		n.path.setSAs(n.inboundSAs)
 	}
 	for _, l := range letters {
 		n.path.sendESP(l.to, l.datagram)
@@ -334,4 +350,20 @@ func (n *Node) turnKeys(sealer *ipsec.Sealer, scratch []byte) (soon bool) {
 		}
 	}
 	return soon
+}
+
+// renewLocked gives a ring new keys of the same epoch, if one of those it has was used
+// so much that its numbers will end, and reports whether it did.
+func (n *Node) renewLocked(key ringKey, r *ring, now time.Time) bool {
+	if !r.Worn() {
+		return false
+	}
+	generation, err := nextGeneration(n.cfg.DataDir, now)
+	if err == nil {
+		err = r.Renew(generation, now)
+	}
+	for _, t := range r.toTell {
+		*t = telling{now, firstTell}
+	}
+	return !n.keyFaultLocked("renewing "+key.algorithm.String(), err)
 }

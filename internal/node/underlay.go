@@ -220,11 +220,12 @@ func (u *underlay) unroute(lp *livePort) {
 	u.announce()
 }
 
-// setSAs gives the sockets for ESP what they open by.
-func (d *dataPath) setSAs(sas []*ipsec.Inbound) {
-	table, _ := ipsec.NewTable(sas) // one too many is lost, not believed
+// setSAs gives the sockets for ESP what they open by: all there is under mu, so that
+// what was given last is the newest.
+func (d *dataPath) setSAs(all func() []*ipsec.Inbound) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	table, _ := ipsec.NewTable(all()) // one too many is lost, not believed
 	d.underlay.sas = table
 	for _, us := range []*underlaySocket{d.underlay.esp4, d.underlay.esp6} {
 		if us != nil {

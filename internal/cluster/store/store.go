@@ -40,6 +40,9 @@ type Store struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
 
+	catching sync.Mutex
+	caughtUp uint64 // the term in which CatchUp has succeeded
+
 	stop    chan struct{}
 	waiting sync.WaitGroup // own goroutines
 	closing sync.Once
