@@ -34,7 +34,7 @@ test: build ## install what the tests need, then run every test with -race
 	@mkdir -p $(OUT)
 	@$(GO) build -o $(OUT)/test-summary ./internal/nettest/summary
 	@$(GO) test -race -count=1 -timeout 6m -json ./... | $(OUT)/test-summary
-	@$(GO) test -count=1 -timeout 6m -json ./internal/cluster/gossip | $(OUT)/test-summary
+	@$(GO) test -count=1 -timeout 6m -json ./internal/cluster ./internal/cluster/gossip | $(OUT)/test-summary
 
 soak: ## what takes minutes: 1,000 ports, churn under traffic, a daemon killed again and again
 	@internal/nettest/setup.sh test

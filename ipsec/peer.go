@@ -216,6 +216,7 @@ type PairStatus struct {
 	State             State
 	Since             time.Time
 	Worn              bool // asks for the next epoch
+	SAs               int  // of both directions: one for each worker that sends
 	// What was sealed and opened by all SAs, and what was refused.
 	SentPackets, SentBytes, Packets, Bytes, Replayed, Forged uint64
 }
@@ -226,7 +227,7 @@ func (p *Peer) Status() []PairStatus {
 	defer p.mu.Unlock()
 	all := make([]PairStatus, 0, len(p.pairs))
 	for _, l := range p.pairs {
-		s := PairStatus{Epoch: l.pair.peer.Epoch, Generation: l.pair.peer.Generation, State: l.state, Since: l.since, Worn: l.pair.Worn()}
+		s := PairStatus{Epoch: l.pair.peer.Epoch, Generation: l.pair.peer.Generation, State: l.state, Since: l.since, Worn: l.pair.Worn(), SAs: len(l.pair.out) + len(l.pair.in)}
 		for _, o := range l.pair.out {
 			s.SentPackets += o.Packets()
 			s.SentBytes += o.Bytes()

@@ -92,7 +92,7 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now := g.m.cfg.now()
 	if err := g.setSpec(ctx, req, now); err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) 
 		return nil, err
 	}
 	// Of a changed role the node hears by its view: see roles.go.
-	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: time.Now()})
+	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: g.m.cfg.now()})
 	return &none{}, err
 }
 
@@ -169,11 +169,11 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 	}
 	if n.Spec.Role == cnm.Manager {
 		n.Spec.Role = cnm.Worker // its vote goes first
-		if _, err := g.apply(ctx, store.UpdateNode{ID: n.ID, Spec: n.Spec, Now: time.Now()}); err != nil {
+		if _, err := g.apply(ctx, store.UpdateNode{ID: n.ID, Spec: n.Spec, Now: g.m.cfg.now()}); err != nil {
 			return nil, err
 		}
 	}
-	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force})
+	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force, Now: g.m.cfg.now()})
 	return &none{}, err
 }
 

@@ -91,12 +91,12 @@ func (c *Config) rebuild(backup *store.State) (unlockKey string, err error) {
 	if err != nil {
 		return "", err
 	}
-	chain, cert, err := issue(&backup.Cluster, csr, pki.Subject{Node: f.ID, Cluster: f.Cluster, Role: pki.Manager})
+	chain, cert, err := issue(&backup.Cluster, csr, pki.Subject{Node: f.ID, Cluster: f.Cluster, Role: pki.Manager}, c.now())
 	if err != nil {
 		return "", cnm.Errorf(cnm.Invalid, "the backup cannot be used: %w", err)
 	}
 	self := selfNode(f.ID, cnm.Manager, *c)
-	state, err := store.Restore(c.store(f.ID), backup, putNode(&self, cert))
+	state, err := store.Restore(c.store(f.ID), backup, putNode(&self, cert, c.now()))
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 
@@ -68,8 +69,9 @@ func unary[S, Req, Resp any](name string, handle func(S, context.Context, *Req) 
 	return grpc.MethodDesc{MethodName: name, Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		req := new(Req)
 		if err := decode(req); err != nil {
-			return nil, status.Error(codes.InvalidArgument, err.Error())
+			return nil, err // gRPC has answered already
 		}
+		wasRead(ctx)
 		resp, err := handle(srv.(S), ctx, req)
 		if err != nil {
 			return nil, toStatus(err)
@@ -97,6 +99,9 @@ func kinds() map[codes.Code]cnm.Kind {
 
 // toStatus gives an error the code of its kind.
 func toStatus(err error) error {
+	if errors.Is(err, errNoLeader) { // whatever the reason: another manager may know one
+		return status.Error(codes.Unavailable, err.Error())
+	}
 	for code, kind := range kinds() {
 		if errors.Is(err, kind) {
 			return status.Error(code, err.Error())
@@ -105,8 +110,6 @@ func toStatus(err error) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
-	case errors.Is(err, errNoLeader):
-		return status.Error(codes.Unavailable, err.Error())
 	}
 	return status.Error(codes.Internal, err.Error())
 }
@@ -121,6 +124,8 @@ func fromStatus(err error) error {
 		return cnm.Errorf(kind, "%s", s.Message())
 	}
 	switch s.Code() {
+	case codes.Canceled:
+		return fmt.Errorf("%w: %s", errCut, s.Message())
 	case codes.Unavailable:
 		return &unreachable{plain(s.Message())}
 	case codes.DeadlineExceeded:
@@ -136,6 +141,10 @@ func plain(text string) string {
 	}
 	return text
 }
+
+// errCut is the end of a call whose connection this node has closed under it, or that
+// its own caller gave up.
+var errCut = errors.New("the call was cut short")
 
 // errNoLeader is the answer of a manager that knows no leader it could ask.
 var errNoLeader = errors.New("the managers have no leader now")

@@ -20,10 +20,12 @@ import (
 //	weft-rpc/1   calls of members; both sides prove to be members
 //	weft-join/1  calls of who has no certificate yet; only the manager proves itself
 //
-// Each handshake has a goroutine and handshakeTime; more than maxHandshakes at a
-// time wait in the kernel's queue. A connection that has shaken hands goes to the
-// listener of its protocol, which is a lane. Closing the port closes the lanes;
-// Close returns when no goroutine of the port is left.
+// Each handshake has a goroutine and handshakeTime. There are maxHandshakes at a
+// time: when all places are taken, the oldest handshake that has had slowTime gives
+// its place, so that those who connect and say nothing keep nobody out. A connection
+// that has shaken hands goes to the listener of its protocol, which is a lane. Of
+// strangers, who want to join, there are maxStrangers at a time. Closing the port
+// closes the lanes; Close returns when no goroutine of the port is left.
 
 // The protocols of the control port.
 const (
@@ -34,7 +36,15 @@ const (
 
 const (
 	handshakeTime = 5 * time.Second
+	slowTime      = 250 * time.Millisecond
 	maxHandshakes = 64
+	maxStrangers  = 64
+)
+
+var (
+	errProtocol = errors.New("no protocol of a swarm's control port")
+	errSlow     = errors.New("the handshake lasted too long, and others waited")
+	errCrowd    = errors.New("too many who are no members are connected at a time")
 )
 
 // A controlPort listens for members, managers and those who want to be one.
@@ -43,30 +53,40 @@ type controlPort struct {
 	config   *tls.Config
 	log      *slog.Logger
 	lanes    map[string]*lane
-	places   chan struct{} // one token for each handshake under way
+	places   *handshakes
 	ctx      context.Context
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
-	refused  refusals
+	refused  *refusals
 }
 
 // An authenticated is a connection that has shaken hands.
-type authenticated struct{ *tls.Conn }
+type authenticated struct {
+	*tls.Conn
+	left func() // gives the lane's place back, once
+}
+
+// Close closes the connection.
+func (a *authenticated) Close() error {
+	a.left()
+	return a.Conn.Close()
+}
 
 // listenControl serves a port. config says, by protocol, what the peer must prove.
-func listenControl(addr string, config *tls.Config, log *slog.Logger) (*controlPort, error) {
-	l, err := net.Listen("tcp", addr)
+func listenControl(u underlay, addr string, config *tls.Config, refused *refusals) (*controlPort, error) {
+	l, err := u.listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("control port: %w", err)
 	}
 	p := &controlPort{
-		listener: l, config: config, log: log, places: make(chan struct{}, maxHandshakes),
-		lanes: make(map[string]*lane), refused: refusals{every: time.Minute},
+		listener: l, config: config, log: refused.log, places: newHandshakes(),
+		lanes: make(map[string]*lane), refused: refused,
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	for _, proto := range []string{protoRaft, protoRPC, protoJoin} {
 		p.lanes[proto] = &lane{conns: make(chan net.Conn), done: p.ctx.Done(), closed: make(chan struct{}), addr: l.Addr()}
 	}
+	p.lanes[protoJoin].places = make(chan struct{}, maxStrangers)
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -81,52 +101,61 @@ func (p *controlPort) Close() error {
 
 func (p *controlPort) accept() {
 	for {
-		select {
-		case p.places <- struct{}{}:
-		case <-p.ctx.Done():
-			return
-		}
 		c, err := p.listener.Accept()
 		if err != nil {
 			if p.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			<-p.places
 			p.log.Error("accept on the control port", "error", err)
 			time.Sleep(50 * time.Millisecond) // out of descriptors, most likely
 			continue
 		}
+		h := p.places.begin(p.ctx, c)
+		if h == nil {
+			c.Close()
+			return
+		}
 		p.wg.Go(func() {
-			defer func() { <-p.places }()
-			p.welcome(c)
+			defer p.places.end(h)
+			p.welcome(h)
 		})
 	}
 }
 
 // welcome shakes hands and hands the connection on.
-func (p *controlPort) welcome(c net.Conn) {
+func (p *controlPort) welcome(h *handshake) {
+	c := h.conn
 	ctx, cancel := context.WithTimeout(p.ctx, handshakeTime)
 	defer cancel()
 	t := tls.Server(c, p.config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.Close()
 		if p.ctx.Err() == nil {
-			p.refused.note(p.log, c.RemoteAddr(), err)
+			if h.pushed.Load() {
+				err = errSlow
+			}
+			p.refused.note(reasonOf(err), c.RemoteAddr(), err)
 		}
 		return
 	}
 	l := p.lanes[t.ConnectionState().NegotiatedProtocol]
 	if l == nil {
 		c.Close()
-		p.refused.note(p.log, c.RemoteAddr(), errors.New("no protocol was agreed on"))
+		p.refused.note(refusedProtocol, c.RemoteAddr(), errProtocol)
 		return
 	}
-	select {
-	case l.conns <- &authenticated{t}:
-	case <-p.ctx.Done():
+	if !l.enter() {
 		c.Close()
+		p.refused.note(refusedCrowd, c.RemoteAddr(), errCrowd)
+		return
+	}
+	a := &authenticated{t, sync.OnceFunc(l.leave)}
+	select {
+	case l.conns <- a:
+	case <-p.ctx.Done():
+		a.Close()
 	case <-ctx.Done():
-		c.Close() // nobody serves the protocol here
+		a.Close() // nobody serves the protocol here
 	}
 }
 
@@ -137,6 +166,26 @@ type lane struct {
 	closed chan struct{}
 	once   sync.Once
 	addr   net.Addr
+	places chan struct{} // one token for each connection; nil: there is no bound
+}
+
+// enter takes a place and reports whether there was one.
+func (l *lane) enter() bool {
+	if l.places == nil {
+		return true
+	}
+	select {
+	case l.places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *lane) leave() {
+	if l.places != nil {
+		<-l.places
+	}
 }
 
 // Accept implements [net.Listener].
@@ -161,37 +210,19 @@ func (l *lane) Close() error {
 func (l *lane) Addr() net.Addr { return l.addr }
 
 // dialControl opens a connection to a manager's control port.
-func dialControl(ctx context.Context, addr, proto string, config *tls.Config) (net.Conn, error) {
+func dialControl(ctx context.Context, u underlay, addr, proto string, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	config = config.Clone()
 	config.NextProtos = []string{proto}
-	d := tls.Dialer{Config: config}
-	c, err := d.DialContext(ctx, "tcp", addr)
+	c, err := u.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
-}
-
-// A refusals counts what was turned away and logs one of it now and then: who
-// knocks again and again does not fill the log.
-type refusals struct {
-	every time.Duration
-	mu    sync.Mutex
-	n     uint64
-	last  time.Time
-}
-
-func (r *refusals) note(log *slog.Logger, from net.Addr, err error) {
-	r.mu.Lock()
-	r.n++
-	n, quiet := r.n, time.Since(r.last) < r.every
-	if !quiet {
-		r.last = time.Now()
+	t := tls.Client(c, config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
 	}
-	r.mu.Unlock()
-	if !quiet {
-		log.Warn("refused on the control port", "from", from, "error", err, "refused so far", n)
-	}
+	return t, nil
 }

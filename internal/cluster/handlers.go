@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -41,7 +43,14 @@ func joinService() *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
 		ServiceName: serviceName, HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{unary("Join", func(g *manager, ctx context.Context, req *joinRequest) (*joinResponse, error) {
-			return passOn(ctx, g, "Join", caller{}, req, (*manager).admit)
+			resp, err := passOn(ctx, g, "Join", caller{}, req, (*manager).admit)
+			switch {
+			case errors.Is(err, cnm.Forbidden):
+				g.m.refused.note(refusedToken, fromOf(ctx), err)
+			case errors.Is(err, cnm.Invalid), errors.Is(err, cnm.Conflict):
+				g.m.refused.note(refusedJoin, fromOf(ctx), err)
+			}
+			return resp, err
 		})},
 	}
 }
@@ -67,7 +76,15 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 	}
 	n, known := g.node(who.Node)
 	if !known {
-		return who, false, cnm.Errorf(cnm.Forbidden, "node %s is no longer part of the swarm: it must leave and join again", who.Node)
+		if err := g.current(ctx); err != nil {
+			return who, false, err
+		}
+		n, known = g.node(who.Node)
+	}
+	if !known {
+		err := gone(who.Node)
+		g.m.refused.note(refusedRemoved, fromOf(ctx), err)
+		return who, false, err
 	}
 	who.Role = n.Spec.Role // the certificate may be of another time
 	md, _ := metadata.FromIncomingContext(ctx)
@@ -76,13 +93,37 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 		return who, false, nil
 	}
 	if who.Role != cnm.Manager {
-		return who, false, cnm.Errorf(cnm.Forbidden, "node %s is no manager and cannot speak for others", who.Node)
+		err := cnm.Errorf(cnm.Forbidden, "node %s is no manager and cannot speak for others", who.Node)
+		g.m.refused.note(refusedRole, fromOf(ctx), err)
+		return who, false, err
 	}
 	who = caller{}
 	if _, err := fmt.Sscanf(on[0], "%s %s", &who.Node, &who.Role); err != nil && on[0] != "" {
 		return who, false, cnm.Errorf(cnm.Invalid, "request of %q", on[0])
 	}
 	return who, true, nil
+}
+
+// current returns when this manager's copy holds all that was agreed on before the
+// call, if it leads. One that has just started, or has just become the leader, knows
+// less, and must not say of a member that it is none, nor of a token that it is wrong.
+func (g *manager) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	if g.leads() {
+		if err := g.store.CatchUp(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errNoLeader, err)
+		}
+	}
+	if g.cluster().ID == "" {
+		return errNoLeader
+	}
+	return nil
+}
+
+// gone is the answer to a node that was removed.
+func gone(node string) error {
+	return cnm.Errorf(cnm.Forbidden, "node %s is no longer part of the swarm: it must leave and join again", node)
 }
 
 // passOn carries a request out here or, once, at the leader.
@@ -92,6 +133,9 @@ func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who c
 	}
 	at, ok := g.leaderAddr()
 	if !ok {
+		if err := g.store.Trouble(); err != nil {
+			return nil, fmt.Errorf("%w: %w", errNoLeader, err)
+		}
 		return nil, errNoLeader
 	}
 	of := ""
@@ -113,23 +157,29 @@ func (g *manager) cluster() store.Cluster { return g.store.State().Cluster }
 
 // admit makes a node a member: the secret says in which role.
 func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinResponse, error) {
+	if err := g.current(ctx); err != nil {
+		return nil, err
+	}
 	c := g.cluster()
 	role, err := roleOf(&c, req.Secret)
 	if err != nil {
 		return nil, err
 	}
-	if old, known := g.node(req.Node.ID); known {
+	if old, known := g.node(req.Node.ID); known && (old.Certificate.Key != keyOf(req.CSR) || old.Spec.Role != role) {
 		return nil, cnm.Errorf(cnm.Conflict, "node %s (%s) is a member of the swarm already", old.ID, old.Name())
+	} // else it did not hear the answer: the same key is given the same again
+	if err := checkNode(&req.Node, role); err != nil {
+		return nil, err
 	}
 	req.Node.Spec = cnm.NodeSpec{Role: role, Availability: req.Node.Spec.Availability}
-	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: req.Node.ID, Cluster: c.ID, Role: pki.Role(role)}, g.m.cfg.now())
 	if err != nil {
 		return nil, err
 	}
 	if role == cnm.Worker {
 		req.Node.Control = netip.AddrPort{} // it will not listen
 	}
-	n := putNode(&req.Node, cert)
+	n := putNode(&req.Node, cert, g.m.cfg.now())
 	if _, err := g.apply(ctx, n); err != nil {
 		return nil, err
 	}
@@ -151,7 +201,7 @@ func roleOf(c *store.Cluster, secret string) (cnm.Role, error) {
 }
 
 // issue makes a node's certificate, with what a rotation of the root needs behind it.
-func issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert store.Certificate, err error) {
+func issue(c *store.Cluster, csr []byte, s pki.Subject, now time.Time) (chain []byte, cert store.Certificate, err error) {
 	if len(c.Roots) == 0 {
 		return nil, cert, errors.New("the swarm has no root certificate")
 	}
@@ -159,7 +209,7 @@ func issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert stor
 	if err != nil {
 		return nil, cert, err
 	}
-	chain, err = root.Issue(csr, s, time.Now(), c.Spec.CertExpiry)
+	chain, err = root.Issue(csr, s, now, c.Spec.CertExpiry)
 	if err != nil {
 		return nil, cert, cnm.Errorf(cnm.Invalid, "%w", err)
 	}
@@ -168,7 +218,29 @@ func issue(c *store.Cluster, csr []byte, s pki.Subject) (chain []byte, cert stor
 	if err != nil {
 		return nil, cert, err
 	}
-	return append(chain, c.Roots[0].Cross...), store.Certificate{Serial: made.SerialNumber.Text(16), Issued: time.Now(), Expires: made.NotAfter}, nil
+	return append(chain, c.Roots[0].Cross...), record(made, s.Role, c.Roots[0].Certificate, now), nil
+}
+
+// record is what the managers keep of a certificate.
+func record(c *x509.Certificate, role pki.Role, root []byte, now time.Time) store.Certificate {
+	return store.Certificate{
+		Serial: c.SerialNumber.Text(16), Issued: now, Expires: c.NotAfter, Manager: role == pki.Manager,
+		Root: digest(root), Key: digest(c.RawSubjectPublicKeyInfo),
+	}
+}
+
+// keyOf is a Certificate.Key by the request for it; "" of what is none.
+func keyOf(csr []byte) string {
+	r, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		return ""
+	}
+	return digest(r.RawSubjectPublicKeyInfo)
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // renew gives a member a new certificate, in the role it has now.
@@ -178,12 +250,12 @@ func (g *manager) renew(ctx context.Context, who caller, req *renewRequest) (*re
 		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
 	}
 	c := g.cluster()
-	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)})
+	chain, cert, err := issue(&c, req.CSR, pki.Subject{Node: n.ID, Cluster: c.ID, Role: pki.Role(n.Spec.Role)}, g.m.cfg.now())
 	if err != nil {
 		return nil, err
 	}
 	if _, err := g.apply(ctx, store.PutNode{
-		ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Certificate: cert, Now: time.Now(),
+		ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Certificate: cert, Now: g.m.cfg.now(),
 	}); err != nil {
 		return nil, err
 	}
@@ -196,8 +268,13 @@ func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*
 	if !ok {
 		return nil, cnm.Errorf(cnm.NotFound, "node %s is not part of the swarm", who.Node)
 	}
-	req.Node.ID = n.ID
-	now := putNode(&req.Node, n.Certificate)
+	if err := checkNode(&req.Node, n.Spec.Role); err != nil {
+		return nil, err
+	}
+	// The spec of a node that is known stays. One that was removed this moment is not
+	// made anew: it has none.
+	req.Node.ID, req.Node.Spec = n.ID, cnm.NodeSpec{}
+	now := putNode(&req.Node, n.Certificate, g.m.cfg.now())
 	if n.Spec.Role != cnm.Manager {
 		now.Control = netip.AddrPort{}
 	}
@@ -205,10 +282,10 @@ func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*
 	return &none{}, err
 }
 
-func putNode(n *Node, cert store.Certificate) store.PutNode {
+func putNode(n *Node, cert store.Certificate, now time.Time) store.PutNode {
 	return store.PutNode{
 		ID: n.ID, Spec: n.Spec, Hostname: n.Hostname, Addr: n.Gossip.Addr(), Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath,
-		Certificate: cert, Now: time.Now(),
+		Certificate: cert, Now: now,
 	}
 }
 
@@ -262,11 +339,18 @@ func (g *manager) watch(s grpc.ServerStream) error {
 	if err := s.RecvMsg(&req); err != nil {
 		return err
 	}
-	if _, _, err := g.whoAsks(s.Context()); err != nil {
+	wasRead(s.Context())
+	who, _, err := g.whoAsks(s.Context())
+	if err != nil {
 		return toStatus(err)
 	}
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
 	defer context.AfterFunc(g.m.ctx, cancel)()
-	return g.feed(ctx, repeatTime, func(v *View) error { return s.SendMsg(v) })
+	return g.feed(ctx, repeatTime, func(v *View) error {
+		if v.node(who.Node) == nil { // removed since: what comes now, the gossip's next key too, is not for it
+			return toStatus(gone(who.Node))
+		}
+		return s.SendMsg(v)
+	})
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"weft/internal/cluster/pki"
-	"weft/internal/cluster/store"
 	"weft/internal/cnm"
 )
 
@@ -40,88 +38,6 @@ func newGossipKey() []byte {
 	k := make([]byte, gossipKeyLen)
 	rand.Read(k)
 	return k
-}
-
-// Init makes a cluster of this node alone, its first manager. With ForceNewCluster
-// the node is a manager already, and goes on with what it has, without the others.
-func Init(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
-	if o.ForceNewCluster {
-		return forceNew(ctx, c)
-	}
-	if err := vacant(c.Dir); err != nil {
-		return nil, err
-	}
-	m, err := initiate(ctx, c, o)
-	if err != nil {
-		err = errors.Join(err, os.RemoveAll(c.Dir))
-	}
-	return m, err
-}
-
-func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
-	f := memberFile{ID: newID(), Cluster: newID(), Role: cnm.Manager}
-	now := time.Now()
-	o.Spec.CertExpiry = cmp.Or(o.Spec.CertExpiry, pki.DefaultValidity)
-	o.Spec.KeyRotation = cmp.Or(o.Spec.KeyRotation, defaultKeyRotation)
-	root, err := pki.NewRoot(f.Cluster, now)
-	if err != nil {
-		return nil, err
-	}
-	key, csr, err := request()
-	if err != nil {
-		return nil, err
-	}
-	chain, err := root.Issue(csr, pki.Subject{Node: f.ID, Cluster: f.Cluster, Role: pki.Manager}, now, o.Spec.CertExpiry)
-	if err != nil {
-		return nil, cnm.Errorf(cnm.Invalid, "%w", err)
-	}
-	id, err := pki.NewIdentity(key, chain, root.CertPEM())
-	if err != nil {
-		return nil, err
-	}
-	rootKey, err := root.KeyPEM()
-	if err != nil {
-		return nil, err
-	}
-	cert := id.Certificate()
-	self := selfNode(f.ID, cnm.Manager, c)
-	if self.Spec.Availability = o.Availability; o.Availability == "" {
-		self.Spec.Availability = cnm.Active
-	}
-	first := store.InitCluster{
-		Cluster: store.Cluster{
-			ID: f.Cluster, Created: now, Updated: now, Spec: o.Spec, Pools: o.Pools, SubnetSize: o.SubnetSize, DataPathPort: dataPort(c),
-			Roots: []store.Root{{Certificate: root.CertPEM(), Key: rootKey}}, GossipKeys: [][]byte{newGossipKey()},
-			Secrets: store.Secrets{Worker: pki.NewSecret().String(), Manager: pki.NewSecret().String()},
-			Epoch:   1, EpochSince: now,
-		},
-		Node: putNode(&self, store.Certificate{Serial: cert.SerialNumber.Text(16), Issued: now, Expires: cert.NotAfter}),
-	}
-	m, err := take(c, f, id, &View{Cluster: f.Cluster, GossipKeys: first.Cluster.GossipKeys})
-	if err != nil {
-		return nil, err
-	}
-	if m.manager, err = m.startManager(true); err != nil {
-		m.Close()
-		return nil, err
-	}
-	if err := m.manager.applySoon(ctx, first); err != nil {
-		m.Close()
-		return nil, err
-	}
-	m.setView(m.manager.view())
-	if err := m.begin(); err != nil {
-		m.Close()
-		return nil, err
-	}
-	return m, nil
-}
-
-func dataPort(c Config) uint16 {
-	if len(c.DataPath) == 0 {
-		return 0
-	}
-	return c.DataPath[0].Port()
 }
 
 // vacant refuses a directory that a membership is in.
@@ -164,7 +80,8 @@ func (c *Config) save(f memberFile, id *pki.Identity, v *View) error {
 	return errors.Join(id.Save(c.Dir), saveView(c.Dir, v), writeFile(c.memberPath(), b))
 }
 
-// Join makes this node a member: a worker or a manager, as the token says.
+// Join makes this node a member: a worker or a manager, as the token says. What
+// fails leaves nothing behind, neither here nor with the managers.
 func Join(ctx context.Context, c Config, o cnm.SwarmJoin) (*Member, error) {
 	token, err := pki.ParseToken(o.Token)
 	if err != nil {
@@ -176,9 +93,20 @@ func Join(ctx context.Context, c Config, o cnm.SwarmJoin) (*Member, error) {
 	if err := vacant(c.Dir); err != nil {
 		return nil, err
 	}
+	if err := gossipPortFree(&c); err != nil {
+		return nil, err
+	}
+	j := joining{c: c, token: token, id: newID()}
+	if j.key, j.csr, err = request(); err != nil {
+		return nil, err
+	}
+	j.self = selfNode(j.id, cnm.Manager, c) // with a control address: the token says what it will be
+	if j.self.Spec.Availability = o.Availability; o.Availability == "" {
+		j.self.Spec.Availability = cnm.Active
+	}
 	var errs []error
 	for _, at := range o.Remotes {
-		m, err := joinAt(ctx, c, o, token, at)
+		m, err := j.at(ctx, at)
 		if err == nil {
 			return m, nil
 		}
@@ -191,6 +119,15 @@ func Join(ctx context.Context, c Config, o cnm.SwarmJoin) (*Member, error) {
 	return nil, kept(errors.Join(errs...))
 }
 
+// gossipPortFree refuses a port of the gossip that cannot be listened on, before a
+// manager takes in a node that then cannot be one.
+func gossipPortFree(c *Config) error {
+	if err := c.over().free(c.bind(c.GossipPort)); err != nil {
+		return cnm.Errorf(cnm.Conflict, "the gossip's port cannot be listened on: %w: stop who has it, or choose another with --gossip-port", err)
+	}
+	return nil
+}
+
 // kept gives a joined error the kind of what it holds.
 func kept(err error) error {
 	for _, k := range []cnm.Kind{cnm.Invalid, cnm.Forbidden, cnm.Conflict} {
@@ -201,42 +138,74 @@ func kept(err error) error {
 	return cnm.Errorf(cnm.Unavailable, "%w", err)
 }
 
-func joinAt(ctx context.Context, c Config, o cnm.SwarmJoin, token pki.Token, at netip.AddrPort) (*Member, error) {
-	f := memberFile{ID: newID()}
-	key, csr, err := request()
-	if err != nil {
-		return nil, err
-	}
-	conn, err := dialRPC(at, protoJoin, func() *tls.Config { return pki.JoinClient(token, time.Now) })
+// A joining is what a node brings to each manager that it asks: the same, so that one
+// whose answer was lost does not become two members.
+type joining struct {
+	c     Config
+	token pki.Token
+	id    string
+	key   *ecdsa.PrivateKey
+	csr   []byte
+	self  Node
+}
+
+// at joins by one manager.
+func (j *joining) at(ctx context.Context, at netip.AddrPort) (*Member, error) {
+	conn, err := dialRPC(j.c.over(), at, protoJoin, func() *tls.Config { return pki.JoinClient(j.token, j.c.now) })
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	self := selfNode(f.ID, cnm.Manager, c) // with a control address: the token says what it will be
-	if self.Spec.Availability = o.Availability; o.Availability == "" {
-		self.Spec.Availability = cnm.Active
-	}
-	// A manager has to listen before it is one: the others call it at once.
-	resp, err := call[joinResponse](ctx, conn, "Join", &joinRequest{Secret: token.Secret.String(), CSR: csr, Node: self})
+	resp, err := call[joinResponse](ctx, conn, "Join", &joinRequest{Secret: j.token.Secret.String(), CSR: j.csr, Node: j.self})
 	if err != nil {
 		return nil, err
 	}
 	if resp.View == nil {
 		return nil, errors.New("the manager's answer holds no view")
 	}
-	f.Cluster, f.Role = resp.View.Cluster, resp.Role
-	id, err := pki.NewIdentity(key, resp.Chain, resp.View.Roots)
+	id, err := pki.NewIdentity(j.key, resp.Chain, resp.View.Roots)
 	if err != nil {
 		return nil, err
 	}
-	if !token.Matches(resp.View.Roots) {
+	if !j.token.Matches(resp.View.Roots) {
 		return nil, cnm.Errorf(cnm.Forbidden, "the manager answers with roots that are not the token's")
 	}
-	m, err := take(c, f, id, resp.View)
+	m, err := j.begin(resp, id)
+	if err != nil {
+		j.withdraw(ctx, at, id)
+		return nil, err
+	}
+	return m, nil
+}
+
+// begin makes a member of what the manager answered.
+func (j *joining) begin(resp *joinResponse, id *pki.Identity) (*Member, error) {
+	if err := id.Valid(j.c.now()); err != nil {
+		return nil, err
+	}
+	m, err := take(j.c, memberFile{ID: j.id, Cluster: resp.View.Cluster, Role: resp.Role}, id, resp.View)
 	if err != nil {
 		return nil, err
 	}
 	return m, m.start(false)
+}
+
+// withdraw tells the manager that has taken the node in that it does not come: a
+// manager that never was would count among those who must agree.
+func (j *joining) withdraw(ctx context.Context, at netip.AddrPort, id *pki.Identity) {
+	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
+	defer cancel()
+	// This node's clock may be what is wrong.
+	issued := id.Certificate().NotBefore.Add(time.Hour)
+	creds := pki.Credentials{Identity: func() *pki.Identity { return id }, Now: func() time.Time { return issued }}
+	conn, err := dialRPC(j.c.over(), at, protoRPC, func() *tls.Config { return creds.Client(pki.Peer{Roles: []pki.Role{pki.Manager}}) })
+	if err == nil {
+		_, err = call[none](ctx, conn, "RemoveNode", &removeRequest{ID: j.id, Force: true})
+		conn.Close()
+	}
+	if err != nil {
+		j.c.Log.Warn("the swarm still lists this node, which did not become a member: \"weft node rm --force\" on a manager removes it", "node", j.id, "error", err)
+	}
 }
 
 // start starts a member that is written down.
@@ -251,108 +220,4 @@ func (m *Member) start(first bool) (err error) {
 		m.Close()
 	}
 	return err
-}
-
-// Open takes up the membership in c.Dir; the error is ErrNone if there is none. It
-// waits for nobody.
-func Open(_ context.Context, c Config) (*Member, error) {
-	var f memberFile
-	if err := readJSON(c.memberPath(), &f); errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNone
-	} else if err != nil {
-		return nil, err
-	}
-	v, err := loadView(c.Dir)
-	if err != nil {
-		return nil, err
-	}
-	id, err := pki.LoadIdentity(c.Dir)
-	if err != nil {
-		return nil, err
-	}
-	f.Role = cnm.Role(id.Subject().Role)
-	if f.Role != cnm.Manager {
-		if err := os.RemoveAll(c.raftDir()); err != nil {
-			return nil, err
-		}
-	}
-	m := newMember(c, f, id, v)
-	if err := m.start(false); err != nil {
-		return nil, err
-	}
-	m.wg.Go(m.introduce)
-	return m, nil
-}
-
-// introduce tells the managers what this node is now, if that is another thing than
-// they think.
-func (m *Member) introduce() {
-	for failures := 0; ; failures++ {
-		self, known := m.self(), m.View().node(m.id)
-		if known != nil && known.Hostname == self.Hostname && known.Gossip == self.Gossip && known.Control == self.Control && equalAddrs(known.DataPath, self.DataPath) {
-			return
-		}
-		ctx, cancel := context.WithTimeout(m.ctx, 2*tryTime)
-		_, err := ask(ctx, m, "Announce", &nodeRequest{self}, (*manager).announce)
-		cancel()
-		if err == nil || !m.pause(retryTime(failures)) {
-			return
-		}
-	}
-}
-
-func equalAddrs(a, b []netip.AddrPort) bool {
-	return fmt.Sprint(a) == fmt.Sprint(b)
-}
-
-// forceNew makes the only voter of a manager that has lost the others.
-func forceNew(ctx context.Context, c Config) (*Member, error) {
-	var f memberFile
-	err := readJSON(c.memberPath(), &f)
-	if _, none := os.Stat(c.raftDir()); errors.Is(err, fs.ErrNotExist) || err == nil && none != nil {
-		return nil, cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of a swarm's state")
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := store.ForceNewCluster(c.store(f.ID)); err != nil {
-		return nil, err
-	}
-	m, err := Open(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if err := m.awaitLead(ctx); err != nil {
-		return nil, err
-	}
-	return m, nil
-}
-
-// Leave makes this node a stranger again. A manager goes only by force.
-func (m *Member) Leave(ctx context.Context, force bool) error {
-	if m.manager != nil && !force {
-		return cnm.Errorf(cnm.Unavailable, "You are attempting to leave the swarm on a node that is participating as a manager. Its loss %s. "+
-			"Use \"--force\" to suppress this message.", m.lossHere())
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
-	defer cancel()
-	if _, managers := m.View().voters(); m.manager != nil && managers == 1 {
-		// Nobody is left to be told.
-	} else if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
-		m.log.Warn("the swarm was left without telling a manager", "error", err)
-	}
-	if err := m.gossip.Leave(time.Second); err != nil {
-		m.log.Warn("the swarm was left without telling the other nodes", "error", err)
-	}
-	m.Close()
-	return os.RemoveAll(m.cfg.Dir)
-}
-
-func (m *Member) lossHere() string {
-	v := m.View()
-	if n := v.node(m.id); n != nil {
-		voters, managers := v.voters()
-		return lossOf(n, voters, managers)
-	}
-	return "is not known to matter"
 }

@@ -3,9 +3,6 @@ package cluster
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"time"
 
 	"weft/internal/cluster/pki"
@@ -70,7 +67,7 @@ func (g *manager) rotateKeys(ctx context.Context) error {
 		return err
 	}
 	c := g.cluster()
-	_, err := g.apply(ctx, store.AdvanceEpoch{From: c.Epoch, Now: time.Now()})
+	_, err := g.apply(ctx, store.AdvanceEpoch{From: c.Epoch, Now: g.m.cfg.now()})
 	return err
 }
 
@@ -90,9 +87,6 @@ func (g *manager) replaceRoot(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if now, err = g.afterAllIssued(ctx, now); err != nil {
-		return err
-	}
 	fresh, err := pki.NewRoot(c.ID, now)
 	if err != nil {
 		return err
@@ -110,61 +104,20 @@ func (g *manager) replaceRoot(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// afterAllIssued waits until a second begins in which no certificate was issued yet:
-// a root tells when it was made in whole seconds, and by that its certificates are
-// told from those of the one before.
-func (g *manager) afterAllIssued(ctx context.Context, now time.Time) (time.Time, error) {
-	for _, n := range g.store.State().Nodes.All() {
-		if n.Certificate.Issued.Before(now.Truncate(time.Second)) {
-			continue
-		}
-		t := time.NewTimer(now.Truncate(time.Second).Add(time.Second).Sub(now))
-		defer t.Stop()
-		select {
-		case <-t.C:
-			return time.Now(), nil
-		case <-ctx.Done():
-			return now, ctx.Err()
-		}
-	}
-	return now, nil
-}
-
 // finishRoot ends the replacing of a root once all members have renewed.
 func (g *manager) finishRoot(ctx context.Context) error {
 	s := g.store.State()
 	if len(s.Cluster.Roots) < 2 {
 		return nil
 	}
-	began, err := rotationBegan(&s.Cluster)
-	if err != nil {
-		return err
-	}
+	root := s.Cluster.Roots[0]
 	for _, n := range s.Nodes.All() {
-		if n.Certificate.Issued.Before(began) {
+		// By what it was issued under, not by when: clocks differ.
+		if n.Certificate.Root != digest(root.Certificate) {
 			return nil
 		}
 	}
-	root := s.Cluster.Roots[0]
 	root.Cross = nil
-	_, err = g.apply(ctx, store.SetRoots{Version: s.Cluster.Version, Roots: []store.Root{root}, Now: time.Now()})
+	_, err := g.apply(ctx, store.SetRoots{Version: s.Cluster.Version, Roots: []store.Root{root}, Now: g.m.cfg.now()})
 	return err
-}
-
-// rotationBegan returns when the root that signs now was made: while another is
-// trusted too, certificates from before are of that one. With one root, it is the
-// zero time.
-func rotationBegan(c *store.Cluster) (time.Time, error) {
-	if len(c.Roots) < 2 {
-		return time.Time{}, nil
-	}
-	block, _ := pem.Decode(c.Roots[0].Certificate)
-	if block == nil {
-		return time.Time{}, errors.New("the new root certificate is damaged")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return cert.NotBefore.Add(time.Hour), nil // see pki: roots are backdated
 }

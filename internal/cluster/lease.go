@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 
@@ -16,15 +17,28 @@ import (
 // releaser keeps what is to be given back and tries until a manager has heard of
 // it. What it had not said when the node ended is found by Keep at the next start;
 // until that is heard nothing new is asked for, or it would be given back too.
+//
+// What is asked for takes back what is to be given back, and waits for it where a
+// manager is being told already. What was asked for and not answered may have been
+// given: it is given back.
 
-// Allocate asks for an endpoint's addresses.
+// A releasing is what the releaser has to say, and what it is saying.
+type releasing struct {
+	next releaseRequest
+	now  []string      // endpoints being given back
+	said chan struct{} // closed when that has been tried
+	kept chan struct{} // closed when Keep was heard; nil: it was not called
+}
+
+// Allocate asks for an endpoint's addresses. After an error it has none.
 func (m *Member) Allocate(ctx context.Context, w Want) (v4, v6 netip.Prefix, err error) {
-	m.mu.Lock()
-	kept := m.kept
-	m.mu.Unlock()
-	if kept != nil {
+	for {
+		wait := m.reclaim(w.Endpoint)
+		if wait == nil {
+			break
+		}
 		select {
-		case <-kept:
+		case <-wait:
 		case <-ctx.Done():
 			return netip.Prefix{}, netip.Prefix{}, cnm.Errorf(cnm.Unavailable, "no manager of the swarm has heard yet what this node has: %w", ctx.Err())
 		case <-m.ctx.Done():
@@ -33,29 +47,69 @@ func (m *Member) Allocate(ctx context.Context, w Want) (v4, v6 netip.Prefix, err
 	}
 	r, err := ask(ctx, m, "Allocate", &w, (*manager).allocate)
 	if err != nil {
+		if !refusal(err) {
+			m.Release(w.Endpoint)
+		}
 		return netip.Prefix{}, netip.Prefix{}, err
 	}
 	return r.IPv4, r.IPv6, nil
 }
 
+// refusal reports whether an error is a manager's word that nothing was done.
+func refusal(err error) bool {
+	for _, k := range []cnm.Kind{cnm.Invalid, cnm.NotFound, cnm.Conflict, cnm.Forbidden, cnm.Unsupported} {
+		if errors.Is(err, k) {
+			return true
+		}
+	}
+	return false
+}
+
+// reclaim takes an endpoint from what is to be given back. It returns what to wait
+// for before anything is asked for the endpoint, or nil.
+func (m *Member) reclaim(endpoint string) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch r := &m.release; {
+	case r.kept != nil:
+		return r.kept
+	case slices.Contains(r.now, endpoint):
+		return r.said
+	default:
+		r.next.Endpoints = without(r.next.Endpoints, []string{endpoint})
+		return nil
+	}
+}
+
 // Release gives back what endpoints have. It does not wait.
 func (m *Member) Release(endpoints ...string) {
 	m.mu.Lock()
-	if m.pending.Keep {
-		m.pending.Endpoints = slices.DeleteFunc(m.pending.Endpoints, func(id string) bool { return slices.Contains(endpoints, id) })
-	} else {
-		m.pending.Endpoints = append(m.pending.Endpoints, endpoints...)
-	}
+	m.release.add(endpoints)
 	m.mu.Unlock()
 	wake(m.toRelease)
+}
+
+// add adds what is to be given back.
+func (r *releasing) add(endpoints []string) {
+	if r.next.Keep {
+		r.next.Endpoints = without(r.next.Endpoints, endpoints)
+	} else {
+		r.next.Endpoints = append(r.next.Endpoints, endpoints...)
+	}
+}
+
+func without(ids, gone []string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(gone, id) })
 }
 
 // Keep gives back what this node has by the managers' word, but for the endpoints
 // named. It is for a node's start, before anything is asked for, and does not wait.
 func (m *Member) Keep(endpoints []string) {
 	m.mu.Lock()
-	m.pending = releaseRequest{Endpoints: slices.Clone(endpoints), Keep: true}
-	m.kept = make(chan struct{})
+	m.release.next = releaseRequest{Endpoints: slices.Clone(endpoints), Keep: true}
+	if m.release.kept == nil {
+		m.release.kept = make(chan struct{})
+	}
 	m.mu.Unlock()
 	wake(m.toRelease)
 }
@@ -74,8 +128,7 @@ func (m *Member) releaser() {
 			return
 		}
 		m.mu.Lock()
-		req := m.pending
-		m.pending = releaseRequest{}
+		req := m.release.take()
 		m.mu.Unlock()
 		if len(req.Endpoints) == 0 && !req.Keep {
 			failures = 0
@@ -84,34 +137,43 @@ func (m *Member) releaser() {
 		ctx, cancel := context.WithTimeout(m.ctx, tryTime*2)
 		_, err := ask(ctx, m, "Release", &req, (*manager).release)
 		cancel()
+		m.mu.Lock()
+		m.release.tried(req, err == nil)
+		m.mu.Unlock()
 		if err == nil {
 			failures = 0
-			if req.Keep {
-				m.mu.Lock()
-				close(m.kept)
-				m.kept = nil
-				m.mu.Unlock()
-			}
 			continue
 		}
 		if failures++; failures == 3 {
 			m.log.Warn("addresses cannot be given back yet", "error", err)
 		}
-		m.putBack(req)
 	}
 }
 
-// putBack joins what could not be said with what is to be said now.
-func (m *Member) putBack(req releaseRequest) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !req.Keep {
-		m.pending.Endpoints = append(req.Endpoints, m.pending.Endpoints...)
-		return
+// take begins to say what there is to say.
+func (r *releasing) take() releaseRequest {
+	req := r.next
+	r.next = releaseRequest{}
+	if r.said = make(chan struct{}); !req.Keep {
+		r.now = slices.Clone(req.Endpoints)
 	}
-	gone := m.pending.Endpoints
-	req.Endpoints = slices.DeleteFunc(req.Endpoints, func(id string) bool { return slices.Contains(gone, id) })
-	m.pending = req
+	return req
+}
+
+// tried ends it. What could not be said is joined with what is to be said now.
+func (r *releasing) tried(req releaseRequest, heard bool) {
+	close(r.said)
+	r.now = nil
+	switch {
+	case !heard && !req.Keep:
+		r.add(req.Endpoints)
+	case !heard && !r.next.Keep: // else the later word counts
+		req.Endpoints = without(req.Endpoints, r.next.Endpoints)
+		r.next = req
+	case heard && req.Keep && !r.next.Keep:
+		close(r.kept)
+		r.kept = nil
+	}
 }
 
 // CreateNetwork makes a network of the swarm: checked already, with its id. What it

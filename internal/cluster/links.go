@@ -31,6 +31,7 @@ const tryTime = 3 * time.Second
 
 // links are a member's connections to managers.
 type links struct {
+	over   underlay
 	mu     sync.Mutex
 	conns  map[netip.AddrPort]*grpc.ClientConn
 	last   netip.AddrPort // that answered
@@ -48,7 +49,7 @@ func (l *links) get(at netip.AddrPort, config func() *tls.Config) (*grpc.ClientC
 	if c := l.conns[at]; c != nil {
 		return c, nil
 	}
-	c, err := dialRPC(at, protoRPC, config)
+	c, err := dialRPC(l.over, at, protoRPC, config)
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +99,11 @@ func (l *links) close() {
 }
 
 // dialRPC prepares a connection to a control port. It connects when it is used.
-func dialRPC(at netip.AddrPort, proto string, config func() *tls.Config) (*grpc.ClientConn, error) {
+func dialRPC(u underlay, at netip.AddrPort, proto string, config func() *tls.Config) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+at.String(),
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // TLS is the dialler's
 		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
-			return dialControl(ctx, addr, proto, config())
+			return dialControl(ctx, u, addr, proto, config())
 		}),
 		grpc.WithDefaultCallOptions(grpc.ForceCodec(jsonCodec{}), grpc.MaxCallRecvMsgSize(maxView), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -132,6 +133,11 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 		}
 	}
 	var errs []error
+	if m.manager != nil {
+		if err := m.manager.store.Trouble(); err != nil {
+			errs = append(errs, err) // this node would decide, if it could
+		}
+	}
 	managers := m.links.order(m.View().managers(m.id))
 	for _, at := range managers {
 		resp, err := askOne[Resp](ctx, m, at, method, req)
@@ -149,10 +155,16 @@ func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req,
 }
 
 func askOne[Resp, Req any](ctx context.Context, m *Member, at netip.AddrPort, method string, req *Req) (*Resp, error) {
-	conn, err := m.links.get(at, m.clientTLS)
-	if err != nil {
-		return nil, err
+	for {
+		conn, err := m.links.get(at, m.clientTLS)
+		if err != nil {
+			return nil, err
+		}
+		retry(ctx, conn)
+		resp, err := call[Resp](ctx, conn, method, req)
+		// A new certificate closes the connections that are there (reset): again.
+		if !errors.Is(err, errCut) || ctx.Err() != nil {
+			return resp, err
+		}
 	}
-	retry(ctx, conn)
-	return call[Resp](ctx, conn, method, req)
 }

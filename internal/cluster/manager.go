@@ -5,13 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 
 	"weft/internal/cluster/pki"
@@ -34,6 +32,7 @@ type manager struct {
 	m     *Member
 	store *store.Store
 	port  *controlPort
+	raft  *raftStream
 	rpc   *grpc.Server // of members
 	join  *grpc.Server // of those who want to be one
 	wg    sync.WaitGroup
@@ -49,26 +48,47 @@ type caller struct {
 // serves the control port.
 func (m *Member) startManager(first bool) (*manager, error) {
 	g := &manager{m: m}
-	port, err := listenControl(m.cfg.listenAddr(), m.serverTLS(), m.log)
+	port, err := listenControl(m.cfg.over(), m.cfg.listenAddr(), m.serverTLS(), m.refused)
 	if err != nil {
 		return nil, err
 	}
 	g.port = port
 	conf := m.cfg.store(m.id)
-	conf.Bootstrap, conf.Stream = first, &raftStream{m, port.lanes[protoRaft]}
+	g.raft = newRaftStream(m, port.lanes[protoRaft])
+	conf.Bootstrap, conf.Stream = first, g.raft
 	if g.store, err = store.Open(conf); err != nil {
 		port.Close()
 		return nil, err
 	}
-	alive := grpc.KeepaliveParams(keepalive.ServerParameters{Time: idleTime, Timeout: tryTime})
-	g.rpc = grpc.NewServer(grpc.Creds(handshaken{}), grpc.ForceServerCodec(jsonCodec{}), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxView), alive)
-	g.rpc.RegisterService(memberService(), g)
-	g.join = grpc.NewServer(grpc.Creds(handshaken{}), grpc.ForceServerCodec(jsonCodec{}), grpc.MaxRecvMsgSize(64<<10), alive)
-	g.join.RegisterService(joinService(), g)
+	if err := g.checkOwn(); err != nil {
+		g.store.Close()
+		port.Close()
+		return nil, err
+	}
+	g.serveCalls()
 	g.wg.Go(func() { g.rpc.Serve(port.lanes[protoRPC]) })
 	g.wg.Go(func() { g.join.Serve(port.lanes[protoJoin]) })
 	g.wg.Go(g.lead)
 	return g, nil
+}
+
+// checkOwn refuses a store that another node or swarm has left here: of its managers
+// this node knows none, and is none itself.
+func (g *manager) checkOwn() error {
+	v, has := g.m.View(), g.cluster().ID
+	servers, err := g.store.Servers()
+	if err != nil {
+		return err
+	}
+	foreign := len(servers) > 0 && len(v.Nodes) > 0
+	for _, s := range servers {
+		foreign = foreign && s.ID != g.m.id && v.node(s.ID) == nil
+	}
+	if foreign || has != "" && has != v.Cluster {
+		return fmt.Errorf("the store in %s is of another swarm than this node (%s): restore the one that belongs here from a backup; "+
+			"or, if other managers are there, give it up by \"weft swarm leave --force\", then join again", g.m.cfg.raftDir(), v.Cluster)
+	}
+	return nil
 }
 
 func (g *manager) close() {
@@ -162,7 +182,7 @@ func (g *manager) lead() {
 		switch {
 		case !g.leads() || s.Cluster.ID == "":
 			done = 0
-		case s.Version != done || g.rotationDue(time.Now()) <= 0:
+		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
 			if err := g.duties(); err == nil {
 				done, wait = s.Version, g.untilRotation()
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
@@ -187,7 +207,7 @@ func (g *manager) lead() {
 
 // untilRotation is how long a leader that has nothing to do waits.
 func (g *manager) untilRotation() time.Duration {
-	return min(leadCheck, max(g.rotationDue(time.Now()), 0))
+	return min(leadCheck, max(g.rotationDue(g.m.cfg.now()), 0))
 }
 
 // duties gives the managers their votes, ends the replacing of a root, and rotates
@@ -201,58 +221,15 @@ func (g *manager) duties() error {
 	if err := g.finishRoot(ctx); err != nil {
 		return err
 	}
-	if g.rotationDue(time.Now()) <= 0 {
+	if g.rotationDue(g.m.cfg.now()) <= 0 {
 		return g.rotateKeys(ctx)
 	}
 	return nil
 }
 
-// A raftStream carries the managers' replication over the control port.
-type raftStream struct {
-	m    *Member
-	lane *lane
-}
-
-// Accept implements [store.StreamLayer]. Who was a manager once, and has a
-// certificate that says so, is none of the managers' any more.
-func (s *raftStream) Accept() (net.Conn, error) {
-	for {
-		c, err := s.lane.Accept()
-		if err != nil {
-			return nil, err
-		}
-		t, ok := c.(*authenticated)
-		if !ok {
-			c.Close()
-			continue
-		}
-		if peer, err := pki.PeerSubject(t.ConnectionState()); err == nil && s.m.trustsManager(peer.Node) {
-			return c, nil
-		}
-		c.Close()
-	}
-}
-
-// Close implements [store.StreamLayer].
-func (s *raftStream) Close() error { return s.lane.Close() }
-
-// Dial implements [store.StreamLayer].
-func (s *raftStream) Dial(addr string, timeout time.Duration) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(s.m.ctx, timeout)
-	defer cancel()
-	return dialControl(ctx, addr, protoRaft, s.m.clientTLS())
-}
-
-// trustsManager reports whether a node is a manager by all this node knows. One that
-// is not known may have come later than the last view.
-func (m *Member) trustsManager(id string) bool {
-	n := m.View().node(id)
-	return n == nil || n.Spec.Role == cnm.Manager || n.Voter
-}
-
 // credentials are what handshakes ask for.
 func (m *Member) credentials() pki.Credentials {
-	return pki.Credentials{Identity: m.identity.Load, Now: time.Now}
+	return pki.Credentials{Identity: m.identity.Load, Now: m.cfg.now}
 }
 
 // clientTLS is for asking managers.
@@ -272,7 +249,7 @@ func (m *Member) serverTLS() *tls.Config {
 		if len(h.SupportedProtos) == 1 && of[h.SupportedProtos[0]] != nil {
 			return of[h.SupportedProtos[0]], nil
 		}
-		return nil, fmt.Errorf("it asks for protocols %q, which are none of a swarm's", h.SupportedProtos)
+		return nil, fmt.Errorf("%w: it asks for %.200q", errProtocol, h.SupportedProtos)
 	}}
 }
 

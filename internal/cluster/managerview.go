@@ -38,14 +38,14 @@ func viewOf(s *store.State, voters []string) *View {
 	for _, r := range c.Roots {
 		v.Roots = append(v.Roots, r.Certificate...)
 	}
-	began, _ := rotationBegan(c) // finishRoot tells of the error
 	for _, n := range s.Nodes.All() {
 		v.Nodes = append(v.Nodes, Node{
 			ID: n.ID, Version: n.Version, Created: n.Created, Updated: n.Updated, Spec: n.Spec, Hostname: n.Name(),
 			Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Voter: slices.Contains(voters, n.ID), Expires: n.Certificate.Expires,
-			OldRoot: n.Certificate.Issued.Before(began),
+			OldRoot: len(c.Roots) > 1 && n.Certificate.Root != digest(c.Roots[0].Certificate),
 		})
 	}
+	v.Removed = slices.Sorted(maps.Keys(c.Removed))
 	for _, nw := range s.Networks.All() {
 		out := nw.Network
 		out.Scope, out.Options = cnm.ScopeSwarm, maps.Clone(out.Options)

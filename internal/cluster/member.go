@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -56,6 +57,18 @@ type Config struct {
 	Restart func()
 	// UnlockKey opens a manager that is locked.
 	UnlockKey string
+	// Now is the clock of certificates and records; nil: time.Now.
+	Now func() time.Time
+
+	underlay underlay // nil: the host's sockets
+}
+
+// now is the time by the node's clock.
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
 }
 
 // ErrLocked is the answer of Open where a manager is locked, and UnlockKey does not
@@ -71,6 +84,7 @@ type Member struct {
 	log      *slog.Logger
 	id       string
 	role     cnm.Role
+	refused  *refusals // on the control port
 	identity atomic.Pointer[pki.Identity]
 	view     atomic.Pointer[View]
 	gossip   *gossip.Gossip
@@ -95,8 +109,7 @@ type Member struct {
 	tables       map[string]*Neighbours
 	tableVersion uint64
 	badOwners    map[string]bool
-	pending      releaseRequest // what no manager has heard of yet
-	kept         chan struct{}  // closed when Keep was heard; nil: it was not called
+	release      releasing
 	links        links
 
 	verified verified
@@ -110,9 +123,10 @@ type memberFile struct {
 
 func newMember(c Config, f memberFile, identity *pki.Identity, v *View) *Member {
 	m := &Member{
-		cfg: c, log: c.Log, id: f.ID, role: f.Role, began: time.Now(),
+		cfg: c, log: c.Log, refused: newRefusals(c.Log), id: f.ID, role: f.Role, began: time.Now(),
 		toAnnounce: make(chan struct{}, 1), toRelease: make(chan struct{}, 1), toRenew: make(chan struct{}, 1), joined: make(chan struct{}),
 		uses: make(map[string]int), attached: make(map[string]bool), tables: make(map[string]*Neighbours), badOwners: make(map[string]bool),
+		links: links{over: c.over()},
 	}
 	m.view.Store(v)
 	m.identity.Store(identity)
@@ -129,8 +143,9 @@ func (m *Member) begin() error {
 	}
 	g, err := gossip.Start(gossip.Config{
 		Profile: profile, Timings: m.cfg.Timings,
-		NodeID: m.id, Name: m.cfg.Name, Bind: m.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
-		Keys: v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
+		NodeID: m.id, Name: m.cfg.Name, Bind: m.cfg.bind(m.cfg.GossipPort), Advertise: netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort),
+		Transport: m.cfg.over().transport(netip.AddrPortFrom(m.cfg.Advertise, m.cfg.GossipPort)),
+		Keys:      v.GossipKeys, Bootstrap: func() []netip.AddrPort { return m.View().gossipAddrs(m.id) },
 		Log: m.log, Changed: m.forget, MembersChanged: func() { m.forget("") },
 	})
 	if err != nil {
@@ -156,6 +171,7 @@ func (m *Member) meet() {
 		if len(addrs) == 0 {
 			return
 		}
+		rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] }) // the same few may all be gone
 		if _, err := m.gossip.Join(addrs[:min(len(addrs), meetMost)]); err == nil || !m.pause(meetTime/20) {
 			return
 		}
@@ -166,11 +182,11 @@ func (m *Member) meet() {
 const meetMost = 5
 
 // bind returns where to listen.
-func (m *Member) bind(port uint16) netip.AddrPort {
-	a := m.cfg.Bind
+func (c *Config) bind(port uint16) netip.AddrPort {
+	a := c.Bind
 	if !a.IsValid() {
 		a = netip.IPv4Unspecified()
-		if m.cfg.Advertise.Is6() {
+		if c.Advertise.Is6() {
 			a = netip.IPv6Unspecified()
 		}
 	}
@@ -196,6 +212,9 @@ func (m *Member) setView(v *View) {
 	}
 	if err := saveView(m.cfg.Dir, v); err != nil {
 		m.log.Error("keep what the managers said", "error", err)
+	}
+	if m.manager != nil {
+		m.manager.raft.prune()
 	}
 	wake(m.toRenew)
 	m.forget("")

@@ -35,7 +35,7 @@ func (m *Member) renewer() {
 		case <-t.C:
 		}
 		t.Stop()
-		if !m.renewalDue(time.Now()) {
+		if !m.renewalDue(m.cfg.now()) {
 			failures = 0
 			m.settleRole()
 			continue
@@ -77,6 +77,9 @@ func (m *Member) renewNow() error {
 	id, err := pki.NewIdentity(key, r.Chain, r.Roots)
 	if err != nil {
 		return err
+	}
+	if err := id.Valid(m.cfg.now()); err != nil {
+		return err // the one there is still serves
 	}
 	if err := id.Save(m.cfg.Dir); err != nil {
 		return err

@@ -123,7 +123,6 @@ func (m *Member) announcer() {
 		}
 		want, unused := m.changes()
 		for _, network := range unused {
-			m.gossip.Detach(network)
 			delete(said, network)
 		}
 		for network, rows := range want {
@@ -132,14 +131,15 @@ func (m *Member) announcer() {
 			}
 			m.announce(network, said[network], rows)
 		}
-		if !m.settled.Swap(true) {
+		if want != nil && !m.settled.Swap(true) {
 			m.forget("")
 		}
 	}
 }
 
 // changes returns what there is to tell, and the networks that this node has no
-// longer. A Use that begins after it attaches them again.
+// longer. It has left them when it returns: a Use comes before that, and the network
+// is none of them, or after it, and attaches again.
 func (m *Member) changes() (want map[string]map[string][]byte, unused []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -150,6 +150,7 @@ func (m *Member) changes() (want map[string]map[string][]byte, unused []string) 
 		if m.wanted[network] == nil && m.uses[network] == 0 {
 			unused = append(unused, network)
 			delete(m.attached, network)
+			m.gossip.Detach(network) // waits for nobody, and calls nobody: it may be with mu held
 		}
 	}
 	return m.wanted, unused

@@ -37,6 +37,7 @@ type View struct {
 	DataPathPort uint16
 	Nodes        []Node // by id
 	Networks     []cnm.Network
+	Removed      []string // nodes that were managers and are gone, sorted
 }
 
 // A Node is a member as the managers know it.
@@ -89,6 +90,12 @@ func (v *View) node(id string) *Node {
 	return &v.Nodes[i]
 }
 
+// removed reports whether a node was a manager and is gone.
+func (v *View) removed(id string) bool {
+	_, ok := slices.BinarySearch(v.Removed, id)
+	return ok
+}
+
 // managers lists where managers other than self listen.
 func (v *View) managers(self string) (out []netip.AddrPort) {
 	for i := range v.Nodes {
@@ -132,8 +139,11 @@ func loadView(dir string) (*View, error) {
 		return nil, err
 	}
 	v := new(View)
-	if err := json.Unmarshal(b, v); err != nil || v.Cluster == "" || len(v.GossipKeys) == 0 {
-		return nil, fmt.Errorf("%s is damaged (%v): leave the swarm with --force and join it again", path, err)
+	if err = json.Unmarshal(b, v); err == nil && (v.Cluster == "" || len(v.GossipKeys) == 0) {
+		err = errors.New("it lacks the swarm's id or its keys")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w: restore it from a backup", path, err)
 	}
 	return v, nil
 }
@@ -163,7 +173,7 @@ func readJSON(path string, v any) error {
 	}
 	if err == nil {
 		if err = json.Unmarshal(b, v); err != nil {
-			err = fmt.Errorf("%s is damaged (%w): leave the swarm with --force and join it again", path, err)
+			err = fmt.Errorf("%s is damaged: %w", path, err)
 		}
 	}
 	return err

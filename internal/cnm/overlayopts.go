@@ -226,14 +226,20 @@ func (o *OverlayOptions) Remotes(port uint16, own []netip.Addr) []netip.AddrPort
 }
 
 // Shown returns an overlay's options as inspect shows them: what was given, the
-// VNIs under Docker's name, and the MTU that holds; 0 is not known yet.
+// VNIs under Docker's name, the cipher of an encrypted one, and the MTU that holds; 0
+// is not known yet.
 func (n *Network) Shown(mtu int) map[string]string {
 	if n.Driver != DriverOverlay || n.ConfigOnly {
 		return n.Options
 	}
 	m := cloneMap(n.Options)
-	if o, err := ParseOverlayOptions(n.Options); err == nil && len(o.VNIs) > 0 {
-		m[OptVNIList] = FormatVNIs(o.VNIs)
+	if o, err := ParseOverlayOptions(n.Options); err == nil {
+		if len(o.VNIs) > 0 {
+			m[OptVNIList] = FormatVNIs(o.VNIs)
+		}
+		if o.Encrypted {
+			m[OptCipher] = o.Cipher.String()
+		}
 	}
 	if mtu > 0 {
 		delete(m, "mtu")

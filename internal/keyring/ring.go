@@ -316,6 +316,18 @@ func (r *Ring) Probes(now time.Time) (out []Probe, unsettled bool) {
 	return out, unsettled
 }
 
+// VTEPs lists where the peers receive.
+func (r *Ring) VTEPs() (out []netip.AddrPort) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.peers {
+		if n := len(p.heard); n > 0 {
+			out = append(out, p.heard[n-1].VTEP)
+		}
+	}
+	return out
+}
+
 // Inbound appends all that the peers may send by.
 func (r *Ring) Inbound(sas []*ipsec.Inbound) []*ipsec.Inbound {
 	r.mu.Lock()

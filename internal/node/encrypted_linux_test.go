@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"weft/internal/cnm"
 )
@@ -15,7 +16,7 @@ const testESPPort = 24500
 
 func encryptedConfig(t *testing.T, last byte) Config {
 	c := swarmConfig(t, last)
-	c.ESPPort = testESPPort
+	c.ESPPort, c.ESPKeepalive = testESPPort, time.Second
 	return c
 }
 
@@ -63,6 +64,10 @@ func TestEncryptedSwarm(t *testing.T) {
 			t.Errorf("node %d: MTU %d, %v", last, nw.MTU, err)
 		}
 	}
+	// An idle network keeps the mappings of NATs alive.
+	control := func() uint64 { return nodes[2].path.underlay.esp4.Stats().Control }
+	settled := control()
+	inTime(t, "keepalives come", func() bool { return control() >= settled+6 })
 }
 
 // TestEncryptedStatic: two nodes that share a secret.

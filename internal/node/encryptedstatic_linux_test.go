@@ -107,7 +107,7 @@ func TestEncryptedOtherSecret(t *testing.T) {
 			t.Errorf("node %d says %q", last, got)
 		}
 		n.mu.Unlock()
-		if k := n.Keys(); len(k) != 1 || len(k[0].Peers) != 0 {
+		if k := n.Keys(); len(k) != 1 || len(k[0].Peers) != 1 || k[0].Peers[0].Ready || len(k[0].Peers[0].Pairs) != 0 {
 			t.Errorf("node %d has keys: %+v", last, k)
 		}
 	}

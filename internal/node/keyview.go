@@ -58,6 +58,8 @@ func (n *Node) Keys() (out []KeyRing) {
 			peer, _ := r.Peer(s.Node)
 			k.Peers = append(k.Peers, KeyPeer{ID: s.Node, Name: names[s.Node], VTEP: s.VTEP, Ready: peer != nil && peer.Proven(), Pairs: s.Pairs})
 		}
+		k.Peers = append(k.Peers, n.silentLocked(key, k.Peers)...)
+		slices.SortFunc(k.Peers, func(a, b KeyPeer) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 		out = append(out, k)
 	}
 	slices.SortFunc(out, func(a, b KeyRing) int {
@@ -66,13 +68,51 @@ func (n *Node) Keys() (out []KeyRing) {
 	return out
 }
 
-// networksOfLocked names the networks in use here that need a ring.
-func (n *Node) networksOfLocked(key ringKey) (names []string) {
+// silentLocked lists the nodes of a ring's networks that have announced no key: nothing
+// goes to them.
+func (n *Node) silentLocked(key ringKey, heard []KeyPeer) (silent []KeyPeer) {
+	add := func(p KeyPeer) {
+		same := func(o KeyPeer) bool { return o.ID == p.ID }
+		if !slices.ContainsFunc(heard, same) && !slices.ContainsFunc(silent, same) {
+			silent = append(silent, p)
+		}
+	}
+	for _, nw := range n.usersLocked(key) {
+		if nw.Scope == cnm.ScopeSwarm {
+			if n.member == nil {
+				continue
+			}
+			for _, p := range n.member.Neighbours(nw.ID).Nodes {
+				if slices.ContainsFunc(p.DataPath, func(at netip.AddrPort) bool { return at.Addr().Is6() == key.six }) {
+					add(KeyPeer{ID: p.ID, Name: p.Name})
+				}
+			}
+			continue
+		}
+		for _, p := range n.remotesLocked(nw) {
+			if p.Addr().Is6() == key.six {
+				add(KeyPeer{ID: n.staticESP(nw, p).String()})
+			}
+		}
+	}
+	return silent
+}
+
+// usersLocked lists the networks in use here that need a ring.
+func (n *Node) usersLocked(key ringKey) (users []*network) {
 	for _, nw := range n.networks {
 		if nw.Driver == cnm.DriverOverlay && !nw.ConfigOnly && nw.overlay.Encrypted && ringKeyOf(&nw.overlay, key.six) == key &&
-			(nw.Scope != cnm.ScopeSwarm || len(n.endpointsLocked(nw.ID)) > 0) {
-			names = append(names, nw.Name)
+			(nw.Scope != cnm.ScopeSwarm) == (key.secret != "") && (nw.Scope != cnm.ScopeSwarm || len(n.endpointsLocked(nw.ID)) > 0) {
+			users = append(users, nw)
 		}
+	}
+	return users
+}
+
+// networksOfLocked names them.
+func (n *Node) networksOfLocked(key ringKey) (names []string) {
+	for _, nw := range n.usersLocked(key) {
+		names = append(names, nw.Name)
 	}
 	slices.Sort(names)
 	return names
@@ -105,6 +145,9 @@ func (n *Node) ExportKeys(network string) ([]ipsec.ExportedSA, error) {
 			}
 		}
 	}
+	slices.SortFunc(out, func(a, b ipsec.ExportedSA) int {
+		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.SPI, b.SPI))
+	})
 	n.log.Warn("keys of encrypted networks were given out: who has them reads what they seal", "network", network, "keys", len(out))
 	return out, nil
 }

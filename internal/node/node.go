@@ -77,8 +77,9 @@ type Node struct {
 	lastExec uint64
 	rings    map[ringKey]*ring // of encrypted networks in use
 	// keyFaults is what is wrong with keys, as logged.
-	keyFaults map[string]string
-	retryKeys time.Time // when keys that could not be had are tried again; zero: none
+	nextKeepalive time.Time // when peers are sent keepalives next
+	keyFaults     map[string]string
+	retryKeys     time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
 	// pathMTU is the underlay's MTU towards every address peers have.
@@ -184,6 +185,7 @@ func (c *Config) complete() error {
 	}
 	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
 	c.ESPPort = cmp.Or(c.ESPPort, ipsec.Port)
+	c.ESPKeepalive = cmp.Or(c.ESPKeepalive, DefaultESPKeepalive)
 	return c.checkDataPath()
 }
 

@@ -320,7 +320,16 @@ func (n *Node) turnKeys(sealer *ipsec.Sealer, scratch []byte) (soon bool) {
 	var probes []keyring.Probe
 	var letters []letter
 	changed, replaced := false, false
+	alive := n.cfg.ESPKeepalive > 0 && !now.Before(n.nextKeepalive)
+	if alive {
+		n.nextKeepalive = now.Add(n.cfg.ESPKeepalive)
+	}
 	for key, r := range n.rings {
+		if alive {
+			for _, at := range r.VTEPs() {
+				letters = append(letters, letter{at, []byte{0xff}}) // RFC 3948, 2.3
+			}
+		}
 		p, unsettled := r.Probes(now)
 		probes, soon = append(probes, p...), soon || unsettled
 		changed = r.Tick(now) || changed

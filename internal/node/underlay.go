@@ -42,10 +42,13 @@ type underlay struct {
 
 type underlaySocket struct {
 	*vxlan.Socket
+	esp    bool // carries encrypted networks
 	charge *charge
 	routes map[*livePort]vxlan.Route
-	// What nobody here expects: a VNI or a VTEP that no network has. A node that is
-	// set up wrongly gets it again and again; one that was there first, for a while.
+	// What nobody here expects: a VNI or a VTEP that no network has, what is in clear
+	// for an encrypted network, or sealed by another key. A node that is set up wrongly
+	// gets it again and again; one that was there first, for a while. Packets of an
+	// unknown SPI are left out: nodes probe with new keys before all know them.
 	strange   uint64    // datagrams so far
 	strangeAt time.Time // when it was seen to grow last
 }
@@ -61,7 +64,7 @@ func (u *underlay) watch(now time.Time) {
 
 func (us *underlaySocket) unexpected() uint64 {
 	drops := us.Stats().Drops
-	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP]
+	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP] + drops[frame.Cleartext] + drops[frame.BadICV]
 }
 
 // family returns where the socket for a peer's family is kept: one in clear, or one
@@ -128,7 +131,7 @@ func (d *dataPath) socket(p *portPlan) (*underlaySocket, error) {
 		return nil, err
 	}
 	s.SetSAs(d.underlay.sas)
-	us := &underlaySocket{Socket: s, routes: make(map[*livePort]vxlan.Route)}
+	us := &underlaySocket{Socket: s, esp: conf.ESP, routes: make(map[*livePort]vxlan.Route)}
 	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, s) }, func() uint64 {
 		st := s.Stats()
 		return st.Bytes + st.Frames*frameCost

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"weft/internal/cnm"
+	"weft/ipsec"
 	"weft/vxlan"
 )
 
@@ -23,15 +24,17 @@ type underlayConfig struct {
 // for an address or a port of their own: one that cannot be had is better known
 // before there is an overlay.
 func (c *underlayConfig) probe() (errs []error) {
-	if !c.bound && c.port == DefaultDataPathPort {
-		return nil
-	}
 	for _, a := range c.addrs {
-		s, err := vxlan.Listen(vxlan.Config{Addr: netip.AddrPortFrom(a, c.port)})
-		if err == nil {
-			s.Close()
-		} else if c.bound || a.Is4() { // a host may have no IPv6
-			errs = append(errs, err)
+		for _, conf := range []vxlan.Config{{Addr: netip.AddrPortFrom(a, c.port)}, {Addr: netip.AddrPortFrom(a, c.esp), ESP: true}} {
+			if !c.bound && (conf.Addr.Port() == DefaultDataPathPort && !conf.ESP || conf.Addr.Port() == ipsec.Port && conf.ESP) {
+				continue
+			}
+			s, err := vxlan.Listen(conf)
+			if err == nil {
+				s.Close()
+			} else if c.bound || a.Is4() { // a host may have no IPv6
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errs

@@ -29,10 +29,10 @@ const lattice = `
 `
 
 // testOnly are packages that only test files import.
-var testOnly = map[string]bool{"internal/nettest": true}
+var testOnly = map[string]bool{"internal/nettest": true, "internal/nettest/fabric": true}
 
 // outside are packages that stand beside the house: the tests' own.
-var outside = map[string]bool{"internal/nettest": true, "internal/nettest/bench": true, "internal/nettest/interop": true, "internal/nettest/summary": true, "internal/style": true}
+var outside = map[string]bool{"internal/nettest": true, "internal/nettest/fabric": true, "internal/nettest/bench": true, "internal/nettest/interop": true, "internal/nettest/summary": true, "internal/style": true}
 
 // floors returns the line of each package, counted from 1.
 func floors(text string) map[string]int {

@@ -28,7 +28,7 @@ type Timings struct {
 	ProbeTimeout time.Duration // for an answer; below Probe
 	// This package's own.
 	Tick   time.Duration // between rounds of gossip: 200 ms
-	Sync   time.Duration // between comparisons of digests, per network: 30 s
+	Sync   time.Duration // between comparisons of tables, per network: 10 s
 	Rejoin time.Duration // between looks for nodes that are not members: 10 s
 	Reap   time.Duration // a tombstone's life: 30 min
 	Drop   time.Duration // from a death to the loss of its rows: 25 min; below Reap
@@ -101,7 +101,7 @@ func (t Timings) withDefaults() Timings {
 	return Timings{
 		Probe: t.Probe, ProbeTimeout: t.ProbeTimeout,
 		Tick:   cmp.Or(t.Tick, 200*time.Millisecond),
-		Sync:   cmp.Or(t.Sync, 30*time.Second),
+		Sync:   cmp.Or(t.Sync, 10*time.Second),
 		Rejoin: cmp.Or(t.Rejoin, 10*time.Second),
 		Reap:   cmp.Or(t.Reap, 30*time.Minute),
 		Drop:   cmp.Or(t.Drop, 25*time.Minute),
@@ -148,7 +148,7 @@ func (c *Config) check() error {
 }
 
 // memberlist returns memberlist's configuration, transport and delegates missing.
-func (c *Config) memberlist(ring *memberlist.Keyring) *memberlist.Config {
+func (c *Config) memberlist(ring *memberlist.Keyring, refused func()) *memberlist.Config {
 	m := memberlist.DefaultLANConfig()
 	if c.Profile == WAN {
 		m = memberlist.DefaultWANConfig()
@@ -163,6 +163,6 @@ func (c *Config) memberlist(ring *memberlist.Keyring) *memberlist.Config {
 	m.EnableCompression = false // sealed rows are short; it costs more than it saves
 	m.RequireNodeNames = false
 	m.DeadNodeReclaimTime = time.Millisecond // a dead node may return with another address
-	m.Logger = newLogger(c.Log)
+	m.Logger = newLogger(c.Log, refused)
 	return m
 }

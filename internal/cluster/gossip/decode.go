@@ -35,6 +35,8 @@ func decode(b []byte) (*message, error) {
 	switch m.kind {
 	case kindRows:
 		m.rows = r.rows(m.network)
+	case kindSum:
+		m.sum = r.sum()
 	case kindDigest:
 		for r.more() {
 			m.digests = append(m.digests, ownerDigest{r.id("owner"), r.sum()})

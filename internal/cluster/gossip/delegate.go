@@ -101,6 +101,8 @@ func (g *Gossip) handle(m *message) []*message {
 	case kindReply:
 		g.mergeLocked(n, m.rows, false)
 		g.repliedLocked(m)
+	case kindSum:
+		return g.answerSumLocked(n, m)
 	case kindDigest:
 		return g.answerDigestLocked(n, m)
 	case kindVersions:

@@ -39,6 +39,16 @@ func (t *table) digests(admit func(owner string) bool) []ownerDigest {
 	return ds
 }
 
+// sum stands for the live rows of all owners that a function admits.
+func (t *table) sum(admit func(owner string) bool) (sum uint64) {
+	for owner, o := range t.owners {
+		if o.digest != 0 && admit(owner) {
+			sum ^= hashRow(owner, o.digest)
+		}
+	}
+	return sum
+}
+
 // differing returns the admitted owners whose digest here is another than the one
 // in ds, sorted. An owner that ds does not name has digest zero there.
 func (t *table) differing(ds []ownerDigest, admit func(owner string) bool) []string {

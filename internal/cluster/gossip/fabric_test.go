@@ -1,153 +1,19 @@
 package gossip
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/netip"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/memberlist"
+	under "weft/internal/nettest/fabric"
 )
 
-// A fabric carries datagrams and streams between nodes of one process, as badly as
-// it is told to. In a synctest bubble its delays cost no time.
-type fabric struct {
-	mu                    sync.Mutex
-	rng                   *rand.Rand
-	nodes                 map[string]*port
-	loss, dup             float64
-	delay                 time.Duration
-	cut                   func(from, to string) bool
-	packets, bytes, dials int
-}
-
-func newFabric(seed uint64) *fabric {
-	return &fabric{rng: rand.New(rand.NewPCG(seed, 7)), nodes: map[string]*port{}, delay: time.Millisecond}
-}
-
-// faults sets what datagrams suffer: loss and duplication, and a random delay.
-func (f *fabric) faults(loss, dup float64, delay time.Duration) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.loss, f.dup, f.delay = loss, dup, delay
-}
-
-// split cuts the nodes at some addresses off from all others; without addresses it
-// heals.
-func (f *fabric) split(side ...netip.AddrPort) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	in := func(a string) bool { return slices.Contains(side, netip.MustParseAddrPort(a)) }
-	f.cut = func(from, to string) bool { return in(from) != in(to) }
-}
-
-// traffic returns and resets the counts of datagrams, their bytes, and streams.
-func (f *fabric) traffic() (packets, bytes, dials int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	packets, bytes, dials = f.packets, f.bytes, f.dials
-	f.packets, f.bytes, f.dials = 0, 0, 0
-	return packets, bytes, dials
-}
-
-type port struct {
-	f       *fabric
-	addr    netip.AddrPort
-	packets chan *memberlist.Packet
-	streams chan net.Conn
-}
-
-func (f *fabric) port(addr string) *port {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := &port{f, netip.MustParseAddrPort(addr), make(chan *memberlist.Packet, 4096), make(chan net.Conn, 256)}
-	f.nodes[addr] = p
-	return p
-}
-
-func (p *port) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
-	return p.addr.Addr().AsSlice(), int(p.addr.Port()), nil
-}
-
-func (p *port) WriteTo(b []byte, to string) (time.Time, error) {
-	f, now := p.f, time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.packets++
-	f.bytes += len(b)
-	if len(b) > 1400 {
-		return now, fmt.Errorf("datagram of %d bytes", len(b))
-	}
-	copies := 1
-	if f.rng.Float64() < f.dup {
-		copies = 2
-	}
-	for range copies {
-		if f.rng.Float64() < f.loss {
-			continue
-		}
-		pkt := &memberlist.Packet{Buf: slices.Clone(b), From: net.UDPAddrFromAddrPort(p.addr)}
-		time.AfterFunc(time.Duration(f.rng.Int64N(int64(f.delay)+1)), func() { f.deliver(p.addr.String(), to, pkt) })
-	}
-	return now, nil
-}
-
-func (f *fabric) deliver(from, to string, pkt *memberlist.Packet) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	d := f.nodes[to]
-	if d == nil || f.cut != nil && f.cut(from, to) {
-		return
-	}
-	pkt.Timestamp = time.Now()
-	select {
-	case d.packets <- pkt:
-	default:
-	}
-}
-
-func (p *port) DialTimeout(to string, timeout time.Duration) (net.Conn, error) {
-	f := p.f
-	f.mu.Lock()
-	f.dials++
-	d := f.nodes[to]
-	cut := f.cut != nil && f.cut(p.addr.String(), to)
-	f.mu.Unlock()
-	if cut {
-		time.Sleep(timeout)
-		return nil, errors.New("no answer")
-	}
-	if d == nil {
-		return nil, errors.New("connection refused")
-	}
-	here, there := net.Pipe()
-	select {
-	case d.streams <- there:
-		return here, nil
-	default:
-		return nil, errors.New("backlog full")
-	}
-}
-
-func (p *port) PacketCh() <-chan *memberlist.Packet { return p.packets }
-func (p *port) StreamCh() <-chan net.Conn           { return p.streams }
-
-func (p *port) Shutdown() error {
-	p.f.mu.Lock()
-	defer p.f.mu.Unlock()
-	if p.f.nodes[p.addr.String()] == p {
-		delete(p.f.nodes, p.addr.String())
-	}
-	return nil
-}
+// A fabric is where this package's test nodes live.
+type fabric struct{ *under.Fabric }
 
 var testKey = []byte("0123456789abcdef")
 
@@ -160,7 +26,7 @@ func (f *fabric) node(t *testing.T, i int, options ...func(*Config)) *Gossip {
 		o(&c)
 	}
 	if c.Transport == nil {
-		c.Transport = f.port(place(i).String())
+		c.Transport = f.Port(place(i))
 	}
 	g, err := Start(c)
 	if err != nil {
@@ -169,6 +35,8 @@ func (f *fabric) node(t *testing.T, i int, options ...func(*Config)) *Gossip {
 	t.Cleanup(func() { g.Close() })
 	return g
 }
+
+func host(i int) netip.Addr { return place(i).Addr() }
 
 func place(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 7946)
@@ -190,7 +58,7 @@ func bootstrap(is ...int) func(*Config) {
 func bubble(t *testing.T, seed uint64, test func(t *testing.T, f *fabric)) {
 	synctest.Test(t, func(t *testing.T) {
 		t.Cleanup(func() { time.Sleep(time.Minute) }) // what memberlist began ends
-		test(t, newFabric(seed))
+		test(t, &fabric{under.New(seed)})
 	})
 }
 

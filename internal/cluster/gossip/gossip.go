@@ -86,7 +86,7 @@ func Start(cfg Config) (*Gossip, error) {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
 	g := newGossip(cfg, ring)
-	m := cfg.memberlist(ring)
+	m := cfg.memberlist(ring, func() { g.count(func(s *Stats) { s.Refused++ }) })
 	m.Delegate, m.Events = delegate{g}, delegate{g}
 	tr, err := openTransport(g.stop, &cfg, m)
 	if err != nil {
@@ -94,9 +94,12 @@ func Start(cfg Config) (*Gossip, error) {
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
 	m.Transport = tr
+	tr.crowded = func() { g.count(func(s *Stats) { s.Crowded++ }) }
+	g.spawn(tr.admit)
 	if g.list, err = memberlist.Create(m); err != nil {
 		g.cancel()
 		tr.Shutdown()
+		g.tasks.Wait()
 		return nil, fmt.Errorf("gossip: %w", err)
 	}
 	g.addr = address(g.list.LocalNode())

@@ -150,7 +150,7 @@ func TestAttachWithoutAnswer(t *testing.T) {
 			}
 			return ""
 		})
-		f.split(place(4))
+		f.Split(host(4))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
@@ -161,7 +161,7 @@ func TestAttachWithoutAnswer(t *testing.T) {
 		if time.Since(start) > time.Second {
 			t.Errorf("returned after %v", time.Since(start))
 		}
-		f.split()
+		f.Split()
 		shows(t, time.Minute, "n1/k=v", g)
 	})
 }
@@ -197,10 +197,10 @@ func TestDetachLost(t *testing.T) {
 		gs := f.cluster(t, 3)
 		put(t, gs[0], "k", "v")
 		shows(t, time.Second, "n1/k=v", gs...)
-		f.faults(1, 0, time.Millisecond)
+		f.Faults(1, 0, time.Millisecond)
 		gs[0].Detach("net")
 		time.Sleep(3 * time.Second)
-		f.faults(0, 0, time.Millisecond)
+		f.Faults(0, 0, time.Millisecond)
 		shows(t, 2*time.Minute, "", gs[1], gs[2])
 	})
 }
@@ -319,7 +319,7 @@ func TestTimings(t *testing.T) {
 		{"both", WAN, Timings{Probe: 2 * time.Second, ProbeTimeout: 1500 * time.Millisecond}, 2 * time.Second, 1500 * time.Millisecond},
 	} {
 		c := Config{NodeID: "a", Profile: tt.profile, Timings: tt.timings}
-		if m := c.memberlist(nil); m.ProbeInterval != tt.probe || m.ProbeTimeout != tt.timeout {
+		if m := c.memberlist(nil, func() {}); m.ProbeInterval != tt.probe || m.ProbeTimeout != tt.timeout {
 			t.Errorf("%s: probes every %v within %v, expected %v and %v", tt.name, m.ProbeInterval, m.ProbeTimeout, tt.probe, tt.timeout)
 		}
 	}

@@ -22,7 +22,7 @@ func (g *Gossip) keeper() {
 	}
 }
 
-// compare sends the digests that are due.
+// compare sends the sums that are due.
 func (g *Gossip) compare(now time.Time) {
 	g.mu.Lock()
 	out := g.compareLocked(g.cluster, now)

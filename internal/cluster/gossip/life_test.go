@@ -36,7 +36,7 @@ func TestDeath(t *testing.T) {
 		gs := f.cluster(t, 4)
 		put(t, gs[3], "k", "v")
 		shows(t, time.Second, "n4/k=v", gs...)
-		f.split(place(4))
+		f.Split(host(4))
 		time.Sleep(time.Second)
 		shows(t, 0, "n4/k=v", gs...) // not yet
 		becomes(t, time.Minute, "n4", "dead", gs[:3]...)
@@ -46,7 +46,7 @@ func TestDeath(t *testing.T) {
 			t.Errorf("peers %v", p)
 		}
 		put(t, gs[3], "l", "w") // nobody hears of it
-		f.split()
+		f.Split()
 		becomes(t, time.Minute, "n4", "alive", gs[:3]...)
 		shows(t, 10*time.Second, "n4/k=v n4/l=w", gs...)
 	})
@@ -154,12 +154,12 @@ func TestNewAddress(t *testing.T) {
 		gs := f.cluster(t, 3)
 		gs[2].Close()
 		becomes(t, time.Minute, "n3", "dead", gs[:2]...)
-		again := f.node(t, 3, bootstrap(1), func(c *Config) { c.Transport = f.port("10.0.9.9:1") })
+		again := f.node(t, 3, bootstrap(1), func(c *Config) { c.Transport = f.Port(netip.MustParseAddrPort("10.0.9.9:1")) })
 		becomes(t, time.Minute, "n3", "alive", gs[:2]...)
 		if got := gs[0].Members()[2].Addr; got != again.Addr() {
 			t.Errorf("address %v, expected %v", got, again.Addr())
 		}
-		f.node(t, 2, bootstrap(1), func(c *Config) { c.Transport = f.port("10.0.9.8:1") })
+		f.node(t, 2, bootstrap(1), func(c *Config) { c.Transport = f.Port(netip.MustParseAddrPort("10.0.9.8:1")) })
 		time.Sleep(time.Minute)
 		if got := gs[0].Members()[1].Addr; got != place(2) {
 			t.Errorf("address %v, expected that of the first with this id", got)
@@ -186,13 +186,13 @@ func TestRejoin(t *testing.T) {
 					}
 				})
 				list = c.nodes
-				f.split(place(3), place(4))
+				f.Split(host(3), host(4))
 				time.Sleep(10 * time.Minute)
 				put(t, gs[0], "a", "v")
 				put(t, gs[3], "b", "v")
 				shows(t, 0, "n1/a=v", gs[0])
 				shows(t, time.Second, "n4/b=v", gs[2:]...)
-				f.split()
+				f.Split()
 				shows(t, 30*time.Second, "n1/a=v n4/b=v", gs...)
 			})
 		})
@@ -204,13 +204,13 @@ func TestRejoin(t *testing.T) {
 func TestHeal(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, f *fabric) {
 		gs := f.cluster(t, 4, func(c *Config) { c.Timings.Sync = 2 * time.Minute })
-		f.split(place(3), place(4))
+		f.Split(host(3), host(4))
 		becomes(t, time.Minute, "n3", "dead", gs[:2]...)
 		becomes(t, time.Minute, "n4", "dead", gs[:2]...)
 		put(t, gs[0], "a", "v")
 		put(t, gs[2], "b", "v")
 		time.Sleep(time.Minute)
-		f.split()
+		f.Split()
 		for _, id := range []string{"n1", "n2", "n3", "n4"} {
 			becomes(t, time.Minute, id, "alive", gs...)
 		}
@@ -247,11 +247,38 @@ func TestIdleDials(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, f *fabric) {
 		f.cluster(t, 3, func(c *Config) { c.Timings.Sync = time.Hour })
 		time.Sleep(time.Minute)
-		f.traffic()
+		f.Total()
 		time.Sleep(10 * time.Minute)
 		// memberlist's own push-pull: each node every 30 s, give or take.
-		if _, _, dials := f.traffic(); dials > 70 {
+		if dials := f.Total().Streams; dials > 70 {
 			t.Errorf("%d streams in ten minutes of three nodes", dials)
+		}
+	})
+}
+
+// TestColdStart: of nodes that all start at once and are told of all others, each
+// dials a few, not all.
+func TestColdStart(t *testing.T) {
+	const nodes = 30
+	bubble(t, 1, func(t *testing.T, f *fabric) {
+		var all []int
+		for i := range nodes {
+			all = append(all, i+1)
+		}
+		var gs []*Gossip
+		for _, i := range all {
+			gs = append(gs, f.node(t, i, bootstrap(all...)))
+		}
+		within(t, time.Minute, func() string {
+			for _, g := range gs {
+				if got := len(alive(g)); got != nodes {
+					return fmt.Sprintf("%s knows %d of %d members", g.cfg.NodeID, got, nodes)
+				}
+			}
+			return ""
+		})
+		if dials := f.Total().Streams; dials > nodes*2*rejoins {
+			t.Errorf("%d streams of %d nodes", dials, nodes)
 		}
 	})
 }
@@ -328,11 +355,11 @@ func TestLostGossip(t *testing.T) {
 		gs := f.cluster(t, 3)
 		put(t, gs[0], "k", "v")
 		shows(t, time.Second, "n1/k=v", gs...)
-		f.faults(1, 0, time.Millisecond)
+		f.Faults(1, 0, time.Millisecond)
 		put(t, gs[0], "l", "v")
 		remove(t, gs[0], "k")
 		time.Sleep(2 * time.Second) // no longer queued, nobody dead yet
-		f.faults(0, 0, time.Millisecond)
+		f.Faults(0, 0, time.Millisecond)
 		shows(t, 0, "n1/k=v", gs[1:]...)
 		shows(t, 2*time.Minute, "n1/l=v", gs...)
 	})

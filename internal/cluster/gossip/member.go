@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -74,10 +75,13 @@ func (g *Gossip) Join(addrs []netip.AddrPort) (int, error) {
 	return n, nil
 }
 
-// rejoiner joins, at each period, the bootstrap addresses that are no alive
-// members, and one of the dead at random: a split heals though each side
-// has forgotten the other. Address and port are compared, for several nodes may
-// share an address.
+// rejoins is how many nodes are joined at a time. Whoever answers tells of all
+// others, so more are not needed; and of many that do not answer, a few at random
+// keep none waiting that does.
+const rejoins = 5
+
+// rejoiner joins, at each period, a few of the bootstrap addresses that are no alive
+// members, and of the dead: a split heals though each side has forgotten the other.
 func (g *Gossip) rejoiner() {
 	t := time.NewTimer(0)
 	defer t.Stop()
@@ -87,16 +91,28 @@ func (g *Gossip) rejoiner() {
 			return
 		case <-t.C:
 		}
-		for _, a := range g.missing() {
-			if _, err := g.Join([]netip.AddrPort{a}); err != nil && g.stop.Err() == nil {
-				g.cfg.Log.Debug("gossip: a node that ought to be a member does not answer", "address", a, "error", err)
-			}
-		}
+		g.rejoin()
 		t.Reset(g.cfg.Timings.Rejoin + jitter(g.cfg.Timings.Rejoin/10))
 	}
 }
 
-// missing returns the addresses to join.
+func (g *Gossip) rejoin() {
+	addrs := g.missing()
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	var all sync.WaitGroup
+	defer all.Wait()
+	for _, a := range addrs[:min(rejoins, len(addrs))] {
+		all.Go(func() {
+			if _, err := g.Join([]netip.AddrPort{a}); err != nil && g.stop.Err() == nil {
+				g.cfg.Log.Debug("gossip: a node that ought to be a member does not answer", "address", a, "error", err)
+			}
+		})
+	}
+}
+
+// missing returns the addresses that ought to be alive members: those of the
+// bootstrap, and one of the dead at random. Address and port are compared, for
+// several nodes may share an address.
 func (g *Gossip) missing() []netip.AddrPort {
 	var want []netip.AddrPort
 	if g.cfg.Bootstrap != nil {

@@ -16,6 +16,7 @@ import (
 //	...    by kind:
 //
 //	rows      row until the end
+//	sum       8 bytes
 //	digest    {string owner, 8 bytes sum} until the end
 //	versions  {string owner, n, n times {string key, version<<1 | deleted}} until the end
 //	want      {string owner, string key} until the end
@@ -32,11 +33,12 @@ type kind uint8
 
 const (
 	kindRows     kind = 1 + iota // rows to merge
-	kindDigest                   // "this is what I have": answered with versions where it differs
+	kindDigest                   // "this is what I have, by owner": answered with versions where it differs
 	kindVersions                 // "these owners differ, this is mine": answered with rows and want
 	kindWant                     // "send me these"
 	kindRequest                  // "send me all you have of the network"
 	kindReply                    // part index of total of an answer to a request
+	kindSum                      // "this is what I have, in one number": answered with a digest if it differs
 )
 
 // A message is any of them; the fields its kind does not have are empty.
@@ -44,6 +46,7 @@ type message struct {
 	kind          kind
 	from, network string
 	rows          []Row // their Network is the message's
+	sum           uint64
 	digests       []ownerDigest
 	versions      []ownerVersions
 	want          []rowKey
@@ -57,6 +60,8 @@ func (m *message) encode() []byte {
 	b = putString(b, m.from)
 	b = putString(b, m.network)
 	switch m.kind {
+	case kindSum:
+		b = binary.BigEndian.AppendUint64(b, m.sum)
 	case kindDigest:
 		for _, d := range m.digests {
 			b = binary.BigEndian.AppendUint64(putString(b, d.owner), d.sum)

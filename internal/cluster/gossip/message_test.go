@@ -19,6 +19,7 @@ func samples() map[string]*message {
 			row("a", "k", 1, "value"), row("b", "l", maxVersion, ""), {Network: "n", Owner: "c", Key: "empty", Version: 300, Value: []byte{}},
 			{Network: "n", Owner: long, Key: strings.Repeat("k", MaxKey), Version: 7, Value: bytes.Repeat([]byte{0xff}, MaxValue)},
 		}},
+		"sum":      {kind: kindSum, from: "a", sum: math.MaxUint64 - 1},
 		"digest":   {kind: kindDigest, from: "a", digests: []ownerDigest{{"a", 1}, {long, math.MaxUint64}}},
 		"versions": {kind: kindVersions, from: "a", network: "n", versions: []ownerVersions{{owner: "a"}, {"b", []keyVersion{{"k", 1, false}, {"l", maxVersion, true}}}, {owner: "c"}}},
 		"want":     {kind: kindWant, from: "a", network: "n", want: []rowKey{{"a", "k"}, {"b", "l"}}},

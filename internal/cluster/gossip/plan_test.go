@@ -38,20 +38,20 @@ func (w *world) fault() {
 		loss, dup := w.rng.Float64()*0.6, w.rng.Float64()*0.3
 		delay := time.Duration(w.rng.IntN(400)) * time.Millisecond
 		w.note("loss %.2f, duplication %.2f, delay to %v", loss, dup, delay)
-		w.f.faults(loss, dup, delay)
+		w.f.Faults(loss, dup, delay)
 	case 1:
-		var side []netip.AddrPort
+		var side []netip.Addr
 		for j := range w.gs {
 			if w.rng.IntN(2) == 0 {
-				side = append(side, place(j+1))
+				side = append(side, host(j+1))
 			}
 		}
 		w.note("split off %v", side)
-		w.f.split(side...)
+		w.f.Split(side...)
 	case 2:
 		w.note("heal")
-		w.f.split()
-		w.f.faults(0, 0, time.Millisecond)
+		w.f.Split()
+		w.f.Faults(0, 0, time.Millisecond)
 	case 3: // crash and return: what it said is gone
 		w.note("restart n%d", i+1)
 		w.gs[i].Close()
@@ -131,8 +131,8 @@ func TestFaultPlan(t *testing.T) {
 					time.Sleep(time.Duration(w.rng.IntN(8000)) * time.Millisecond)
 				}
 				w.note("heal for good")
-				f.split()
-				f.faults(0, 0, time.Millisecond)
+				f.Split()
+				f.Faults(0, 0, time.Millisecond)
 				w.settled()
 				time.Sleep(5 * time.Minute)
 				w.settled() // nothing comes back later
@@ -184,7 +184,7 @@ func TestSimulation(t *testing.T) {
 		nodes = 61
 	}
 	bubble(t, 1, func(t *testing.T, f *fabric) {
-		f.faults(0.01, 0, 2*time.Millisecond)
+		f.Faults(0.01, 0, 2*time.Millisecond)
 		var gs []*Gossip
 		for i := range nodes {
 			gs = append(gs, f.node(t, i+1, bootstrap(1, 2, 3)))
@@ -209,7 +209,7 @@ func TestSimulation(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		f.traffic()
+		f.Total()
 		start := time.Now()
 		for id, gs := range with {
 			for _, g := range gs {
@@ -221,7 +221,7 @@ func TestSimulation(t *testing.T) {
 			}
 		}
 		within(t, 2*time.Minute, func() string { return incomplete(with, members*rows) })
-		_, bytes, _ := f.traffic()
+		bytes := f.Total().DatagramBytes
 		t.Logf("%d rows each for %d nodes after %v: %d bytes a node", members*rows, members, time.Since(start), bytes/nodes)
 		if took := time.Since(start); took > time.Minute {
 			t.Errorf("it took %v", took)
@@ -238,9 +238,9 @@ func TestSimulation(t *testing.T) {
 		if took := time.Since(start); took > 2*time.Second {
 			t.Errorf("one row took %v", took)
 		}
-		f.traffic()
+		f.Total()
 		time.Sleep(2 * time.Minute)
-		_, bytes, _ = f.traffic()
+		bytes = f.Total().DatagramBytes
 		t.Logf("at rest: %d bytes of datagrams a node and second", bytes/nodes/120)
 		if got := bytes / nodes / 120; got > 5000 {
 			t.Errorf("%d bytes a node and second at rest", got)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,12 +12,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	under "weft/internal/nettest/fabric"
 )
 
 // idle returns a node that runs nothing, has network "n" with a row, and knows an
 // alive member "a".
 func idle(t testing.TB) *Gossip {
-	cfg := Config{NodeID: "me", Keys: [][]byte{testKey}, FirstVersion: 100, Transport: (*port)(nil)}
+	cfg := Config{NodeID: "me", Keys: [][]byte{testKey}, FirstVersion: 100, Transport: (*under.Port)(nil)}
 	if err := cfg.check(); err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +174,8 @@ func TestAnswers(t *testing.T) {
 		m    message
 		want []*message
 	}{
+		{"equal sum", message{kind: kindSum, sum: hashRow("a", same[0].sum) ^ hashRow("me", same[1].sum)}, nil},
+		{"another sum", message{kind: kindSum, sum: 1}, []*message{{kind: kindDigest, from: "me", network: "n", digests: same}}},
 		{"equal digests", message{kind: kindDigest, digests: same}, nil},
 		{"an owner differs", message{kind: kindDigest, digests: []ownerDigest{{"a", 1}, same[1]}}, versions(theirs)},
 		{"an owner missing there", message{kind: kindDigest, digests: same[1:]}, versions(theirs)},
@@ -247,9 +252,9 @@ func TestLeavingIsTold(t *testing.T) {
 func TestUnreadStream(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, f *fabric) {
 		g := f.node(t, 1)
-		f.port("10.0.0.9:7946") // takes streams and reads none
+		f.Port(netip.MustParseAddrPort("10.0.0.9:7946")) // takes streams and reads none
 		start := time.Now()
-		err := g.stream(memberlist.Node{Name: "n9", Addr: []byte{10, 0, 0, 9}, Port: 7946}, make([]byte, 1000))
+		err := g.stream(memberlist.Node{Name: "n9", Addr: []byte{10, 0, 0, 9}, Port: 7946}, make([]byte, 100_000))
 		if err == nil || time.Since(start) > 15*time.Second || g.Stats().Unsent != 1 {
 			t.Errorf("error %v after %v", err, time.Since(start))
 		}
@@ -270,7 +275,8 @@ func FuzzMeta(f *testing.F) {
 
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
-	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	refused := 0
+	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), func() { refused++ })
 	l.Printf("[DEBUG] memberlist: Stream connection")
 	l.Printf("[INFO] memberlist: Suspect")
 	l.Printf("[WARN] memberlist: Refuting a %s message", "dead")
@@ -280,17 +286,21 @@ func TestLogger(t *testing.T) {
 		t.Errorf("logged %s", got)
 	}
 	for range 1000 {
-		l.Printf("[ERR] memberlist: Decrypt packet failed")
+		l.Printf("[ERR] memberlist: Decrypt packet failed: no key %s", "from=10.0.0.9:1")
+	}
+	if n := strings.Count(out.String(), "\n"); n != 3 || refused != 1000 {
+		t.Errorf("%d lines, %d refused, expected 3 and 1000", n, refused)
+	}
+	for i := range 1000 {
+		l.Printf("[ERR] memberlist: kind %d: x", i)
 	}
 	if n := strings.Count(out.String(), "\n"); n != logLines {
 		t.Errorf("%d lines, expected %d", n, logLines)
 	}
 	w := &logWriter{}
 	at := time.Unix(1000, 0)
-	for range 2 * logLines {
-		w.admit(at)
-	}
-	if w.admit(at.Add(logWindow-1)) || !w.admit(at.Add(logWindow)) {
+	w.admit("a", at)
+	if w.admit("a", at.Add(logWindow-1)) || !w.admit("a", at.Add(logWindow)) {
 		t.Error("a new window does not begin when it should")
 	}
 }

@@ -75,7 +75,7 @@ func (g *Gossip) round(fresh bool) {
 // pickLocked chooses nodes and rows of a network, those sent least first, and
 // counts them as sent.
 func (g *Gossip) pickLocked(n *network, fresh bool) (out []sending) {
-	if len(n.queue) == 0 {
+	if !n.waiting(fresh) {
 		return nil
 	}
 	all := g.peersLocked(n.id)
@@ -100,6 +100,16 @@ func (g *Gossip) pickLocked(n *network, fresh bool) (out []sending) {
 		}
 	}
 	return out
+}
+
+// waiting reports whether a row is to be sent; fresh: for the first time.
+func (n *network) waiting(fresh bool) bool {
+	for _, q := range n.queue {
+		if !fresh || q.sent == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // takeLocked takes rows from a queue, up to a round's bytes: those for datagrams,

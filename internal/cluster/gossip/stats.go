@@ -9,6 +9,8 @@ type Stats struct {
 	Busy                 uint64 // messages not sent, for too many streams were being written
 	QueueFull            uint64 // rows not gossiped, for too many waited
 	Full                 uint64 // rows refused: the table is full
+	Refused              uint64 // datagrams and streams of another key, or that are none of memberlist's
+	Crowded              uint64 // streams cut off or not taken, for too many were open
 	Malformed            uint64 // messages that are none
 	OtherFormat          uint64 // messages of another format version
 	NotAttached          uint64 // messages of networks that this node does not have

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -11,10 +12,19 @@ import (
 
 // A transport bounds another one's streams: memberlist writes to a stream without
 // a deadline, and a peer that does not read would hold the writer for ever. A
-// stream lives for the dial's timeout, and ends when the transport is stopped.
+// stream lives for the dial's timeout, and ends when the transport is stopped. Of the
+// streams that others open there are maxInbound at a time (inbound.go).
 type transport struct {
 	memberlist.NodeAwareTransport
-	stop context.Context
+	stop    context.Context
+	inbound inbound
+	crowded func()        // counts
+	down    chan struct{} // closed when the transport below has ended
+	ending  sync.Once
+}
+
+func newTransport(of memberlist.NodeAwareTransport, stop context.Context) *transport {
+	return &transport{NodeAwareTransport: of, stop: stop, inbound: inbound{out: make(chan net.Conn)}, down: make(chan struct{})}
 }
 
 // unnamed gives a transport without names the methods that take them.
@@ -36,7 +46,7 @@ func openTransport(stop context.Context, c *Config, m *memberlist.Config) (*tran
 		if !ok {
 			aware = unnamed{c.Transport}
 		}
-		return &transport{aware, stop}, nil
+		return newTransport(aware, stop), nil
 	}
 	nt, err := listen(c, m)
 	if err != nil {
@@ -47,7 +57,7 @@ func openTransport(stop context.Context, c *Config, m *memberlist.Config) (*tran
 	if c.Advertise.IsValid() {
 		m.AdvertiseAddr, m.AdvertisePort = c.Advertise.Addr().String(), int(c.Advertise.Port())
 	}
-	return &transport{nt, stop}, nil
+	return newTransport(nt, stop), nil
 }
 
 // listen opens UDP and TCP on one port. When the port is to be chosen, TCP's

@@ -25,6 +25,7 @@ type Config struct {
 	UnlockKey string // of a store that is locked
 	Log       *slog.Logger
 	Tuning    Tuning
+	raftLog   *raftLogger
 }
 
 // Tuning are raft's timings and bounds; zero values are the defaults.
@@ -73,7 +74,13 @@ func (c *Config) raftConfig() *raft.Config {
 	return r
 }
 
-func (c *Config) logger() *raftLogger { return &raftLogger{to: c.Log} }
+// logger returns raft's logger. All of a store's parts have the one.
+func (c *Config) logger() *raftLogger {
+	if c.raftLog == nil {
+		c.raftLog = newRaftLogger(c.Log)
+	}
+	return c.raftLog
+}
 
 // server is this manager as the only one that raft knows.
 func (c *Config) server() raft.Server {

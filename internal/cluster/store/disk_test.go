@@ -377,7 +377,7 @@ func TestNewerEntry(t *testing.T) {
 
 func TestLogger(t *testing.T) {
 	var out bytes.Buffer
-	l := &raftLogger{to: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo}))}
+	l := newRaftLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo})))
 	n := l.Named("sub").With("a", 1)
 	n.Info("quiet")
 	n.Trace("quiet")

@@ -128,6 +128,7 @@ type fleet struct {
 	tuning Tuning
 	mu     sync.Mutex
 	stores map[string]*Store
+	log    *slog.Logger // nil: none
 }
 
 func newFleet(t testing.TB, tuning Tuning) *fleet {
@@ -152,8 +153,11 @@ func ctl(name string) netip.AddrPort {
 }
 
 func (f *fleet) config(name string) Config {
-	return Config{Dir: filepath.Join(f.dir, name), NodeID: name, Addr: ctl(name).String(), Bootstrap: name == "n1",
-		Log: slog.New(slog.DiscardHandler), Tuning: f.tuning}
+	log := f.log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return Config{Dir: filepath.Join(f.dir, name), NodeID: name, Addr: ctl(name).String(), Bootstrap: name == "n1", Log: log, Tuning: f.tuning}
 }
 
 func (f *fleet) start(name string) *Store {

@@ -48,6 +48,7 @@ var errUnborn = errors.New("it is empty")
 type logStore struct {
 	db   *bbolt.DB
 	seal cipher.AEAD
+	disk disk
 }
 
 // openLog opens the log at path, or makes it. seal is the manager's data key.
@@ -66,7 +67,7 @@ func openLog(path string, seal cipher.AEAD) (l *logStore, err error) {
 		if err != nil {
 			return err
 		}
-		l = &logStore{db, seal}
+		l = &logStore{db: db, seal: seal}
 		if there {
 			return nil
 		}
@@ -249,7 +250,7 @@ func (l *logStore) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{
 
 // StoreLogs is part of raft.LogStore. The entries are on the disk when it returns.
 func (l *logStore) StoreLogs(entries []*raft.Log) error {
-	return l.db.Update(func(tx *bbolt.Tx) error {
+	return l.update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketLog)
 		for _, e := range entries {
 			k := indexKey(e.Index)
@@ -263,7 +264,7 @@ func (l *logStore) StoreLogs(entries []*raft.Log) error {
 
 // DeleteRange is part of raft.LogStore; both ends are deleted.
 func (l *logStore) DeleteRange(first, last uint64) error {
-	return l.db.Update(func(tx *bbolt.Tx) error {
+	return l.update(func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketLog).Cursor()
 		for k, _ := c.Seek(indexKey(first)); k != nil && binary.BigEndian.Uint64(k) <= last; k, _ = c.Seek(indexKey(first)) {
 			if err := c.Delete(); err != nil {
@@ -276,7 +277,7 @@ func (l *logStore) DeleteRange(first, last uint64) error {
 
 // Set is part of raft.StableStore.
 func (l *logStore) Set(k, v []byte) error {
-	return l.db.Update(func(tx *bbolt.Tx) error {
+	return l.update(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketStable).Put(k, sealed(l.seal, v, bucketStable, k))
 	})
 }
@@ -295,7 +296,18 @@ func (l *logStore) Get(k []byte) (v []byte, err error) {
 }
 
 // SetUint64 is part of raft.StableStore.
-func (l *logStore) SetUint64(k []byte, v uint64) error { return l.Set(k, indexKey(v)) }
+func (l *logStore) SetUint64(k []byte, v uint64) error {
+	if has, err := l.GetUint64(k); err == nil && has == v {
+		return nil // raft says the term again at each start: that needs no space
+	}
+	if string(k) != currentTerm {
+		return l.Set(k, indexKey(v))
+	}
+	return l.untilWritten(func() error { return l.Set(k, indexKey(v)) })
+}
+
+// currentTerm is raft's name of the value it does not go on without.
+const currentTerm = "CurrentTerm"
 
 // GetUint64 is part of raft.StableStore.
 func (l *logStore) GetUint64(k []byte) (uint64, error) {

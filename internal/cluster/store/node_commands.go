@@ -37,6 +37,7 @@ type UpdateNode struct {
 type RemoveNode struct {
 	ID    string
 	Force bool
+	Now   time.Time
 }
 
 func (PutNode) kind() string    { return "node put" }
@@ -49,6 +50,9 @@ func (p PutNode) apply(c *change) error {
 	}
 	n, known := c.Nodes.Get(p.ID)
 	if !known {
+		if _, gone := c.Cluster.Removed[p.ID]; gone {
+			return cnm.Errorf(cnm.Conflict, "node %s was removed from the swarm: it must leave and join again", p.ID)
+		}
 		if c.Nodes.Len() == MaxNodes {
 			return cnm.Errorf(cnm.Unavailable, "the swarm has %d nodes, the most there can be: remove those that are gone", MaxNodes)
 		}
@@ -61,7 +65,8 @@ func (p PutNode) apply(c *change) error {
 		n = Node{ID: p.ID, Version: c.index, Created: p.Now, Spec: p.Spec}
 	}
 	n.Updated = p.Now
-	n.Hostname, n.Addr, n.Control, n.Gossip, n.DataPath, n.Certificate = p.Hostname, p.Addr, p.Control, p.Gossip, p.DataPath, p.Certificate
+	n.Hostname, n.Addr, n.Control, n.Gossip, n.DataPath = p.Hostname, p.Addr, p.Control, p.Gossip, p.DataPath
+	n.noteCertificate(p.Certificate)
 	c.putNode(n)
 	return nil
 }
@@ -134,6 +139,7 @@ func (r RemoveNode) apply(c *change) error {
 		return cnm.Errorf(cnm.Conflict, "node %s (%s) still has %d endpoints: stop its sandboxes, or use force if it is gone", r.ID, n.Name(), len(gone))
 	}
 	c.release(gone)
+	c.noteRemoval(n, r.Now)
 	c.Nodes = c.Nodes.without(r.ID)
 	c.Cluster.EpochSince = time.Time{} // it has keys that are to be replaced
 	c.touch()

@@ -44,6 +44,9 @@ type Cluster struct {
 	EpochSince time.Time
 	// UnlockKey seals the managers' stores when Spec.AutoLock is set.
 	UnlockKey string
+	// Removed are the nodes that were managers and are gone, with the time at which
+	// the last certificate that says so ends.
+	Removed map[string]time.Time
 }
 
 // A Root is one certificate authority. Key is empty where only the certificate is
@@ -69,8 +72,10 @@ type Node struct {
 	Control  netip.AddrPort   // of its manager; invalid for a worker
 	Gossip   netip.AddrPort   // of its gossip
 	DataPath []netip.AddrPort // its VTEPs, one of each family at most
-	// Certificate is the last one it was given.
-	Certificate Certificate
+	// Certificate is the last one it was given; ManagerUntil is the end of the last
+	// one that said it is a manager.
+	Certificate  Certificate
+	ManagerUntil time.Time
 }
 
 // Name returns what a user calls the node by.
@@ -86,6 +91,9 @@ type Certificate struct {
 	Serial  string
 	Issued  time.Time
 	Expires time.Time
+	Manager bool   // it says that the node is a manager
+	Root    string // SHA-256 of the root certificate that it was issued under, hex
+	Key     string // SHA-256 of the public key it is for, hex
 }
 
 // A Network is one that the whole swarm knows. The pools of its IPAM are what

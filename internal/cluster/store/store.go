@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"weft/internal/cnm"
 )
 
 // Theory of operation: the store
@@ -37,6 +39,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
+
+	catching sync.Mutex
+	caughtUp uint64 // the term in which CatchUp has succeeded
 
 	stop    chan struct{}
 	waiting sync.WaitGroup // own goroutines
@@ -116,6 +121,8 @@ func open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, machine: newMachine(), log: f.log, snaps: f.snaps, changed: make(chan struct{}), stop: make(chan struct{})}
+	s.log.disk.log, s.log.disk.stop = cfg.Log, s.stop
+	s.log.disk.patient.Store(!cfg.Bootstrap) // a cluster that cannot be begun is none
 	s.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: newStream(cfg.Stream, cfg.Addr), MaxPool: 3, Timeout: cfg.Tuning.orDefaults().RPC, Logger: cfg.logger(),
 	})
@@ -126,14 +133,17 @@ func open(cfg Config) (*Store, error) {
 		s.shut()
 		return nil, fmt.Errorf("cluster store in %s: %w", cfg.Dir, err)
 	}
+	s.log.disk.patient.Store(true)
 	seen := make(chan raft.Observation, 16)
+	said := &managersSaid{log: cfg.Log}
 	o := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
+		said.heard(o.Data)
 		_, leader := o.Data.(raft.LeaderObservation)
 		_, state := o.Data.(raft.RaftState)
 		return leader || state
 	})
 	s.raft.RegisterObserver(o)
-	s.waiting.Go(func() { s.tellLeaders(o, seen) })
+	s.waiting.Go(func() { s.tellLeaders(o, seen, said) })
 	s.waiting.Go(func() { s.keepLocked(f.key) })
 	return s, nil
 }
@@ -168,14 +178,19 @@ func (s *Store) shut() error {
 }
 
 // tellLeaders makes watchers look when leadership changes.
-func (s *Store) tellLeaders(o *raft.Observer, seen <-chan raft.Observation) {
+func (s *Store) tellLeaders(o *raft.Observer, seen <-chan raft.Observation, said *managersSaid) {
 	defer s.raft.DeregisterObserver(o)
+	look := time.NewTicker(leaderlessTime / 4)
+	defer look.Stop()
 	for {
+		id, _ := s.Leader()
+		said.leads(id, time.Now())
 		select {
 		case <-s.stop:
 			return
 		case <-seen:
 			s.tell()
+		case <-look.C:
 		}
 	}
 }
@@ -269,6 +284,9 @@ func (s *Store) ApplyEncoded(ctx context.Context, doc []byte) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
+	if err := s.Trouble(); err != nil {
+		return Result{}, err // raft waits, and would not hear of it
+	}
 	f := s.raft.Apply(doc, timeLeft(ctx))
 	if err := s.settle(ctx, f); err != nil {
 		return Result{}, err
@@ -280,6 +298,9 @@ func (s *Store) ApplyEncoded(ctx context.Context, doc []byte) (Result, error) {
 // Barrier returns when this manager, which must be the leader, knows of everything
 // that was agreed before the call.
 func (s *Store) Barrier(ctx context.Context) error {
+	if err := s.Trouble(); err != nil {
+		return err
+	}
 	return s.settle(ctx, s.raft.Barrier(timeLeft(ctx)))
 }
 
@@ -308,6 +329,8 @@ func (s *Store) named(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrDisk):
+		return cnm.Errorf(cnm.Unavailable, "%w: nothing was done: make space on the disk of %s", err, s.cfg.Dir)
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		id, addr := s.Leader()
 		if id == s.cfg.NodeID {

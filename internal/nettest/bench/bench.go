@@ -46,7 +46,7 @@ func newBench(o options) (*bench, error) {
 		return nil, err
 	}
 	b.suites = []*suite{b.switches(), b.overlays(), b.encrypted()}
-	known := []string{swarmPart}
+	known := []string{swarmPart, simulated}
 	wanted := 0
 	if o.wants(swarmPart) {
 		wanted++

@@ -9,8 +9,11 @@
 // the traffic. weft runs as an ordinary user, the others need root. Everything
 // made is taken down again, and only processes started here are ended.
 //
-// The tables replace what stands between two markers in docs/benchmarks.md; the
-// figures of every round go to docs/benchmarks.json.
+// Beside them a simulation of whole clusters is run, in a time of its own.
+//
+// The tables replace what stands between markers in docs/benchmarks.md; the
+// figures of every round go to docs/benchmarks.json, those of the simulation to
+// docs/simulation.json.
 package main
 
 import (
@@ -37,6 +40,7 @@ type options struct {
 	user    string
 	daemon  string
 	stages  bool
+	sizes   string // of simulated clusters
 }
 
 func main() {
@@ -48,10 +52,11 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of every transfer")
 	flag.StringVar(&o.binary, "weft", "bin/weft", "weft's binary")
 	flag.StringVar(&o.dir, "out", "docs", "directory of benchmarks.md and benchmarks.json")
-	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure, of either table: kernel,ovs,vde,weft,kernel-vxlan,kernel-vxlan-off,ovs-vxlan,weft-overlay,wireguard-go,nebula,weft-clear,weft-encrypted; and swarm (default all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure, of any table: kernel,ovs,vde,weft,kernel-vxlan,kernel-vxlan-off,ovs-vxlan,weft-overlay,wireguard-go,nebula,weft-clear,weft-encrypted; and swarm, simulation (default all)")
 	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
 	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemons, separated by spaces")
 	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")
+	flag.StringVar(&o.sizes, "simulate", "50x5,150x5,500x5,50x50,100x50", "clusters to simulate: nodes x networks of each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -63,6 +68,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	if o.only == simulated {
+		return simulate(ctx, o)
+	}
 	if os.Getuid() != 0 {
 		return errors.New("the other switches need root to be set up; run this as root (weft itself then runs as the ordinary user " + o.user + ")")
 	}
@@ -103,7 +111,25 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	fmt.Println(r.markdown())
+	if o.wants(simulated) {
+		return simulate(ctx, o)
+	}
 	return nil
+}
+
+// simulated is the simulation's name among the contestants.
+const simulated = "simulation"
+
+func simulate(ctx context.Context, o options) error {
+	s, err := runSimulation(ctx, o.sizes)
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println(s.markdown())
+	return s.write(o.dir)
 }
 
 // wants reports whether a contestant is to be measured.

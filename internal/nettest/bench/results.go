@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -151,14 +150,5 @@ func (r *results) write(dir string) error {
 	if err := os.WriteFile(filepath.Join(dir, "benchmarks.json"), append(data, '\n'), 0o644); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "benchmarks.md")
-	old, err := os.ReadFile(path)
-	if err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	page, err := insert(string(old), r.markdown())
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return os.WriteFile(path, []byte(page), 0o644)
+	return replace(filepath.Join(dir, "benchmarks.md"), switchMarks, r.markdown())
 }

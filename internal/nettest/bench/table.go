@@ -2,28 +2,46 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
-// The markers in docs/benchmarks.md; what stands outside them is kept.
-const (
-	beginMark = "<!-- make bench writes from here -->"
-	endMark   = "<!-- to here -->"
+// marks stand around a part of docs/benchmarks.md; what is outside is kept.
+type marks struct{ begin, end string }
+
+var (
+	switchMarks     = marks{"<!-- make bench writes from here -->", "<!-- to here -->"}
+	simulationMarks = marks{"<!-- the simulation writes from here -->", "<!-- the simulation writes to here -->"}
 )
 
-const newPage = "# Benchmarks\n\n" + beginMark + "\n" + endMark + "\n"
-
-// insert returns the page with the text between its markers replaced.
-func insert(page, text string) (string, error) {
-	if strings.TrimSpace(page) == "" {
-		page = newPage
+// insert returns the page with the text between two markers replaced. A page that
+// has neither gets both at its end.
+func (m marks) insert(page, text string) (string, error) {
+	switch has := strings.Contains(page, m.begin) || strings.Contains(page, m.end); {
+	case strings.TrimSpace(page) == "":
+		page = "# Benchmarks\n\n" + m.begin + "\n" + m.end + "\n"
+	case !has:
+		page += "\n" + m.begin + "\n" + m.end + "\n"
 	}
-	before, rest, ok := strings.Cut(page, beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
+	before, rest, ok := strings.Cut(page, m.begin)
+	_, after, ok2 := strings.Cut(rest, m.end)
 	if !ok || !ok2 {
-		return "", fmt.Errorf("the markers %q and %q are missing; the page is left alone", beginMark, endMark)
+		return "", fmt.Errorf("the markers %q and %q do not stand around anything; the page is left alone", m.begin, m.end)
 	}
-	return before + beginMark + "\n\n" + text + "\n" + endMark + after, nil
+	return before + m.begin + "\n\n" + text + "\n" + m.end + after, nil
+}
+
+// replace puts a text between two markers of a file.
+func replace(path string, m marks, text string) error {
+	old, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	page, err := m.insert(string(old), text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return os.WriteFile(path, []byte(page), 0o644)
 }
 
 // markdown returns everything that stands between the markers.

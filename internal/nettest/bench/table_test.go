@@ -7,17 +7,18 @@ import (
 )
 
 func TestInsert(t *testing.T) {
+	beginMark, endMark := switchMarks.begin, switchMarks.end
 	tests := []struct {
 		name, page, want string // want "" for an error
 	}{
 		{"no page yet", "", "# Benchmarks\n\n" + beginMark + "\n\nT\n" + endMark + "\n"},
 		{"prose is kept", "before\n" + beginMark + "old" + endMark + "\nafter", "before\n" + beginMark + "\n\nT\n" + endMark + "\nafter"},
-		{"no markers", "prose", ""},
+		{"no markers", "prose\n", "prose\n\n" + beginMark + "\n\nT\n" + endMark + "\n"},
 		{"only the first marker", "prose" + beginMark, ""},
 		{"wrong order", endMark + beginMark, ""},
 	}
 	for _, tt := range tests {
-		got, err := insert(tt.page, "T")
+		got, err := switchMarks.insert(tt.page, "T")
 		if got != tt.want || (err == nil) != (tt.want != "") {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}
