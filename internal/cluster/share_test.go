@@ -33,3 +33,30 @@ func TestNodeRow(t *testing.T) {
 		}
 	}
 }
+
+func FuzzDecodeNode(f *testing.F) {
+	f.Add([]byte(`{"mtu":1450,"k":["AQI=","Aw=="]}`))
+	f.Add([]byte(`{"k":["","","",""]}`))
+	f.Add([]byte(`{"mtu":65536}`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		w, err := decodeNode(value)
+		if err != nil {
+			return
+		}
+		if w.MTU != 0 && (w.MTU < leastMTU || w.MTU > mostMTU) || len(w.Keys) > maxAnnouncements {
+			t.Fatalf("%q gave %+v", value, w)
+		}
+		s := Share{MTU: w.MTU, Keys: w.Keys}
+		b, err := encodeNode(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b == nil {
+			return
+		}
+		again, err := decodeNode(b)
+		if err != nil && len(b) <= maxEndpoint || err == nil && (again.MTU != w.MTU || len(again.Keys) != len(w.Keys)) {
+			t.Fatalf("%+v became %+v, %v", w, again, err)
+		}
+	})
+}

@@ -144,7 +144,10 @@ func TestEncryptedRotation(t *testing.T) {
 	type result struct{ out, what string }
 	results := make(chan result, 4)
 	for last, n := range nodes {
-		go func() { out, _ := execute(t, n, "box", "receive", ":7001"); results <- result{out, fmt.Sprint("to ", last)} }()
+		go func() {
+			out, _ := execute(t, n, "box", "receive", ":7001")
+			results <- result{out, fmt.Sprint("to ", last)}
+		}()
 		to := netip.AddrPortFrom(addr4(boxes[3-last], "over"), 7001).String()
 		go func() {
 			out, _ := execute(t, n, "box", "send", to, fmt.Sprint(seconds))
