@@ -140,10 +140,15 @@ func (g *manager) feed(ctx context.Context, repeat time.Duration, send func(*Vie
 // apply has the store agree on a command, with errors as a user should see them.
 func (g *manager) apply(ctx context.Context, c store.Command) (store.Result, error) {
 	r, err := g.store.Apply(ctx, c)
+	return r, leaderless(err)
+}
+
+// leaderless is an error of the store as other managers should see it.
+func leaderless(err error) error {
 	if errors.Is(err, store.ErrNotLeader) {
-		return r, errNoLeader
+		return errNoLeader
 	}
-	return r, err
+	return err
 }
 
 // applySoon is apply for a store that has just been opened: the first leader has yet
