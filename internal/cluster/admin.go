@@ -132,6 +132,9 @@ func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time)
 	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
 		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
 	}
+	if r := req.Spec.KeyRotation; r != 0 && r < minKeyRotation {
+		return cnm.Errorf(cnm.Invalid, "keys that last %v: at least %v expected", r, minKeyRotation)
+	}
 	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
 	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
 		c.UnlockKey = store.NewUnlockKey()

@@ -197,13 +197,13 @@ func (g *manager) lead() {
 			done = 0
 		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
 			if err := g.duties(); err == nil {
-				done = s.Version
+				done, wait = s.Version, g.untilRotation()
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
 				g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
 				wait = time.Second
 			}
 		default:
-			wait = min(wait, max(g.rotationDue(g.m.cfg.now()), 0))
+			wait = g.untilRotation()
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -216,6 +216,11 @@ func (g *manager) lead() {
 			return
 		}
 	}
+}
+
+// untilRotation is how long a leader that has nothing to do waits.
+func (g *manager) untilRotation() time.Duration {
+	return min(leadCheck, max(g.rotationDue(g.m.cfg.now()), 0))
 }
 
 // duties gives the managers their votes, ends the replacing of a root, and rotates
