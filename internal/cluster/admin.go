@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
+	"weft/internal/cluster/gossip"
 	"weft/internal/cluster/pki"
 	"weft/internal/cluster/store"
 	"weft/internal/cnm"
@@ -84,8 +87,20 @@ func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
-	return err
+	return m.remove(ctx, id, force)
+}
+
+// remove asks for a node's removal, for voteTime at most: a leader that is to go hands
+// over first, and the next one does the rest.
+func (m *Member) remove(ctx context.Context, id string, force bool) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	for {
+		_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+		if !errors.Is(err, cnm.Unavailable) || ctx.Err() != nil || !m.pause(removeRetry) {
+			return err
+		}
+	}
 }
 
 func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*none, error) {
@@ -173,13 +188,50 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 			return nil, err
 		}
 	}
+	if err := g.awaitNoVote(ctx, &n); err != nil {
+		return nil, err
+	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force, Now: g.m.cfg.now()})
 	return &none{}, err
 }
 
+// voteTime is how long the removal of a node takes at most, and voteLook how often is
+// looked whether its vote is gone.
+const (
+	voteTime    = 2 * tryTime
+	voteLook    = 10 * time.Millisecond
+	removeRetry = 100 * time.Millisecond
+)
+
+// awaitNoVote waits until a node that is no manager any more is none of raft's servers.
+// The other managers believe one that is removed nothing: a leader could not give its
+// vote to them.
+func (g *manager) awaitNoVote(ctx context.Context, n *store.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	t := time.NewTicker(voteLook)
+	defer t.Stop()
+	for {
+		servers, err := g.store.Servers()
+		switch {
+		case err != nil:
+			return err
+		case !g.leads():
+			return errNoLeader
+		case !slices.ContainsFunc(servers, func(s store.Server) bool { return s.ID == n.ID }):
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return cnm.Errorf(cnm.Unavailable, "node %s is no manager any more, but the managers have not agreed yet to take its vote: try again when more than half of them are there", n.Name())
+		}
+	}
+}
+
 func (m *Member) nodeState(id string) cnm.NodeState {
 	for _, g := range m.gossip.Members() {
-		if g.ID == id && g.State == 0 {
+		if g.ID == id && g.State == gossip.Alive {
 			return cnm.NodeReady
 		}
 	}

@@ -238,7 +238,8 @@ func (t *tour) noDrops(ctx context.Context) error {
 		}
 		for from, dropped := range tunnels {
 			for reason, n := range dropped {
-				if n > 0 && reason != "split-horizon" {
+				// What is for all (a query) may come before the sandbox's own port is there.
+				if n > 0 && reason != "split-horizon" && reason != "no-port" {
 					return fmt.Errorf("node %d dropped %d frames that came from %s as %s, want none", i+1, n, from, reason)
 				}
 			}

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,5 +97,83 @@ func TestEncryptedStatic(t *testing.T) {
 	})
 	if nodes[1].path.underlay.v4 != nil {
 		t.Error("a socket in clear is open")
+	}
+}
+
+// TestEncryptedWaiting: whom a node waits for is listed, and doctor says what is wrong.
+func TestEncryptedWaiting(t *testing.T) {
+	watchLeaks(t)
+	config := encryptedConfig(t, 1)
+	n := openBeside(t, config)
+	dir := t.TempDir()
+	create := func(name, vni, secret string, mode os.FileMode) error {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(secret), mode); err != nil {
+			t.Fatal(err)
+		}
+		nw := static(name, vni)
+		nw.Options["encrypted"], nw.Options["weft.psk-file"] = "", file
+		_, _, err := n.NetworkCreate(t.Context(), nw)
+		return err
+	}
+	const secret = "correct horse battery staple"
+	for _, c := range []struct {
+		name, secret, want string
+		mode               os.FileMode
+	}{
+		{"wide", secret, "", 0o600},
+		{"later", secret, "", 0o600},
+		{"open", secret, "others than its owner may read it (mode 0644)", 0o644},
+		{"short", "horse", "has 5 bytes, want at least 16", 0o600},
+	} {
+		if err := create(c.name, fmt.Sprint(4097+len(n.Networks())), c.secret, c.mode); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("create %s: %v, want %q", c.name, err, c.want)
+		}
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(dir, "later"), 0o644), n.Close()); err != nil {
+		t.Fatal(err)
+	}
+	n = openBeside(t, config)
+
+	var rings []KeyRing
+	inTime(t, "there is a ring", func() bool { rings = n.Keys(); return len(rings) > 0 })
+	if len(rings) != 1 || len(rings[0].Networks) != 1 || rings[0].Networks[0] != "wide" || rings[0].Next.IsZero() || rings[0].Epoch == 0 {
+		t.Fatalf("rings %+v", rings)
+	}
+	if p := rings[0].Peers; len(p) != 1 || p[0].ID != fmt.Sprint("127.0.0.2:", testESPPort) || p[0].VTEP != "" || p[0].Ready {
+		t.Errorf("peers %+v", p)
+	}
+	if keys, err := n.ExportKeys("wide"); err != nil || len(keys) != 0 {
+		t.Errorf("keys with nobody: %v, %v", keys, err)
+	}
+	if _, err := n.ExportKeys("bridge"); !errors.Is(err, cnm.Invalid) {
+		t.Errorf("keys of a network in clear: %v", err)
+	}
+	if _, err := n.ExportKeys("nowhere"); !errors.Is(err, cnm.NotFound) {
+		t.Errorf("keys of no network: %v", err)
+	}
+	found := map[string]Check{}
+	for _, c := range n.Doctor() {
+		found[c.Name] = c
+	}
+	for _, c := range []struct {
+		name, found string
+		status      Status
+	}{
+		{fmt.Sprint("keys with 127.0.0.2:", testESPPort), "network wide: it has announced no key", Warn},
+		{"keys of later", "others than its owner may read it (mode 0644)", Fail},
+	} {
+		if got := found[c.name]; got.Status != c.status || !strings.Contains(got.Found, c.found) || got.Advice == "" {
+			t.Errorf("doctor says of %s: %+v", c.name, got)
+		}
+	}
+	peers, sockets := n.Peers()
+	if len(peers) != 2 || len(sockets) != 1 || !sockets[0].ESP || sockets[0].Addr.Port() != testESPPort {
+		t.Errorf("peers %+v, sockets %+v", peers, sockets)
+	}
+	for _, p := range peers {
+		if p.Cipher != "aes-256-gcm" {
+			t.Errorf("%s has cipher %q", p.Network, p.Cipher)
+		}
 	}
 }
