@@ -65,8 +65,7 @@ func (m *Member) UpdateSwarm(ctx context.Context, version uint64, spec cnm.Swarm
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
-	return err
+	return change(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
 }
 
 // UpdateNode sets what is said of a node; its role, too.
@@ -74,8 +73,7 @@ func (m *Member) UpdateNode(ctx context.Context, id string, version uint64, spec
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
-	return err
+	return change(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
 }
 
 // RemoveNode takes a node out of the swarm. One that is up, a manager and one that
@@ -84,11 +82,40 @@ func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+	if id == m.id { // nothing comes to it afterwards
+		_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+		return err
+	}
+	return change(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+}
+
+// change has the leader change something, and returns when this manager knows of
+// it: who looks next, for a key that was made anew, sees the new one and not what
+// this copy had before.
+func change[Req any](ctx context.Context, m *Member, method string, req *Req, local func(*manager, context.Context, caller, *Req) (*changed, error)) error {
+	r, err := ask(ctx, m, method, req, local)
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	err = m.await(bounded, func(v *View) bool { return v.Version >= r.Version })
+	switch {
+	case err == nil, m.ctx.Err() != nil: // it was this member that the change ended
+		return nil
+	case ctx.Err() == nil:
+		return cnm.Errorf(cnm.Unavailable, "the managers have made the change, but it has not come to this one within %v: what is shown here is from before", changeTime)
+	}
 	return err
 }
 
-func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*none, error) {
+// changeTime is how long a manager waits for what the leader has decided already.
+const changeTime = 10 * time.Second
+
+// changedNow answers with what this leader, which has just applied it, knows.
+func (g *manager) changedNow() *changed { return &changed{g.store.State().Version} }
+
+func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
@@ -109,13 +136,13 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 			return nil, err
 		}
 	}
-	return &none{}, nil
+	return g.changedNow(), nil
 }
 
 // setSpec sets what the user may set; locking makes a key, and so does its rotation.
 func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
-	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
-		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	if err := checkExpiry(req.Spec.CertExpiry); err != nil {
+		return err
 	}
 	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
 	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
@@ -123,6 +150,14 @@ func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time)
 	}
 	_, err := g.apply(ctx, c)
 	return err
+}
+
+// checkExpiry refuses certificates that end too soon; 0 leaves it open.
+func checkExpiry(e time.Duration) error {
+	if e != 0 && e < pki.MinValidity {
+		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	}
+	return nil
 }
 
 func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now time.Time) error {
@@ -140,16 +175,16 @@ func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now 
 	return err
 }
 
-func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*none, error) {
+func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
 	// Of a changed role the node hears by its view: see roles.go.
 	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: g.m.cfg.now()})
-	return &none{}, err
+	return g.changedNow(), err
 }
 
-func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*none, error) {
+func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*changed, error) {
 	if who.Node != req.ID {
 		if err := forManagers(who); err != nil {
 			return nil, err
@@ -171,7 +206,7 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 		}
 	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force, Now: g.m.cfg.now()})
-	return &none{}, err
+	return g.changedNow(), err
 }
 
 func (m *Member) nodeState(id string) cnm.NodeState {

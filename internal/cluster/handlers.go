@@ -62,7 +62,10 @@ func member[Req, Resp any](name string, do func(*manager, context.Context, calle
 		if err != nil {
 			return nil, err
 		}
-		if passed {
+		switch {
+		case passed && !g.decides(ctx):
+			return nil, errNoLeader
+		case passed:
 			return do(g, ctx, who, req)
 		}
 		return passOn(ctx, g, name, who, req, do)
@@ -75,7 +78,10 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 		return who, false, err
 	}
 	n, known := g.node(who.Node)
-	if !known {
+	if !known && !g.decides(ctx) {
+		return who, false, fmt.Errorf("%w and does not know of node %s", errBehind, who.Node)
+	}
+	if n, known = g.node(who.Node); !known {
 		err := gone(who.Node)
 		g.m.refused.note(refusedRemoved, fromOf(ctx), err)
 		return who, false, err
@@ -105,7 +111,7 @@ func gone(node string) error {
 
 // passOn carries a request out here or, once, at the leader.
 func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who caller, req *Req, do func(*manager, context.Context, caller, *Req) (*Resp, error)) (*Resp, error) {
-	if g.leads() {
+	if g.decides(ctx) {
 		return do(g, ctx, who, req)
 	}
 	at, ok := g.leaderAddr()

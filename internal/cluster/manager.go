@@ -99,8 +99,10 @@ func (g *manager) close() {
 	g.wg.Wait()
 }
 
-// leads reports whether this node is the leader.
-func (g *manager) leads() bool { return g.store.IsLeader() }
+// leads reports whether this node is the leader; decides, whether it may answer as
+// one, too.
+func (g *manager) leads() bool                      { return g.store.IsLeader() }
+func (g *manager) decides(ctx context.Context) bool { return g.store.Leads(ctx) }
 
 // leader returns the leader's id, "" if there is none.
 func (g *manager) leader() string {
