@@ -78,6 +78,8 @@ func writeReason(err error) frame.Reason {
 		return frame.WriteBlocked
 	case errors.Is(err, frame.ErrTooBig):
 		return frame.TooBig
+	case errors.Is(err, frame.ErrNoKey):
+		return frame.NoKey
 	}
 	return frame.WriteFailed
 }

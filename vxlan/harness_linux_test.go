@@ -35,7 +35,7 @@ func listen(t testing.TB, addr string, change ...func(*Config)) *Socket {
 func pair(t testing.TB, from, to string, change ...func(*Config)) (a, b *Socket, q *LinkQueue) {
 	t.Helper()
 	a, b = listen(t, from, change...), listen(t, to, change...)
-	b.SetTable(NewTable([]Route{{a.Addr(), testVNI, 7}}))
+	b.SetTable(NewTable([]Route{{Peer: a.Addr(), VNI: testVNI, Port: 7}}))
 	return a, b, a.NewLink(b.Addr(), testVNI).Queues()[0]
 }
 
@@ -140,7 +140,7 @@ func sameFrames(t testing.TB, came []got, sent [][]byte) {
 func conserved(t testing.TB, s *Socket) {
 	t.Helper()
 	st := s.Stats()
-	sum := st.Frames
+	sum := st.Frames + st.Control
 	for _, n := range st.Drops {
 		sum += n
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // What VXLAN adds, in bytes.
@@ -16,6 +17,9 @@ const (
 	Overhead4 = 20 + 8 + HeaderLen + frame.EtherLen
 	Overhead6 = 40 + 8 + HeaderLen + frame.EtherLen
 )
+
+// udpLen is the length of a UDP header.
+const udpLen = 8
 
 // Port is the UDP port IANA assigned to VXLAN.
 const Port = 4789
@@ -60,4 +64,13 @@ func InnerMTU(underlay int, v6 bool) int {
 		return min(underlay, 65535) - Overhead6
 	}
 	return min(underlay, 65535) - Overhead4
+}
+
+// SealedMTU is InnerMTU where datagrams are sealed, in UDP (RFC 3948).
+func SealedMTU(underlay int, v6 bool, a ipsec.Algorithm) int {
+	header := 20
+	if v6 {
+		header = 40
+	}
+	return a.MaxPayload(ipsec.InUDP, min(underlay, 65535)-header) - udpLen - HeaderLen - frame.EtherLen
 }

@@ -147,7 +147,7 @@ func TestKernel(t *testing.T) {
 				}
 				s := listen(t, from, func(cfg *Config) { cfg.Addr = netip.AddrPortFrom(cfg.Addr.Addr(), Port) })
 				peer := netip.AddrPortFrom(netip.MustParseAddr(to), Port)
-				s.SetTable(NewTable([]Route{{peer, testVNI, 7}}))
+				s.SetTable(NewTable([]Route{{Peer: peer, VNI: testVNI, Port: 7}}))
 				q := s.NewLink(peer, testVNI).Queues()[0]
 
 				reply := introduce(t, s, q)
@@ -185,7 +185,7 @@ func TestKernelOffload(t *testing.T) {
 		there.do(t, func() error { return kernelVTEP(false, true, 1500) })
 		s := listen(t, "10.9.0.1", func(cfg *Config) { cfg.Addr = netip.AddrPortFrom(cfg.Addr.Addr(), Port) })
 		peer := addrPort("10.9.0.2:4789")
-		s.SetTable(NewTable([]Route{{peer, testVNI, 7}}))
+		s.SetTable(NewTable([]Route{{Peer: peer, VNI: testVNI, Port: 7}}))
 		q := s.NewLink(peer, testVNI).Queues()[0]
 		introduce(t, s, q)
 		connected := make(chan error, 1)
@@ -333,7 +333,7 @@ func TestUnderlayDown(t *testing.T) {
 			return err
 		})
 		defer b.Close()
-		b.SetTable(NewTable([]Route{{a.Addr(), testVNI, 7}}))
+		b.SetTable(NewTable([]Route{{Peer: a.Addr(), VNI: testVNI, Port: 7}}))
 		q := a.NewLink(b.Addr(), testVNI).Queues()[0]
 		data := udp(10, 100, 1)
 		for range 2 {

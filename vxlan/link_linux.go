@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // A Link is the way to one network of one remote VTEP.
@@ -12,6 +13,7 @@ type Link struct {
 	peer   netip.AddrPort
 	vni    uint32
 	to     address
+	keys   *ipsec.Peer // nil: frames leave in clear
 	queues []*LinkQueue
 }
 
@@ -25,6 +27,18 @@ func (s *Socket) NewLink(peer netip.AddrPort, vni uint32) *Link {
 	for _, tx := range s.senders {
 		l.queues = append(l.queues, &LinkQueue{link: l, tx: tx})
 	}
+	return l
+}
+
+// NewSealedLink is NewLink of a socket for ESP, which the VTEP has at peer; port 0
+// stands for [ipsec.Port]. What leaves is sealed by the worker's SA that keys say, and
+// while there is none, nothing does: the error is [ErrNoKey].
+func (s *Socket) NewSealedLink(peer netip.AddrPort, vni uint32, keys *ipsec.Peer) *Link {
+	if peer.Port() == 0 {
+		peer = netip.AddrPortFrom(peer.Addr(), ipsec.Port)
+	}
+	l := s.NewLink(peer, vni)
+	l.keys = keys
 	return l
 }
 
@@ -58,7 +72,7 @@ func (q *LinkQueue) Caps() frame.Caps { return 0 }
 func (q *LinkQueue) ReadBatch(*frame.Batch) (int, error) { return 0, nil }
 
 // WriteBatch sends the frames and returns how many were taken. If that is fewer
-// than all, the error is about the next one: [ErrTooBig], [ErrBlocked],
+// than all, the error is about the next one: [ErrTooBig], [ErrBlocked], [ErrNoKey],
 // [ErrFailed], or os.ErrClosed after Close.
 //
 // It may change the order of the list, so that frames that leave from the same

@@ -165,7 +165,7 @@ func TestOrder(t *testing.T) {
 func TestForwardInPlace(t *testing.T) {
 	_, b, q := pair(t, "127.0.0.1", "127.0.0.2")
 	c := listen(t, "127.0.0.3")
-	c.SetTable(NewTable([]Route{{b.Addr(), testVNI + 1, 7}}))
+	c.SetTable(NewTable([]Route{{Peer: b.Addr(), VNI: testVNI + 1, Port: 7}}))
 	on := b.NewLink(c.Addr(), testVNI+1).Queues()[0]
 	data := udp(40, 900, 1)
 	writeAll(t, q, list(t, data...))

@@ -1,6 +1,7 @@
 package vxlan
 
 import (
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // Theory of operation: receiving
@@ -61,6 +63,12 @@ type receiver struct {
 	port  uint32
 	known bool
 
+	// With ESP: what opens, by which SAs, and the one that opened last.
+	opener *ipsec.Opener // nil: frames come in clear
+	sas    *ipsec.Table
+	sa     *ipsec.Inbound
+	sender netip.AddrPort
+
 	counters receiveCounters
 	arena    []byte
 	msgs     [maxMessages]unix.Mmsghdr
@@ -72,6 +80,9 @@ type receiver struct {
 // init lays out the arena. The rung is known already.
 func (rx *receiver) init(s *Socket) {
 	rx.socket, rx.want = s, maxMessages
+	if s.cfg.ESP {
+		rx.opener = ipsec.NewOpener()
+	}
 	rx.call = recvmmsg
 	if rx.rung == ReceiveSingle {
 		rx.call = recvEach
@@ -116,6 +127,7 @@ func (s *Socket) ReadBatch(b *frame.Batch) (int, error) {
 	if rx.at == rx.n && !rx.receive(fd) {
 		return 0, nil
 	}
+	rx.sas = s.sas.Load()
 	return rx.deliver(b, s.table.Load()), nil
 }
 
@@ -144,7 +156,7 @@ func (rx *receiver) receive(fd int) bool {
 // little room: its frames were one superframe, and join again only within a batch.
 func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 	if t != rx.table {
-		rx.table, rx.fresh, rx.open = t, true, false
+		rx.table, rx.fresh, rx.open, rx.sa = t, true, false, nil
 	}
 	frames, datagrams, bytes := 0, 0, 0
 	for ; rx.at < rx.n; rx.at, rx.off, rx.open = rx.at+1, 0, false {
@@ -168,7 +180,16 @@ func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 			rx.off += n
 			bytes += n
 			datagrams++
-			vni, r := rx.admit(mem[start : start+n])
+			datagram := mem[start : start+n]
+			if rx.opener != nil {
+				var held bool
+				if datagram, held = rx.unseal(datagram); !held {
+					continue
+				}
+				start += ipsec.PayloadOffset + udpLen
+				n = len(datagram)
+			}
+			vni, r := rx.admit(datagram)
 			if r != frame.NotDropped {
 				rx.counters.drops[r].Add(1)
 				continue
@@ -192,7 +213,8 @@ func (rx *receiver) begin() {
 		rx.size, rx.want = segment, mergedMessages
 	}
 	if from := senderOf(&rx.names[rx.at]); rx.fresh || from != rx.from {
-		rx.from, rx.peer, rx.known, rx.fresh = from, rx.table.find(from), false, false
+		rx.from, rx.peer, rx.known, rx.fresh, rx.sa = from, rx.table.find(from), false, false, nil
+		rx.sender = from.addrPort()
 	}
 	if !first {
 		return
@@ -229,9 +251,9 @@ func (rx *receiver) admit(datagram []byte) (vni uint32, r frame.Reason) {
 		return 0, r
 	}
 	if !rx.known || vni != rx.vni {
-		port, ok := rx.peer.ports[vni]
-		if !ok {
-			return 0, frame.UnknownVNI
+		port, r := rx.peer.port(vni)
+		if r != frame.NotDropped {
+			return 0, r
 		}
 		rx.vni, rx.port, rx.known = vni, port, true
 	}

@@ -43,7 +43,7 @@ func TestDrops(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := listen(t, "127.0.0.2", func(cfg *Config) { cfg.NoGRO = c.plain })
-			s.SetTable(NewTable([]Route{{addrPort("127.0.0.1:4789"), testVNI, 7}}))
+			s.SetTable(NewTable([]Route{{Peer: addrPort("127.0.0.1:4789"), VNI: testVNI, Port: 7}}))
 			_, send := stranger(t, c.from, s.Addr())
 			_, sendGood := stranger(t, "127.0.0.1", s.Addr())
 			sendGood(good)
@@ -77,7 +77,7 @@ func TestDrops(t *testing.T) {
 // Networks and drops are told apart inside one merged message.
 func TestMergedMixture(t *testing.T) {
 	a, b, _ := pair(t, "127.0.0.1", "127.0.0.2")
-	b.SetTable(NewTable([]Route{{a.Addr(), 1, 11}, {a.Addr(), 2, 22}}))
+	b.SetTable(NewTable([]Route{{Peer: a.Addr(), VNI: 1, Port: 11}, {Peer: a.Addr(), VNI: 2, Port: 22}}))
 	data := udp(60, 500, 1)
 	fs := list(t, data...)
 	tx, to := a.senders[0], addressOf(b.Addr())
@@ -135,7 +135,7 @@ func TestPending(t *testing.T) {
 	if n, err := b.ReadBatch(batch); n != 0 || err != nil || !b.Pending() {
 		t.Fatalf("a full batch took %d, %v; pending %v", n, err, b.Pending())
 	}
-	b.SetTable(NewTable([]Route{{a.Addr(), testVNI, 8}}))
+	b.SetTable(NewTable([]Route{{Peer: a.Addr(), VNI: testVNI, Port: 8}}))
 	batch.Reset()
 	if n, err := b.ReadBatch(batch); n != frame.MaxBatch || err != nil || batch.At(0).In != 8 {
 		t.Fatalf("ReadBatch = %d, %v, from port %d", n, err, batch.At(0).In)

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // Theory of operation: sending
@@ -40,14 +41,23 @@ type sender struct {
 	iovs   [frame.MaxBatch]unix.Iovec
 	sizes  [frame.MaxBatch]segmentSize
 
+	// With ESP: what seals, what by, and the packets, until the kernel has them.
+	worker int
+	sealer *ipsec.Sealer
+	by     *ipsec.Outbound // nil: frames leave in clear
+	vni    uint32
+	head   [sealedHeaders]byte
+	arena  []byte
+	used   int
+
 	counters sendCounters
 }
 
 // A run is what one message holds.
 type run struct{ frames, bytes int }
 
-func newSender(s *Socket) *sender {
-	tx := &sender{socket: s, call: sendmmsg}
+func newSender(s *Socket, worker int) *sender {
+	tx := &sender{socket: s, call: sendmmsg, worker: worker, sealer: ipsec.NewSealer()}
 	for i := range tx.sizes {
 		tx.sizes[i].init()
 	}
@@ -64,8 +74,9 @@ func (q *LinkQueue) write(fs []*frame.Frame) (int, error) {
 	if t := tx.socket.table.Load(); t != q.table || t == nil {
 		q.table, q.single = t, t.Shared(l.peer.Addr())
 	}
-	for _, f := range fs {
-		PutHeader(f.Head(HeaderLen), l.vni)
+	if err := tx.prepare(l, fs); err != nil {
+		tx.end = len(fs)
+		return 0, err
 	}
 	pool := uint64(len(tx.socket.fds) - 1)
 	if q.single || pool == 0 {
@@ -93,6 +104,19 @@ func (q *LinkQueue) write(fs []*frame.Frame) (int, error) {
 		at = end
 	}
 	return len(fs), nil
+}
+
+// prepare is the encap step: the VXLAN header goes into the headroom. What is to be
+// sealed gets its headers with its seal, for the bytes may be others' too.
+func (tx *sender) prepare(l *Link, fs []*frame.Frame) error {
+	if l.keys != nil {
+		return tx.prepareSeal(l, fs)
+	}
+	tx.by = nil
+	for _, f := range fs {
+		PutHeader(f.Head(HeaderLen), l.vni)
+	}
+	return nil
 }
 
 // sort puts the frames in the order of the sockets they leave from, those of one
@@ -126,6 +150,9 @@ func (tx *sender) send(fd int, to *address, fs []*frame.Frame) (int, error) {
 	for at := 0; at < len(fs); {
 		rung := SendRung(tx.socket.rung.Load())
 		n := tx.plan(fs[at:], to, rung == SendGSO && !trial)
+		if n == 0 {
+			return at, ErrTooBig
+		}
 		frames, errno := tx.hand(fd, n, rung)
 		at += frames
 		if trial && frames > 0 {
@@ -150,14 +177,19 @@ func (tx *sender) send(fd int, to *address, fs []*frame.Frame) (int, error) {
 }
 
 // plan makes messages of frames that leave from one socket and returns their
-// number. The headers stand in the headroom already.
+// number: 0 if the first fits into no datagram. The headers stand in the headroom
+// already, or frames are sealed here, behind one another.
 func (tx *sender) plan(fs []*frame.Frame, to *address, merge bool) int {
 	m := 0
+	tx.used = 0
 	for i := 0; i < len(fs); m++ {
 		size := tx.piece(i, fs[i])
+		if size == 0 {
+			break // what is behind it is planned when it is the first
+		}
 		r := run{1, size}
 		for merge && i+r.frames < len(fs) && r.frames < maxRun {
-			next := fs[i+r.frames].Len() + HeaderLen
+			next := tx.length(fs[i+r.frames])
 			if next > size || r.bytes+next > maxRunBytes {
 				break
 			}
@@ -184,9 +216,23 @@ func (tx *sender) plan(fs []*frame.Frame, to *address, merge bool) int {
 	return m
 }
 
-// piece makes frame i one piece of a message and returns its length.
+// length is that of the datagram that holds a frame.
+func (tx *sender) length(f *frame.Frame) int {
+	if tx.by != nil {
+		return tx.by.Algorithm().PacketLen(sealedHeaders + f.Len())
+	}
+	return f.Len() + HeaderLen
+}
+
+// piece makes frame i one piece of a message and returns its length, 0 if no
+// datagram can hold it.
 func (tx *sender) piece(i int, f *frame.Frame) int {
-	mem := f.Head(HeaderLen)
+	var mem []byte
+	if tx.by == nil {
+		mem = f.Head(HeaderLen)
+	} else if mem = tx.seal(f); mem == nil {
+		return 0
+	}
 	v := &tx.iovs[i]
 	v.Base = unsafe.SliceData(mem)
 	v.SetLen(len(mem))

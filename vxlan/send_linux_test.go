@@ -215,9 +215,9 @@ func TestEntropy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := listen(t, "127.0.0.1", func(cfg *Config) { cfg.Pool = c.pool })
 			b := listen(t, "127.0.0.2")
-			routes := []Route{{b.Addr(), testVNI, 1}}
+			routes := []Route{{Peer: b.Addr(), VNI: testVNI, Port: 1}}
 			if c.shared {
-				routes = append(routes, Route{addrPort("127.0.0.2:1"), testVNI, 2})
+				routes = append(routes, Route{Peer: addrPort("127.0.0.2:1"), VNI: testVNI, Port: 2})
 			}
 			a.SetTable(NewTable(routes))
 			q := a.NewLink(b.Addr(), testVNI).Queues()[0]
@@ -276,8 +276,8 @@ func TestEntropy(t *testing.T) {
 // Tables say whether an address is shared, also when they change.
 func TestSharedChanges(t *testing.T) {
 	a, b, q := pair(t, "127.0.0.1", "127.0.0.2")
-	alone := NewTable([]Route{{b.Addr(), testVNI, 1}})
-	shared := NewTable([]Route{{b.Addr(), testVNI, 1}, {addrPort("127.0.0.2:1"), testVNI, 2}})
+	alone := NewTable([]Route{{Peer: b.Addr(), VNI: testVNI, Port: 1}})
+	shared := NewTable([]Route{{Peer: b.Addr(), VNI: testVNI, Port: 1}, {Peer: addrPort("127.0.0.2:1"), VNI: testVNI, Port: 2}})
 	for i, table := range []*Table{nil, alone, shared, alone, nil} {
 		a.SetTable(table)
 		writeAll(t, q, list(t, udp(1, 10, 1)...))

@@ -23,6 +23,16 @@ type Config struct {
 	// DefaultBuffer. Without rights the kernel grants up to net.core.wmem_max
 	// and net.core.rmem_max.
 	SendBuffer, ReceiveBuffer int
+	// ESP makes it a socket for ESP in UDP (RFC 3948): only what is opened by one of
+	// its SAs is accepted, only [Socket.NewSealedLink]'s links send. There is no pool:
+	// both ports are those that NATs know.
+	ESP bool
+	// Marked is handed what comes behind the non-ESP marker, the marker left off
+	// (RFC 3948, 2.3), by the reader of an ESP socket; nil: it is counted and no more.
+	// It must not wait.
+	//
+	// borrowed: datagram is valid until it returns.
+	Marked func(from netip.AddrPort, datagram []byte)
 	// Workers is the number of workers that send at the same time, and of
 	// queues each link has; 0 is 1.
 	Workers int
@@ -53,6 +63,9 @@ var (
 	// ErrFailed means that the underlay takes no datagrams to this peer now, for
 	// want of a route, say; [SocketStats].SendFault says why.
 	ErrFailed = errors.New("vxlan: the underlay refused the datagram")
+	// ErrNoKey means that the frame is to be sealed and there is no security
+	// association to do it by. It wraps frame.ErrNoKey.
+	ErrNoKey = fmt.Errorf("vxlan: %w", frame.ErrNoKey)
 	// ErrUnsupported is what Listen, reads, writes and PathMTU return on systems
 	// other than Linux.
 	ErrUnsupported = errors.New("vxlan: the overlay's sockets need Linux")
@@ -68,7 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Pool == 0 {
 		c.Pool = DefaultPool
 	}
-	c.Pool = max(c.Pool, 0)
+	if c.Pool = max(c.Pool, 0); c.ESP {
+		c.Pool = 0
+	}
 	if c.Workers == 0 {
 		c.Workers = 1
 	}

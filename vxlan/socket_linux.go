@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"weft/ipsec"
 )
 
 // Theory of operation: the socket
@@ -34,6 +37,7 @@ type Socket struct {
 	fds     []int        // to send from: the listening one, then the pool
 	ports   []uint16     // the pool's
 	table   atomic.Pointer[Table]
+	sas     atomic.Pointer[ipsec.Table]
 	rung    atomic.Uint32 // SendRung
 	note    atomic.Pointer[string]
 	rx      receiver
@@ -56,8 +60,8 @@ func Listen(c Config) (*Socket, error) {
 		return nil, err
 	}
 	s.rx.init(s)
-	for range c.Workers {
-		s.senders = append(s.senders, newSender(s))
+	for i := range c.Workers {
+		s.senders = append(s.senders, newSender(s, i))
 	}
 	return s, nil
 }
@@ -107,6 +111,25 @@ func (s *Socket) FD() int { return int(s.fd.Load()) }
 
 // SetTable replaces the table of accepted sources; nil accepts none.
 func (s *Socket) SetTable(t *Table) { s.table.Store(t) }
+
+// SetSAs replaces the security associations that packets are opened by, on a
+// socket for ESP; nil opens none.
+func (s *Socket) SetSAs(t *ipsec.Table) { s.sas.Store(t) }
+
+// Send sends a datagram that holds no frame from the listening port: an
+// announcement, a keepalive, a dummy packet. It may be called from anywhere, never
+// waits, and what the kernel does not take is lost.
+func (s *Socket) Send(to netip.AddrPort, datagram []byte) error {
+	fd := int(s.fd.Load())
+	if fd < 0 {
+		return os.ErrClosed
+	}
+	at := addressOf(to)
+	if errno := sendTo(fd, datagram, &at); errno != 0 {
+		return fmt.Errorf("vxlan: send to %s: %w", to, errno)
+	}
+	return nil
+}
 
 // Stats returns what the socket has done so far.
 func (s *Socket) Stats() SocketStats {

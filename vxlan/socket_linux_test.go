@@ -168,8 +168,8 @@ func TestConcurrent(t *testing.T) {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			b.SetTable(NewTable([]Route{{a.Addr(), testVNI, 7}, {addrPort("127.0.0.9:1"), i, i}}))
-			a.SetTable(NewTable([]Route{{b.Addr(), testVNI, 1}}))
+			b.SetTable(NewTable([]Route{{Peer: a.Addr(), VNI: testVNI, Port: 7}, {Peer: addrPort("127.0.0.9:1"), VNI: i, Port: i}}))
+			a.SetTable(NewTable([]Route{{Peer: b.Addr(), VNI: testVNI, Port: 1}}))
 			a.Stats()
 			b.Stats()
 		}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // A Socket receives from and sends to VTEPs; only Linux has one.
@@ -26,6 +27,12 @@ func (*Socket) FD() int { return -1 }
 // SetTable does nothing.
 func (*Socket) SetTable(*Table) {}
 
+// SetSAs does nothing.
+func (*Socket) SetSAs(*ipsec.Table) {}
+
+// Send returns [ErrUnsupported].
+func (*Socket) Send(netip.AddrPort, []byte) error { return ErrUnsupported }
+
 // ReadBatch returns [ErrUnsupported].
 func (*Socket) ReadBatch(*frame.Batch) (int, error) { return 0, ErrUnsupported }
 
@@ -34,6 +41,9 @@ func (*Socket) Pending() bool { return false }
 
 // NewLink returns a link without queues.
 func (*Socket) NewLink(netip.AddrPort, uint32) *Link { return &Link{} }
+
+// NewSealedLink returns a link without queues.
+func (*Socket) NewSealedLink(netip.AddrPort, uint32, *ipsec.Peer) *Link { return &Link{} }
 
 // Stats returns nothing.
 func (*Socket) Stats() SocketStats { return SocketStats{} }

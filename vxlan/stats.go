@@ -7,13 +7,16 @@ import (
 )
 
 // SocketStats is what a socket has done since it was opened. What was received
-// adds up: Datagrams = Frames + the sum of Drops.
+// adds up: Datagrams = Frames + Control + the sum of Drops.
 type SocketStats struct {
 	// Messages the kernel handed over, Merged of them by GRO out of several
 	// datagrams; the datagrams and the bytes in them, VXLAN headers included;
 	// the frames they held, and what was dropped, by reason.
 	Messages, Merged, Datagrams, Bytes, Frames uint64
 	Drops                                      [frame.Reasons]uint64
+	// Control counts the datagrams on a socket for ESP that held no frame and were
+	// not meant to: keepalives, dummy packets, and what is behind the non-ESP marker.
+	Control uint64
 	// KernelDrops counts what the kernel dropped in front of the socket: datagrams
 	// that found its receive buffer full, or had a wrong checksum. Those it had
 	// merged count as one. It wraps around at 32 bits.
@@ -37,8 +40,8 @@ type SocketStats struct {
 
 // receiveCounters are written by the reader alone.
 type receiveCounters struct {
-	messages, merged, datagrams, bytes, frames atomic.Uint64
-	drops                                      [frame.Reasons]atomic.Uint64
+	messages, merged, datagrams, bytes, frames, control atomic.Uint64
+	drops                                               [frame.Reasons]atomic.Uint64
 }
 
 // sendCounters are written by one worker alone.
@@ -49,7 +52,7 @@ type sendCounters struct {
 
 func (c *receiveCounters) addTo(s *SocketStats) {
 	s.Messages, s.Merged, s.Datagrams = c.messages.Load(), c.merged.Load(), c.datagrams.Load()
-	s.Bytes, s.Frames = c.bytes.Load(), c.frames.Load()
+	s.Bytes, s.Frames, s.Control = c.bytes.Load(), c.frames.Load(), c.control.Load()
 	for r := range s.Drops {
 		s.Drops[r] = c.drops[r].Load()
 	}

@@ -48,6 +48,13 @@ func sendEach(fd int, msgs []unix.Mmsghdr) (int, unix.Errno) {
 	return len(msgs), 0
 }
 
+// sendTo sends one datagram.
+func sendTo(fd int, datagram []byte, to *address) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(datagram))), uintptr(len(datagram)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&to.raw)), uintptr(to.len))
+	return errno
+}
+
 // recvEach is recvmmsg by one recvfrom(2) per message, without control messages.
 func recvEach(fd int, msgs []unix.Mmsghdr) (int, unix.Errno) {
 	for i := range msgs {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // Theory of operation: the table
@@ -27,13 +28,23 @@ type Route struct {
 	Peer netip.AddrPort // where the VTEP listens; port 0 stands for Port
 	VNI  uint32
 	Port uint32 // the port's slot in the switch
+	// Sealed says that the network is encrypted: what comes in clear is dropped,
+	// whatever Port says.
+	Sealed bool
+	// Keys is, on a socket for ESP, what the peer's packets are opened by: it stands for
+	// the peer, whose address is nobody's proof.
+	Keys *ipsec.Peer
 }
+
+// inClear is the port of what must not come in clear.
+const inClear = 1<<32 - 1
 
 // A Table holds the routes of a socket. It is immutable; [Socket.SetTable]
 // replaces it whole.
 type Table struct {
-	peers map[source]*vtep
-	fixed bool // a peer has this node's own address
+	peers  map[source]*vtep
+	sealed map[*ipsec.Peer]*vtep
+	fixed  bool // a peer has this node's own address
 }
 
 // A source is the sender of a datagram: an IPv6 or IPv4-mapped address in two
@@ -55,9 +66,16 @@ type vtep struct {
 // for the same peer and VNI the last counts. own are the node's own underlay
 // addresses: a peer may have one of them too, with another port.
 func NewTable(routes []Route, own ...netip.Addr) *Table {
-	t := &Table{peers: make(map[source]*vtep)}
+	t := &Table{peers: make(map[source]*vtep), sealed: make(map[*ipsec.Peer]*vtep)}
 	for _, r := range routes {
+		if r.Keys != nil {
+			t.sealedPeer(r.Keys).ports[r.VNI] = r.Port
+			continue
+		}
 		peer := canonical(r.Peer)
+		if r.Sealed {
+			r.Port = inClear
+		}
 		t.peerOf(peer).ports[r.VNI] = r.Port
 		t.fixed = t.fixed || slices.Contains(own, peer.Addr())
 	}
@@ -90,6 +108,24 @@ func (t *Table) peerOf(peer netip.AddrPort) *vtep {
 	return p
 }
 
+// sealedPeer is peerOf for who is known by its keys.
+func (t *Table) sealedPeer(keys *ipsec.Peer) *vtep {
+	p := t.sealed[keys]
+	if p == nil {
+		p = &vtep{ports: make(map[uint32]uint32)}
+		t.sealed[keys] = p
+	}
+	return p
+}
+
+// opened returns the peer whose keys opened a packet, nil if no route has them.
+func (t *Table) opened(keys *ipsec.Peer) *vtep {
+	if t == nil {
+		return nil
+	}
+	return t.sealed[keys]
+}
+
 // canonical returns a peer's address as the table knows it.
 func canonical(peer netip.AddrPort) netip.AddrPort {
 	port := peer.Port()
@@ -100,15 +136,23 @@ func canonical(peer netip.AddrPort) netip.AddrPort {
 }
 
 // Lookup returns the switch port of what came from src for a network, or
-// UnknownVTEP or UnknownVNI. An IPv4-mapped source is the IPv4 address.
+// UnknownVTEP, UnknownVNI or Cleartext. An IPv4-mapped source is the IPv4 address.
 func (t *Table) Lookup(src netip.AddrPort, vni uint32) (port uint32, r frame.Reason) {
 	p := t.find(sourceOf(src))
 	if p == nil {
 		return 0, frame.UnknownVTEP
 	}
+	return p.port(vni)
+}
+
+// port returns the switch port of a network.
+func (p *vtep) port(vni uint32) (port uint32, r frame.Reason) {
 	port, ok := p.ports[vni]
-	if !ok {
+	switch {
+	case !ok:
 		return 0, frame.UnknownVNI
+	case port == inClear:
+		return 0, frame.Cleartext
 	}
 	return port, frame.NotDropped
 }
@@ -137,6 +181,14 @@ func (t *Table) Shared(a netip.Addr) bool {
 	}
 	p := t.peers[sourceOf(netip.AddrPortFrom(a, 0))]
 	return p != nil && p.shared
+}
+
+// addrPort returns a source as an address and port.
+func (s source) addrPort() netip.AddrPort {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], s.hi)
+	binary.BigEndian.PutUint64(b[8:], s.lo)
+	return netip.AddrPortFrom(netip.AddrFrom16(b).Unmap(), s.port)
 }
 
 func sourceOf(a netip.AddrPort) source {

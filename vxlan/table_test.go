@@ -11,18 +11,18 @@ func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
 func TestTable(t *testing.T) {
 	table := NewTable([]Route{
-		{addrPort("10.0.0.1:4789"), 4097, 1},
-		{addrPort("10.0.0.1:4789"), 4098, 2},
-		{addrPort("127.0.0.1:4790"), 4097, 3},
-		{addrPort("127.0.0.1:4791"), 4097, 4},
-		{addrPort("127.0.0.1:4792"), 4098, 5},
-		{addrPort("[fd00::1]:4789"), 4097, 6},
-		{addrPort("[::ffff:10.0.0.9]:4789"), 4097, 7},
-		{addrPort("[fe80::1%eth0]:4789"), 4097, 8},
-		{addrPort("10.0.0.7:0"), 4097, 9},
-		{addrPort("10.0.0.7:4790"), 4097, 10},
-		{addrPort("10.0.0.5:4789"), 4097, 99},
-		{addrPort("10.0.0.5:4789"), 4097, 11},
+		{Peer: addrPort("10.0.0.1:4789"), VNI: 4097, Port: 1},
+		{Peer: addrPort("10.0.0.1:4789"), VNI: 4098, Port: 2},
+		{Peer: addrPort("127.0.0.1:4790"), VNI: 4097, Port: 3},
+		{Peer: addrPort("127.0.0.1:4791"), VNI: 4097, Port: 4},
+		{Peer: addrPort("127.0.0.1:4792"), VNI: 4098, Port: 5},
+		{Peer: addrPort("[fd00::1]:4789"), VNI: 4097, Port: 6},
+		{Peer: addrPort("[::ffff:10.0.0.9]:4789"), VNI: 4097, Port: 7},
+		{Peer: addrPort("[fe80::1%eth0]:4789"), VNI: 4097, Port: 8},
+		{Peer: addrPort("10.0.0.7:0"), VNI: 4097, Port: 9},
+		{Peer: addrPort("10.0.0.7:4790"), VNI: 4097, Port: 10},
+		{Peer: addrPort("10.0.0.5:4789"), VNI: 4097, Port: 99},
+		{Peer: addrPort("10.0.0.5:4789"), VNI: 4097, Port: 11},
 	})
 	for _, c := range []struct {
 		name, src string
@@ -69,8 +69,8 @@ func TestTable(t *testing.T) {
 // The order of routes makes no difference.
 func TestTableOrder(t *testing.T) {
 	routes := []Route{
-		{addrPort("127.0.0.1:1"), 1, 1}, {addrPort("127.0.0.1:2"), 1, 2}, {addrPort("127.0.0.1:3"), 1, 3},
-		{addrPort("127.0.0.1:1"), 2, 4}, {addrPort("127.0.0.1:2"), 2, 5},
+		{Peer: addrPort("127.0.0.1:1"), VNI: 1, Port: 1}, {Peer: addrPort("127.0.0.1:2"), VNI: 1, Port: 2}, {Peer: addrPort("127.0.0.1:3"), VNI: 1, Port: 3},
+		{Peer: addrPort("127.0.0.1:1"), VNI: 2, Port: 4}, {Peer: addrPort("127.0.0.1:2"), VNI: 2, Port: 5},
 	}
 	for turn := range routes {
 		var rs []Route
@@ -105,7 +105,7 @@ func TestNoTable(t *testing.T) {
 // A node that shares its own address with a peer sends from its listening port to
 // everybody: a third node tells the two apart by nothing else.
 func TestSharedWithPeer(t *testing.T) {
-	routes := []Route{{addrPort("127.0.0.1:4790"), 4097, 1}, {addrPort("127.0.0.9:4789"), 4097, 2}}
+	routes := []Route{{Peer: addrPort("127.0.0.1:4790"), VNI: 4097, Port: 1}, {Peer: addrPort("127.0.0.9:4789"), VNI: 4097, Port: 2}}
 	third := netip.MustParseAddr("127.0.0.9")
 	if NewTable(routes, netip.MustParseAddr("127.0.0.2")).Shared(third) {
 		t.Error("alone on its address, and bound to one port")

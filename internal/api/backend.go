@@ -7,6 +7,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/node"
+	"weft/ipsec"
 )
 
 // A Backend does what the API is asked for. [node.Node] is the one of the
@@ -102,6 +103,11 @@ type inside interface {
 	// Peers returns the counters of overlays towards their remote VTEPs, and the
 	// sockets that carry them.
 	Peers() ([]node.PeerStats, []node.Underlay)
+	// Keys returns what the node has keys for, by network.
+	Keys() []node.KeyRing
+	// ExportKeys returns what opens all that is sealed now, of the peers of one
+	// network or of all. The server gives it to the node's owner alone.
+	ExportKeys(network string) ([]ipsec.ExportedSA, error)
 	Trace(ctx context.Context, o node.TraceOptions) ([]node.TraceStep, error)
 	// Capture returns a pcapng stream that ends when it is closed.
 	Capture(ctx context.Context, o node.CaptureOptions) (io.ReadCloser, error)

@@ -12,6 +12,7 @@ import (
 	"weft/internal/cnm"
 	"weft/internal/frame"
 	"weft/internal/node"
+	"weft/ipsec"
 )
 
 // A memory is a Backend without a switch: a model of the rules that the API
@@ -28,6 +29,7 @@ type memory struct {
 	serial    int
 	err       error // every change answers with it
 	captured  node.CaptureOptions
+	exported  []string // networks whose keys were given out
 }
 
 // A box is a sandbox of memory.
@@ -307,9 +309,41 @@ func (m *memory) Peers() ([]node.PeerStats, []node.Underlay) {
 			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.2:4789"), MTU: 1450, RxFrames: 7, RxPackets: 9, RxBytes: 700,
 				TxFrames: 5, TxPackets: 90, TxBytes: 90000, Drops: map[string]uint64{"too-big": 2}, Learned: 3},
 			{Network: "wide", VNI: 4097, Peer: netip.MustParseAddrPort("192.0.2.3:4790"), MTU: 1450},
-			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1430},
+			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1388, Cipher: "aes-256-gcm"},
 		}, []node.Underlay{{Addr: netip.MustParseAddrPort("192.0.2.1:4789"), SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 9, TxDatagrams: 90,
 			GROMessages: 1, GSOMessages: 4, KernelDrops: 1, Drops: map[string]uint64{"unknown-vtep": 6}}}
+}
+
+// Keys: a swarm's ring with a peer that is ready and one that has announced nothing,
+// and a static overlay's.
+func (m *memory) Keys() []node.KeyRing {
+	since := time.Unix(1700000000, 0).UTC()
+	return []node.KeyRing{
+		{Networks: []string{"back", "front"}, Cipher: "aes-256-gcm", ESN: true, VTEP: netip.MustParseAddrPort("192.0.2.1:4500"), Epoch: 7,
+			Since: since, Next: since.Add(12 * time.Hour), Generation: 3, Peers: []node.KeyPeer{
+				{ID: "2two", Name: "two", VTEP: "192.0.2.2:4500", Ready: true, Pairs: []ipsec.PairStatus{
+					{Epoch: 6, Generation: 4, State: ipsec.Retiring, Since: since, SAs: 6, SentBytes: 10, Packets: 1, Bytes: 20, Replayed: 1},
+					{Epoch: 7, Generation: 4, State: ipsec.Sending, Since: since, SAs: 6, SentPackets: 2, SentBytes: 300, Packets: 3, Bytes: 400, Forged: 2, Worn: true},
+				}},
+				{ID: "3three", Name: "three"},
+			}},
+		{Networks: []string{"lab"}, Cipher: "chacha20-poly1305", Secret: "/etc/weft/secret", VTEP: netip.MustParseAddrPort("192.0.2.1:4500"), Epoch: 39351, Since: since, Generation: 5},
+	}
+}
+
+// ExportKeys has one key, of the network front.
+func (m *memory) ExportKeys(network string) ([]ipsec.ExportedSA, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.exported = append(m.exported, network)
+	switch network {
+	case "", "front":
+		return []ipsec.ExportedSA{{From: netip.MustParseAddr("192.0.2.1"), To: netip.MustParseAddr("192.0.2.2"), SPI: 0xabc123, Algorithm: ipsec.AES256GCM,
+			ESN: true, Key: []byte("0123456789abcdef0123456789abcdefsalt")}}, nil
+	case "bridge":
+		return nil, cnm.Errorf(cnm.Invalid, "network bridge is not encrypted")
+	}
+	return nil, cnm.Errorf(cnm.NotFound, "network %s not found", network)
 }
 
 func (m *memory) Doctor() []node.Check {

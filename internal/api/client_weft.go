@@ -52,6 +52,21 @@ func (c *Client) Peers(ctx context.Context, network string) (Peers, error) {
 	return p, err
 }
 
+// Keys returns what the node has keys for: networks, epochs, peers.
+func (c *Client) Keys(ctx context.Context) ([]KeyRing, error) {
+	var l []KeyRing
+	err := c.call(ctx, http.MethodGet, "keys", nil, nil, &l)
+	return l, err
+}
+
+// ExportKeys returns what opens all that the node and a network's peers seal for each
+// other now; of all networks when it is empty. Only a Unix socket gives it.
+func (c *Client) ExportKeys(ctx context.Context, network string) ([]ExportedKey, error) {
+	var l []ExportedKey
+	err := c.call(ctx, http.MethodPost, "keys/export", nil, ExportKeysRequest{Network: network}, &l)
+	return l, err
+}
+
 // Nodes returns what Docker's nodes have no words for, of every node of the swarm.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	var l []Node

@@ -38,8 +38,11 @@ func TestDockerOverlay(t *testing.T) {
 			`{{.Driver}} {{.Scope}} {{.Attachable}} {{index .Options "weft.vni"}} {{index .Options "com.docker.network.driver.overlay.vxlanid_list"}} `+
 				`{{index .Options "com.docker.network.driver.mtu"}} [{{range $i, $p := .Peers}}{{if $i}} {{end}}{{$p.Name}}{{end}}]`, "wide")
 		d.want("wide overlay local", "network", "ls", "-f", "driver=overlay", "--format", "{{.Name}} {{.Driver}} {{.Scope}}")
-		d.fails(1, `driver option "encrypted" is not supported yet`, "network", "create", "-d", "overlay", "-o", "encrypted", "-o", "weft.vni=1", "-o", "weft.peers=192.0.2.2", "secret")
+		d.fails(1, "its presence alone encrypts a network", "network", "create", "-d", "overlay", "--opt", "encrypted=false", "secret")
 		d.fails(1, "network secret not found", "network", "inspect", "secret")
+		d.ok("network", "create", "-d", "overlay", "--opt", "encrypted", "back")
+		d.want("[] aes-256-gcm", "network", "inspect", "-f", `[{{index .Options "encrypted"}}] {{index .Options "weft.cipher"}}`, "back")
+		d.want("back", "network", "rm", "back")
 		d.want("wide", "network", "rm", "wide")
 	})
 }

@@ -66,6 +66,8 @@ func (s *Server) routes() {
 	s.handle("GET /weft/v1/arp", s.weftARP)
 	s.handle("GET /weft/v1/stats", s.weftStats)
 	s.handle("GET /weft/v1/peers", s.weftPeers)
+	s.handle("GET /weft/v1/keys", s.weftKeys)
+	s.handle("POST /weft/v1/keys/export", s.weftExportKeys)
 	s.handle("GET /weft/v1/doctor", s.weftDoctor)
 	s.handle("GET /weft/v1/capture", s.weftCapture)
 	s.handle("POST /weft/v1/trace", s.weftTrace)

@@ -85,7 +85,8 @@ type PeerStats struct {
 	Network   string
 	VNI       uint32
 	Peer      netip.AddrPort
-	MTU       int // of the path, for frames without their Ethernet header
+	Cipher    string `json:",omitempty"` // that seals what goes there; none: the network is in clear
+	MTU       int    // of the path, for frames without their Ethernet header
 	RxFrames  uint64
 	RxPackets uint64
 	RxBytes   uint64
@@ -100,8 +101,10 @@ type PeerStats struct {
 // An Underlay is one UDP socket that carries overlays.
 type Underlay struct {
 	Addr        netip.AddrPort
+	ESP         bool   // carries encrypted overlays, else those in clear
 	SendRung    string // "gso", "sendmmsg", "sendto"
 	ReceiveRung string // "gro", "recvmmsg", "recvfrom"
+	Control     uint64 // received datagrams that held no frame and were not meant to: keys, keepalives
 	RxDatagrams uint64
 	TxDatagrams uint64
 	GROMessages uint64 // received with several datagrams in one
@@ -179,4 +182,60 @@ type RotateKeysRequest struct {
 // GET /weft/v1/swarm/backup answered.
 type RestoreResponse struct {
 	NodeID string
+}
+
+// A KeyRing is one element of GET /weft/v1/keys: what the node has keys for, the
+// networks of one cipher in a swarm or with one secret.
+type KeyRing struct {
+	Networks   []string // by name
+	Cipher     string
+	ESN        bool
+	Secret     string         `json:",omitempty"` // the file of a static overlay's secret
+	VTEP       netip.AddrPort // where this node receives
+	Epoch      uint64
+	Since      time.Time // when the epoch began here
+	Next       time.Time `json:",omitzero"` // when the next begins by itself
+	Generation uint64    // of this node's keys: a restart has a higher one
+	Peers      []KeyPeer
+}
+
+// A KeyPeer is another node that this one shares networks of the ring with.
+type KeyPeer struct {
+	ID    string // in a swarm; else its VTEP
+	Name  string `json:",omitempty"` // in a swarm
+	VTEP  string `json:",omitempty"` // where it receives; none: it has announced no key
+	Ready bool   // it has shown that it can open what this node sends
+	Pairs []KeyPair
+}
+
+// A KeyPair is what one epoch gave this node and a peer. Tx was sealed for the peer, Rx
+// opened; both in packets and in bytes of ESP's payload.
+type KeyPair struct {
+	Epoch      uint64
+	Generation uint64 // of the peer's keys
+	State      string // "receiving", "sending", "retiring"
+	Since      time.Time
+	Worn       bool // its numbers come to an end
+	SAs        int  // of both directions: one for each worker that sends
+	TxPackets  uint64
+	TxBytes    uint64
+	RxPackets  uint64
+	RxBytes    uint64
+	Replayed   uint64 // refused: it had come already, or too late
+	Forged     uint64 // refused: not authentic
+}
+
+// An ExportKeysRequest is the body of POST /weft/v1/keys/export.
+type ExportKeysRequest struct {
+	Network string `json:",omitempty"` // none: all
+}
+
+// An ExportedKey is one element of its answer: what opens all that goes by one SA.
+type ExportedKey struct {
+	From, To  netip.Addr
+	SPI       uint32
+	Cipher    string
+	ESN       bool
+	Key       []byte // with the salt of 4 bytes behind it
+	Wireshark string // the line of Wireshark's table of ESP SAs
 }

@@ -71,6 +71,10 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.Workers = f.Workers
 	cfg.Pools = f.pools
 	cfg.DataPathAddrs, cfg.AdvertiseAddr, cfg.DataPathPort = f.addrs, f.advertise, uint16(f.Port)
+	cfg.ESPPort, cfg.ESPKeepalive = uint16(f.ESPPort), f.Keepalive
+	if f.Keepalive == 0 {
+		cfg.ESPKeepalive = -1
+	}
 	cfg.NoGSO, cfg.NoGRO = f.NoGSO, f.NoGRO
 	cfg.NodeName, cfg.ControlPort, cfg.GossipPort, cfg.Gossip = f.NodeName, uint16(f.ControlPort), uint16(f.GossipPort), f.gossip()
 	cfg.TAPOffload = f.offload

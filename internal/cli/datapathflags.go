@@ -7,19 +7,25 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"weft/internal/node"
+	"weft/ipsec"
 )
 
 // dataPathFlags are the daemon's settings for overlays: where they are carried.
 type dataPathFlags struct {
-	Addrs     []string `yaml:"data-path-addr"`
-	Port      int      `yaml:"data-path-port"`
-	Advertise string   `yaml:"advertise-addr"`
-	NoGSO     bool     `yaml:"no-udp-gso"`
-	NoGRO     bool     `yaml:"no-udp-gro"`
+	Addrs   []string `yaml:"data-path-addr"`
+	Port    int      `yaml:"data-path-port"`
+	ESPPort int      `yaml:"esp-port"`
+
+	Keepalive time.Duration `yaml:"esp-keepalive"`
+
+	Advertise string `yaml:"advertise-addr"`
+	NoGSO     bool   `yaml:"no-udp-gso"`
+	NoGRO     bool   `yaml:"no-udp-gro"`
 
 	addrs     []netip.Addr
 	advertise netip.Addr
@@ -36,6 +42,8 @@ func (f *dataPathFlags) bind(c *cobra.Command) {
 	fl := c.Flags()
 	fl.StringSliceVar(&f.Addrs, "data-path-addr", nil, "Address or interface that overlays are carried over, one of each family; repeatable, or with commas")
 	fl.IntVar(&f.Port, "data-path-port", node.DefaultDataPathPort, "UDP port of overlays, 1024 to 49151")
+	fl.IntVar(&f.ESPPort, "esp-port", ipsec.Port, "UDP port of encrypted overlays, 1024 to 49151")
+	fl.DurationVar(&f.Keepalive, "esp-keepalive", node.DefaultESPKeepalive, "Time between two keepalives to each node of an encrypted overlay, for NATs on the way; 0 sends none")
 	fl.StringVar(&f.Advertise, "advertise-addr", "", "Address or interface that other nodes know this one by")
 	fl.BoolVar(&f.NoGSO, "no-udp-gso", false, "Do not let the kernel cut datagrams that are sent")
 	fl.BoolVar(&f.NoGRO, "no-udp-gro", false, "Do not let the kernel join datagrams that are received")
@@ -48,6 +56,12 @@ func (f *dataPathFlags) merge(given func(string) bool, file *dataPathFlags) {
 	}
 	if !given("data-path-port") {
 		f.Port = file.Port
+	}
+	if !given("esp-keepalive") {
+		f.Keepalive = file.Keepalive
+	}
+	if !given("esp-port") {
+		f.ESPPort = file.ESPPort
 	}
 	if !given("advertise-addr") {
 		f.Advertise = file.Advertise
@@ -64,6 +78,14 @@ func (f *dataPathFlags) merge(given func(string) bool, file *dataPathFlags) {
 func (f *dataPathFlags) check(of func(string) ([]netip.Addr, error)) error {
 	if f.Port != 0 && (f.Port < minDataPathPort || f.Port > maxDataPathPort) {
 		return fmt.Errorf("data-path-port %d: expected %d to %d, or 0 for %d", f.Port, minDataPathPort, maxDataPathPort, node.DefaultDataPathPort)
+	}
+	switch {
+	case f.ESPPort != 0 && (f.ESPPort < minDataPathPort || f.ESPPort > maxDataPathPort):
+		return fmt.Errorf("esp-port %d: expected %d to %d, or 0 for %d", f.ESPPort, minDataPathPort, maxDataPathPort, ipsec.Port)
+	case f.Keepalive < 0 || f.Keepalive > time.Hour || f.Keepalive > 0 && f.Keepalive < time.Second:
+		return fmt.Errorf("esp-keepalive %v: expected 1s to 1h, or 0 for none", f.Keepalive)
+	case f.ESPPort != 0 && f.ESPPort == f.Port:
+		return fmt.Errorf("esp-port %d: overlays in clear have that port, expected another", f.ESPPort)
 	}
 	for _, list := range f.Addrs {
 		for s := range strings.SplitSeq(list, ",") {

@@ -73,7 +73,7 @@ func TestListingJSON(t *testing.T) {
 	if err := networkListing().print(&b, "json", false, rows); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"CreatedAt":"2026-01-02 03:04:05 +0000 UTC","Driver":"bridge","ID":"abababababab","IPv4":"true","IPv6":"false",` +
+	want := `{"CreatedAt":"2026-01-02 03:04:05 +0000 UTC","Driver":"bridge","Encrypted":"false","ID":"abababababab","IPv4":"true","IPv6":"false",` +
 		`"Internal":"false","Labels":"k=v","Name":"front","Scope":"local"}` + "\n"
 	if b.String() != want {
 		t.Errorf("got  %s\nwant %s", b.String(), want)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/spf13/cobra"
+
+	"weft/internal/cnm"
 )
 
 func (a *app) networkCmd() *cobra.Command {
@@ -48,12 +51,12 @@ func (a *app) networkLsCmd() *cobra.Command {
 	return c
 }
 
-// networkListing has the fields and columns of docker network ls.
+// networkListing has the columns of docker network ls, its fields, and Encrypted.
 func networkListing() listing {
 	return listing{
 		headings: headings{
 			"ID": "NETWORK ID", "Name": "NAME", "Driver": "DRIVER", "Scope": "SCOPE", "IPv4": "IPV4", "IPv6": "IPV6",
-			"Internal": "INTERNAL", "Labels": "LABELS", "CreatedAt": "CREATED AT",
+			"Internal": "INTERNAL", "Encrypted": "ENCRYPTED", "Labels": "LABELS", "CreatedAt": "CREATED AT",
 		},
 		table: `{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}`,
 		quiet: "{{.ID}}",
@@ -61,9 +64,11 @@ func networkListing() listing {
 }
 
 func networkRecord(n network.Summary, noTrunc bool) record {
+	_, encrypted := n.Options[cnm.OptEncrypted]
+	encrypted = encrypted && n.Driver == cnm.DriverOverlay
 	return record{
 		"ID": shortID(n.ID, noTrunc), "Name": n.Name, "Driver": n.Driver, "Scope": n.Scope,
-		"IPv4": fmt.Sprint(n.EnableIPv4), "IPv6": fmt.Sprint(n.EnableIPv6), "Internal": fmt.Sprint(n.Internal),
+		"IPv4": fmt.Sprint(n.EnableIPv4), "IPv6": fmt.Sprint(n.EnableIPv6), "Internal": fmt.Sprint(n.Internal), "Encrypted": fmt.Sprint(encrypted),
 		"Labels": labelSet(n.Labels), "CreatedAt": n.Created.String(),
 	}
 }
@@ -136,8 +141,11 @@ func (a *app) networkPruneCmd() *cobra.Command {
 var errAborted = errors.New("nothing was done")
 
 // confirm asks a question that only "y" answers with yes.
-func (a *app) confirm(what string) bool {
-	fmt.Fprintf(a.out, "%s\nAre you sure you want to continue? [y/N] ", what)
+func (a *app) confirm(what string) bool { return a.confirmOn(a.out, what) }
+
+// confirmOn asks on a stream of the caller's.
+func (a *app) confirmOn(w io.Writer, what string) bool {
+	fmt.Fprintf(w, "%s\nAre you sure you want to continue? [y/N] ", what)
 	line, _ := bufio.NewReader(a.in).ReadString('\n')
 	return strings.EqualFold(strings.TrimSpace(line), "y")
 }

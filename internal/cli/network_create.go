@@ -33,9 +33,14 @@ func (a *app) networkCreateCmd() *cobra.Command {
 			"  -o weft.vni=NUMBER           VXLAN network identifier, 1 to 16777215, the same on every node\n" +
 			"  -o weft.peers=PEER,...       the other VTEPs: ADDRESS, ADDRESS:PORT or [IPV6]:PORT (default port: this node's own)\n" +
 			"  -o weft.multicast=on|off     flood broadcast and multicast to the peers (default on)\n" +
-			"  -o com.docker.network.driver.mtu=BYTES   MTU of its interfaces (default what the underlay leaves)",
+			"  -o com.docker.network.driver.mtu=BYTES   MTU of its interfaces (default what the underlay leaves)\n" +
+			"  -o encrypted                 what goes between nodes is sealed (ESP in UDP, port 4500), and nothing goes in clear\n" +
+			"  -o weft.cipher=CIPHER        by aes-256-gcm (default), aes-128-gcm or chacha20-poly1305, the same on every node\n" +
+			"  -o weft.esn=on|off           sequence numbers of 64 bits (default on), the same on every node\n" +
+			"  -o weft.psk-file=/PATH       without a swarm: the file of a secret that the nodes share, mode 0600",
 		Example: "  weft network create --subnet 10.1.0.0/24 --gateway 10.1.0.1 front\n  weft network create --internal --ipv6 back\n" +
-			"  weft network create -d overlay --subnet 10.9.0.0/24 --ip-range 10.9.0.64/26 -o weft.vni=4097 -o weft.peers=192.0.2.2,192.0.2.3 wide",
+			"  weft network create -d overlay --subnet 10.9.0.0/24 --ip-range 10.9.0.64/26 -o weft.vni=4097 -o weft.peers=192.0.2.2,192.0.2.3 wide\n" +
+			"  weft network create -d overlay -o encrypted back",
 	}
 	f.bind(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -91,7 +96,9 @@ func (f *networkFlags) complete(c *cobra.Command) {
 			names = cnm.OverlayOptionNames()
 		}
 		for i := range names {
-			names[i] += "="
+			if names[i] != cnm.OptEncrypted { // which has no value
+				names[i] += "="
+			}
 		}
 		slices.Sort(names)
 		return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace

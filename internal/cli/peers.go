@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -13,8 +14,9 @@ func (a *app) peersCmd() *cobra.Command {
 	var underlay bool
 	c := &cobra.Command{
 		Use: "peers [ls]", Short: "List the overlays' remote VTEPs: what came from each, what went to it, what was dropped",
-		Long: "List the overlays' remote VTEPs. RX is what came from a peer, TX what went to it, MTU what fits into one datagram to it,\n" +
-			"MACS how many addresses were learned behind it. --underlay lists the UDP sockets that carry the overlays instead.",
+		Long: "List the overlays' remote VTEPs. RX is what came from a peer, TX what went to it, CIPHER what seals it (- is in clear), MTU\n" +
+			"what fits into one datagram to it, MACS how many addresses were learned behind it. --underlay lists the UDP sockets that carry\n" +
+			"the overlays instead; CARRIES says which: those in clear (vxlan), or the encrypted ones (esp).",
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if underlay && f.network != "" {
@@ -46,9 +48,9 @@ func peerListing() listing {
 		headings: headings{
 			"Network": "NETWORK", "VNI": "VNI", "Peer": "PEER", "MTU": "MTU", "MACs": "MACS", "RxSize": "RX", "TxSize": "TX",
 			"RxFrames": "RX FRAMES", "RxPackets": "RX PACKETS", "RxBytes": "RX BYTES", "TxFrames": "TX FRAMES", "TxPackets": "TX PACKETS",
-			"TxBytes": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY", "Fault": "FAULT",
+			"TxBytes": "TX BYTES", "Dropped": "DROPPED", "Drops": "WHY", "Fault": "FAULT", "Cipher": "CIPHER",
 		},
-		table: `{{.Network}}\t{{.VNI}}\t{{.Peer}}\t{{.MTU}}\t{{.MACs}}\t{{.RxSize}}\t{{.TxSize}}\t{{.Dropped}}\t{{.Drops}}`,
+		table: `{{.Network}}\t{{.VNI}}\t{{.Peer}}\t{{.Cipher}}\t{{.MTU}}\t{{.MACs}}\t{{.RxSize}}\t{{.TxSize}}\t{{.Dropped}}\t{{.Drops}}`,
 		quiet: "{{.Peer}}",
 	}
 }
@@ -75,6 +77,7 @@ func peerRecords(peers []api.PeerStats) []record {
 			"RxFrames": p.RxFrames, "RxPackets": p.RxPackets, "RxBytes": p.RxBytes, "RxSize": bytesText(p.RxBytes),
 			"TxFrames": p.TxFrames, "TxPackets": p.TxPackets, "TxBytes": p.TxBytes, "TxSize": bytesText(p.TxBytes),
 			"Dropped": total, "Drops": why, "Fault": p.Fault,
+			"Cipher": cmp.Or(p.Cipher, "-"),
 		})
 	}
 	return rows
@@ -83,10 +86,10 @@ func peerRecords(peers []api.PeerStats) []record {
 func underlayListing() listing {
 	return listing{
 		headings: headings{
-			"Address": "ADDRESS", "Send": "SEND", "Receive": "RECEIVE", "RxDatagrams": "RX DATAGRAMS", "TxDatagrams": "TX DATAGRAMS",
+			"Address": "ADDRESS", "Carries": "CARRIES", "Control": "CONTROL", "Send": "SEND", "Receive": "RECEIVE", "RxDatagrams": "RX DATAGRAMS", "TxDatagrams": "TX DATAGRAMS",
 			"GROMessages": "GRO MESSAGES", "GSOMessages": "GSO MESSAGES", "KernelDrops": "KERNEL DROPS", "Dropped": "DROPPED", "Drops": "WHY",
 		},
-		table: `{{.Address}}\t{{.Send}}\t{{.Receive}}\t{{.RxDatagrams}}\t{{.TxDatagrams}}\t{{.KernelDrops}}\t{{.Dropped}}\t{{.Drops}}`,
+		table: `{{.Address}}\t{{.Carries}}\t{{.Send}}\t{{.Receive}}\t{{.RxDatagrams}}\t{{.TxDatagrams}}\t{{.KernelDrops}}\t{{.Dropped}}\t{{.Drops}}`,
 		quiet: "{{.Address}}",
 	}
 }
@@ -95,8 +98,12 @@ func underlayRecords(underlays []api.Underlay) []record {
 	rows := make([]record, 0, len(underlays))
 	for _, u := range underlays {
 		total, why := drops(u.Drops)
+		carries := "vxlan"
+		if u.ESP {
+			carries = "esp"
+		}
 		rows = append(rows, record{
-			"Address": u.Addr.String(), "Send": u.SendRung, "Receive": u.ReceiveRung, "RxDatagrams": u.RxDatagrams, "TxDatagrams": u.TxDatagrams,
+			"Address": u.Addr.String(), "Carries": carries, "Control": u.Control, "Send": u.SendRung, "Receive": u.ReceiveRung, "RxDatagrams": u.RxDatagrams, "TxDatagrams": u.TxDatagrams,
 			"GROMessages": u.GROMessages, "GSOMessages": u.GSOMessages, "KernelDrops": u.KernelDrops, "Dropped": total, "Drops": why,
 		})
 	}

@@ -33,7 +33,10 @@ func (a *app) swarmLeaveCmd() *cobra.Command {
 }
 
 func (a *app) swarmRotateKeysCmd() *cobra.Command {
-	c := &cobra.Command{Use: "rotate-keys", Short: "Make a new key of the gossip now", Args: noArgs}
+	c := &cobra.Command{Use: "rotate-keys", Short: "Make new keys now: the gossip's, and those of encrypted networks", Args: noArgs,
+		Long: "Make new keys now: the one of the gossip, and on every node those of encrypted networks, which begin a new epoch. Nothing is lost on the way:\n" +
+			"nodes send by a new key when they know that the other has it. weft keys ls shows how far they are. Static overlays change keys by the clock.",
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := a.connect(false)
 		if err != nil {

@@ -43,6 +43,8 @@ type manager struct {
 	joined  cnm.SwarmJoin
 	rotated []cnm.SwarmRotate
 	typed   string // the key that it was unlocked with
+
+	exported []string // networks whose keys were asked for
 }
 
 const (

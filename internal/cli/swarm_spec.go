@@ -87,7 +87,7 @@ func (a *app) swarmUpdateCmd() *cobra.Command {
 	var rotation time.Duration
 	c := &cobra.Command{Use: "update [FLAGS]", Short: "Change settings of the swarm", Args: noArgs}
 	f.bind(c)
-	c.Flags().DurationVar(&rotation, "key-rotation", 12*time.Hour, "Time between two rotations of the gossip's keys")
+	c.Flags().DurationVar(&rotation, "key-rotation", 12*time.Hour, "Time between two rotations of keys: the gossip's, and those of encrypted networks")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if !ownFlagGiven(c) {
 			return usagef(c, "nothing to change was named")

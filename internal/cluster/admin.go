@@ -144,6 +144,9 @@ func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time)
 	if err := checkExpiry(req.Spec.CertExpiry); err != nil {
 		return err
 	}
+	if r := req.Spec.KeyRotation; r != 0 && r < minKeyRotation {
+		return cnm.Errorf(cnm.Invalid, "keys that last %v: at least %v expected", r, minKeyRotation)
+	}
 	c := store.SetSpec{Version: req.Version, Spec: req.Spec, Now: now}
 	if req.Spec.AutoLock && (req.Rotate.UnlockKey || g.cluster().UnlockKey == "") {
 		c.UnlockKey = store.NewUnlockKey()

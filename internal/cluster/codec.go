@@ -99,7 +99,7 @@ func kinds() map[codes.Code]cnm.Kind {
 
 // toStatus gives an error the code of its kind.
 func toStatus(err error) error {
-	if errors.Is(err, errNoLeader) || errors.Is(err, errBehind) { // whatever the reason: another manager may know one
+	if errors.Is(err, errNoLeader) { // whatever the reason: another manager may know one
 		return status.Error(codes.Unavailable, err.Error())
 	}
 	for code, kind := range kinds() {
@@ -148,10 +148,6 @@ var errCut = errors.New("the call was cut short")
 
 // errNoLeader is the answer of a manager that knows no leader it could ask.
 var errNoLeader = errors.New("the managers have no leader now")
-
-// errBehind is the answer of a manager whose own copy does not say what was asked,
-// and which does not lead: what it lacks may not have come to it yet.
-var errBehind = errors.New("this manager is not the leader")
 
 // An unreachable is the failure to get an answer from a manager: another one may
 // give it.

@@ -62,10 +62,7 @@ func member[Req, Resp any](name string, do func(*manager, context.Context, calle
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case passed && !g.decides(ctx):
-			return nil, errNoLeader
-		case passed:
+		if passed {
 			return do(g, ctx, who, req)
 		}
 		return passOn(ctx, g, name, who, req, do)
@@ -78,10 +75,13 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 		return who, false, err
 	}
 	n, known := g.node(who.Node)
-	if !known && !g.decides(ctx) {
-		return who, false, fmt.Errorf("%w and does not know of node %s", errBehind, who.Node)
+	if !known {
+		if err := g.current(ctx); err != nil {
+			return who, false, err
+		}
+		n, known = g.node(who.Node)
 	}
-	if n, known = g.node(who.Node); !known {
+	if !known {
 		err := gone(who.Node)
 		g.m.refused.note(refusedRemoved, fromOf(ctx), err)
 		return who, false, err
@@ -104,6 +104,23 @@ func (g *manager) whoAsks(ctx context.Context) (who caller, passed bool, err err
 	return who, true, nil
 }
 
+// current returns when this manager's copy holds all that was agreed on before the
+// call, if it leads. One that has just started, or has just become the leader, knows
+// less, and must not say of a member that it is none, nor of a token that it is wrong.
+func (g *manager) current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	if g.leads() {
+		if err := g.store.CatchUp(ctx); err != nil {
+			return fmt.Errorf("%w: %w", errNoLeader, err)
+		}
+	}
+	if g.cluster().ID == "" {
+		return errNoLeader
+	}
+	return nil
+}
+
 // gone is the answer to a node that was removed.
 func gone(node string) error {
 	return cnm.Errorf(cnm.Forbidden, "node %s is no longer part of the swarm: it must leave and join again", node)
@@ -111,7 +128,7 @@ func gone(node string) error {
 
 // passOn carries a request out here or, once, at the leader.
 func passOn[Req, Resp any](ctx context.Context, g *manager, method string, who caller, req *Req, do func(*manager, context.Context, caller, *Req) (*Resp, error)) (*Resp, error) {
-	if g.decides(ctx) {
+	if g.leads() {
 		return do(g, ctx, who, req)
 	}
 	at, ok := g.leaderAddr()
@@ -140,6 +157,9 @@ func (g *manager) cluster() store.Cluster { return g.store.State().Cluster }
 
 // admit makes a node a member: the secret says in which role.
 func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinResponse, error) {
+	if err := g.current(ctx); err != nil {
+		return nil, err
+	}
 	c := g.cluster()
 	role, err := roleOf(&c, req.Secret)
 	if err != nil {

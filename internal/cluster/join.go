@@ -47,7 +47,7 @@ func vacant(dir string) error {
 		return nil
 	}
 	if err == nil {
-		err = cnm.Errorf(cnm.Conflict, "%s holds what an earlier membership left: leave that swarm, or move the directory away", dir)
+		err = cnm.Errorf(cnm.Conflict, "%s holds what an earlier membership left: \"weft swarm leave --force\" removes it", dir)
 	}
 	return err
 }

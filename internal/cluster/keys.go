@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -14,10 +15,11 @@ import (
 // Both are replaced by the leader, in steps that are each agreed on, so that the
 // next leader goes on where one was lost.
 //
-// A key of the gossip is first made known, and after keyGrace, in which every view
+// A key of the gossip is first made known, and after a grace, in which every view
 // has brought it, the one to seal with; the one before it stays to be opened with.
-// The epoch's beginning is the clock: a swarm's Spec.KeyRotation after it the leader
-// rotates by itself.
+// The epoch's beginning is the clock: so that the next begins a swarm's Spec.KeyRotation
+// after it, the leader begins to rotate the grace before, and at once when a node was
+// removed.
 //
 // A new root comes with its certificate signed by the old one, and both are trusted
 // (pki, root.go). Members see new roots in their views and renew. When the last one
@@ -27,8 +29,18 @@ import (
 const defaultKeyRotation = 12 * time.Hour
 
 // keyGrace is how long a new key of the gossip is only opened with, until every
-// node that is not cut off has heard of it.
+// node that is not cut off has heard of it: half the time between two rotations, if that
+// is less.
 const keyGrace = 3 * time.Second
+
+// minKeyRotation is the shortest time between two rotations.
+const minKeyRotation = time.Second
+
+// rotation returns the time between two rotations of the keys, and the grace.
+func (g *manager) rotation() (every, grace time.Duration) {
+	every = cmp.Or(g.cluster().Spec.KeyRotation, defaultKeyRotation)
+	return every, min(keyGrace, every/2)
+}
 
 // rotateKeys makes a new key of the gossip known and, when all have heard of it, the
 // one to seal with. The one before it can still be opened with; older ones go.
@@ -43,7 +55,8 @@ func (g *manager) rotateKeys(ctx context.Context) error {
 	if _, err := g.apply(ctx, store.AddGossipKey{Key: key}); err != nil {
 		return err
 	}
-	t := time.NewTimer(keyGrace)
+	_, grace := g.rotation()
+	t := time.NewTimer(grace)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -58,14 +71,10 @@ func (g *manager) rotateKeys(ctx context.Context) error {
 	return err
 }
 
-// rotationDue returns how long it is until the keys are rotated.
+// rotationDue returns how long it is until a rotation is begun.
 func (g *manager) rotationDue(now time.Time) time.Duration {
-	c := g.cluster()
-	every := c.Spec.KeyRotation
-	if every == 0 {
-		every = defaultKeyRotation
-	}
-	return c.EpochSince.Add(every).Sub(now)
+	every, grace := g.rotation()
+	return g.cluster().EpochSince.Add(every - grace).Sub(now)
 }
 
 // replaceRoot begins to replace the root.

@@ -126,7 +126,7 @@ func retry(ctx context.Context, conn *grpc.ClientConn) {
 
 // ask puts a question to the managers: to this node itself if it is the leader.
 func ask[Resp, Req any](ctx context.Context, m *Member, method string, req *Req, local func(*manager, context.Context, caller, *Req) (*Resp, error)) (*Resp, error) {
-	if m.manager != nil && m.manager.decides(ctx) {
+	if m.manager != nil && m.manager.leads() {
 		resp, err := local(m.manager, ctx, caller{m.id, m.role}, req)
 		if !errors.Is(err, errNoLeader) {
 			return resp, err

@@ -86,7 +86,7 @@ func (g *manager) checkOwn() error {
 	}
 	if foreign || has != "" && has != v.Cluster {
 		return fmt.Errorf("the store in %s is of another swarm than this node (%s): restore the one that belongs here from a backup; "+
-			"or, if other managers are there, move %s away and join again", g.m.cfg.raftDir(), v.Cluster, g.m.cfg.Dir)
+			"or, if other managers are there, give it up by \"weft swarm leave --force\", then join again", g.m.cfg.raftDir(), v.Cluster)
 	}
 	return nil
 }
@@ -99,10 +99,8 @@ func (g *manager) close() {
 	g.wg.Wait()
 }
 
-// leads reports whether this node is the leader; decides, whether it may answer as
-// one, too.
-func (g *manager) leads() bool                      { return g.store.IsLeader() }
-func (g *manager) decides(ctx context.Context) bool { return g.store.Leads(ctx) }
+// leads reports whether this node is the leader.
+func (g *manager) leads() bool { return g.store.IsLeader() }
 
 // leader returns the leader's id, "" if there is none.
 func (g *manager) leader() string {
@@ -186,13 +184,13 @@ func (g *manager) lead() {
 			done = 0
 		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
 			if err := g.duties(); err == nil {
-				done = s.Version
+				done, wait = s.Version, g.untilRotation()
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
 				g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
 				wait = time.Second
 			}
 		default:
-			wait = min(wait, max(g.rotationDue(g.m.cfg.now()), 0))
+			wait = g.untilRotation()
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -205,6 +203,11 @@ func (g *manager) lead() {
 			return
 		}
 	}
+}
+
+// untilRotation is how long a leader that has nothing to do waits.
+func (g *manager) untilRotation() time.Duration {
+	return min(leadCheck, max(g.rotationDue(g.m.cfg.now()), 0))
 }
 
 // duties gives the managers their votes, ends the replacing of a root, and rotates

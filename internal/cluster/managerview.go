@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -32,7 +33,7 @@ func viewOf(s *store.State, voters []string) *View {
 	c := &s.Cluster
 	v := &View{
 		Version: s.Version, Cluster: c.ID, Created: c.Created, Updated: c.Updated,
-		GossipKeys: c.GossipKeys, DataPathPort: c.DataPathPort,
+		GossipKeys: c.GossipKeys, DataPathPort: c.DataPathPort, Epoch: c.Epoch, EpochSince: c.EpochSince, KeyRotation: cmp.Or(c.Spec.KeyRotation, defaultKeyRotation),
 	}
 	for _, r := range c.Roots {
 		v.Roots = append(v.Roots, r.Certificate...)

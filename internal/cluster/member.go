@@ -111,6 +111,8 @@ type Member struct {
 	badOwners    map[string]bool
 	release      releasing
 	links        links
+
+	verified verified
 }
 
 // memberFile is member.json.

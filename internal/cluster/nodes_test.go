@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,5 +44,23 @@ func TestCertExpiry(t *testing.T) {
 		if err := h.UpdateSwarm(t.Context(), 0, s.Spec, cnm.SwarmRotate{}); ok != (err == nil) || !ok && !errors.Is(err, cnm.Invalid) {
 			t.Errorf("%v: %v", expiry, err)
 		}
+	}
+}
+
+// TestRemovedNodeRotates: when a node is removed, what it had keys of gets new ones at
+// once.
+func TestRemovedNodeRotates(t *testing.T) {
+	hosts := testCluster(t, 1)
+	before := hosts[0].View()
+	if err := hosts[0].RemoveNode(t.Context(), hosts[1].ID(), true); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the keys are rotated", func() bool {
+		v := hosts[0].View()
+		return v.Epoch == before.Epoch+1 && !slices.Equal(v.GossipKeys[0], before.GossipKeys[0]) && !hosts[0].NextRotation().IsZero()
+	})
+	time.Sleep(2 * time.Second)
+	if v := hosts[0].View(); v.Epoch != before.Epoch+1 {
+		t.Errorf("rotated more than once: epoch %d, before %d", v.Epoch, before.Epoch)
 	}
 }

@@ -36,7 +36,7 @@ func Open(ctx context.Context, c Config) (*Member, error) {
 		v, err = lastView(&c, f)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; or move %s away, and join the swarm again", err, c.Dir)
+		return nil, fmt.Errorf("%w; or give %s up by \"weft swarm leave --force\", and join the swarm again", err, c.Dir)
 	}
 	if f.Role != cnm.Manager {
 		if err := os.RemoveAll(c.raftDir()); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"weft/internal/cluster/gossip"
 	"weft/internal/cnm"
+	"weft/ipsec"
 )
 
 // Theory of operation: who lives where
@@ -31,12 +32,14 @@ const attachTime = time.Second
 type Peer struct {
 	ID, Name string
 	DataPath []netip.AddrPort
-	MTU      int // bytes of the largest IP packet it can send to all others; 0: it did not say
+	MTU      int                  // bytes of the largest IP packet it can send to all others; 0: it did not say
+	Keys     []ipsec.Announcement // verified; of an encrypted network
 }
 
 // A Share is what this node has of a network.
 type Share struct {
-	MTU       int // as a Peer's
+	MTU       int      // as a Peer's
+	Keys      [][]byte // announcements, signed by Sign
 	Endpoints []Endpoint
 }
 
@@ -86,8 +89,10 @@ func (m *Member) SetShares(shares map[string]Share) {
 	want := make(map[string]map[string][]byte, len(shares))
 	for network, share := range shares {
 		rows := make(map[string][]byte, len(share.Endpoints)+1)
-		if share.MTU != 0 {
-			rows[nodeKey] = encodeMTU(share.MTU)
+		if b, err := encodeNode(&share); err != nil {
+			m.log.Error("this node's own row cannot be told to the other nodes", "error", err)
+		} else if b != nil {
+			rows[nodeKey] = b
 		}
 		for i := range share.Endpoints {
 			e := &share.Endpoints[i]
@@ -211,11 +216,8 @@ func (m *Member) neighbours(network string) *Neighbours {
 			continue
 		}
 		if r.Key == nodeKey {
-			mtu, err := decodeMTU(r.Value)
-			if err != nil {
-				m.badRow(r.Owner, err)
-			} else if i := slices.IndexFunc(t.Nodes, func(p Peer) bool { return p.ID == r.Owner }); i >= 0 {
-				t.Nodes[i].MTU = mtu
+			if i := slices.IndexFunc(t.Nodes, func(p Peer) bool { return p.ID == r.Owner }); i >= 0 {
+				m.nodeRow(view.node(r.Owner), r.Value, &t.Nodes[i])
 			}
 			continue
 		}
@@ -228,6 +230,18 @@ func (m *Member) neighbours(network string) *Neighbours {
 		t.Endpoints = append(t.Endpoints, e)
 	}
 	return t
+}
+
+// nodeRow adds to a peer what it says of itself on a network.
+func (m *Member) nodeRow(n *Node, value []byte, p *Peer) {
+	w, err := decodeNode(value)
+	if err == nil {
+		p.MTU = w.MTU
+		p.Keys, err = m.announcements(n, w.Keys)
+	}
+	if err != nil {
+		m.badRow(n.ID, err)
+	}
 }
 
 // badRow logs a node's first row that makes no sense.

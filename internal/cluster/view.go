@@ -23,12 +23,17 @@ import (
 
 // A View is what every member knows of the cluster by the managers' word.
 type View struct {
-	Version      uint64 // rises with every change
-	Cluster      string
-	Created      time.Time
-	Updated      time.Time
-	Roots        []byte   // PEM
-	GossipKeys   [][]byte // the first seals
+	Version    uint64 // rises with every change
+	Cluster    string
+	Created    time.Time
+	Updated    time.Time
+	Roots      []byte   // PEM
+	GossipKeys [][]byte // the first seals
+	// Epoch is that of the keys of encrypted networks; it rises, by itself KeyRotation
+	// after EpochSince.
+	Epoch        uint64
+	EpochSince   time.Time
+	KeyRotation  time.Duration
 	DataPathPort uint16
 	Nodes        []Node // by id
 	Networks     []cnm.Network

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"weft/ipsec"
 )
 
 // OverlayIngress is kept free when an overlay's subnet is chosen: a swarm's
@@ -26,6 +28,10 @@ func validateOverlay(n Network) error {
 		return Errorf(Invalid, "driver option %s is for overlays of scope %s: a swarm knows the peers itself", OptPeers, ScopeLocal)
 	case len(o.VNIs) == 0 && n.Scope != ScopeSwarm:
 		return Errorf(Invalid, "driver option %s is missing: without a swarm nobody else chooses the VNI, and every node of the network must name the same one (1 to %d)", OptVNI, maxVNI)
+	case o.Encrypted && o.PSKFile == "" && n.Scope != ScopeSwarm:
+		return Errorf(Invalid, "an encrypted overlay of scope %s needs a secret that its nodes share: name the file it is in with -o %s=/PATH, at least %d bytes, the same on every node", ScopeLocal, OptPSKFile, ipsec.MinSecret)
+	case o.PSKFile != "" && n.Scope == ScopeSwarm:
+		return Errorf(Invalid, "driver option %s is for overlays of scope %s: a swarm's nodes know each other by their certificates", OptPSKFile, ScopeLocal)
 	case !n.EnableIPv4 || n.IPAM.Driver == IPAMNull:
 		return Errorf(Invalid, "ipv4 pool is empty: an overlay network needs IPv4 addresses")
 	}

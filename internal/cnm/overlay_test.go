@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"weft/ipsec"
 )
 
 func peers(s ...string) (out []netip.AddrPort) {
@@ -69,12 +71,27 @@ func TestParseOverlayOptions(t *testing.T) {
 		{"large mtu", M{OptMTU: "65536"}, "invalid MTU number: 65536", nil},
 		{"two mtus", M{"mtu": "1400", OptMTU: "1450"}, "is given twice", nil},
 		{"multicast true", M{"weft.multicast": "true"}, "failed to parse weft.multicast value: true (expected on or off)", nil},
-		{"encrypted", M{"encrypted": ""}, `driver option "encrypted" is not supported yet: the network would not be encrypted, so it is not made`, nil},
-		{"encrypted false", M{"encrypted": "false"}, "not supported yet", nil}, // yes in Docker
+		{"encrypted", M{"encrypted": ""}, "", func(o *OverlayOptions) { o.Encrypted = true }},
+		{"encrypted true", M{"encrypted": "true"}, "", func(o *OverlayOptions) { o.Encrypted = true }},
+		{"encrypted somehow", M{"encrypted": "please"}, "", func(o *OverlayOptions) { o.Encrypted = true }}, // yes in Docker
+		{"all of encryption", M{"encrypted": "", "weft.cipher": "chacha20-poly1305", "weft.esn": "off", "weft.psk-file": "/a/../s"}, "", func(o *OverlayOptions) {
+			o.Encrypted, o.Cipher, o.ESN, o.PSKFile = true, ipsec.ChaCha20Poly1305, false, "/s"
+		}},
+		{"smaller keys", M{"encrypted": "", "weft.cipher": "aes-128-gcm", "weft.esn": "on"}, "", func(o *OverlayOptions) { o.Encrypted, o.Cipher = true, ipsec.AES128GCM }},
+		{"encrypted false", M{"encrypted": "false"}, "failed to parse encrypted value: false (its presence alone encrypts a network: leave it out for one in clear)", nil}, // yes in Docker
+		{"encrypted 0", M{"encrypted": "0"}, "its presence alone encrypts a network", nil},
+		{"no such cipher", M{"encrypted": "", "weft.cipher": "aes-256-cbc"}, "failed to parse weft.cipher value: aes-256-cbc (expected aes-256-gcm, aes-128-gcm or chacha20-poly1305)", nil},
+		{"no cipher", M{"encrypted": "", "weft.cipher": ""}, "expected aes-256-gcm", nil},
+		{"esn true", M{"encrypted": "", "weft.esn": "true"}, "failed to parse weft.esn value: true (expected on or off)", nil},
+		{"relative secret", M{"encrypted": "", "weft.psk-file": "secret"}, "expected the absolute path of a file on this node", nil},
+		{"no secret", M{"encrypted": "", "weft.psk-file": ""}, "expected the absolute path of a file on this node", nil},
+		{"cipher in clear", M{"weft.cipher": "aes-128-gcm"}, "driver option weft.cipher is for encrypted networks: give -o encrypted as well, or leave it out", nil},
+		{"esn in clear", M{"weft.esn": "on"}, "driver option weft.esn is for encrypted networks", nil},
+		{"secret in clear", M{"weft.psk-file": "/s"}, "driver option weft.psk-file is for encrypted networks", nil},
 		{"encrypted in capitals", M{"Encrypted": ""}, `unknown driver option "Encrypted"`, nil},
 		{"dsr", M{"dsr": ""}, "not supported yet", nil},
 		{"bridge option", M{"enable_icc": "false"}, `unknown driver option "enable_icc" for the overlay driver (known: com.docker.network.driver.mtu, ` +
-			`com.docker.network.driver.overlay.vxlanid_list, weft.multicast, weft.peers, weft.vni)`, nil},
+			`com.docker.network.driver.overlay.vxlanid_list, encrypted, weft.cipher, weft.esn, weft.multicast, weft.peers, weft.psk-file, weft.vni)`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := ParseOverlayOptions(c.in)
@@ -82,7 +99,7 @@ func TestParseOverlayOptions(t *testing.T) {
 			if c.mod == nil {
 				return
 			}
-			want := OverlayOptions{Multicast: true}
+			want := OverlayOptions{Multicast: true, Cipher: ipsec.AES256GCM, ESN: true}
 			c.mod(&want)
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("ParseOverlayOptions = %+v, want %+v", got, want)
@@ -149,7 +166,12 @@ func TestValidateOverlay(t *testing.T) {
 		{"small mtu", set("mtu", "576"), "", ""},
 		{"swarm scope", func(n *Network) { n.Scope = "swarm" }, Invalid, "driver option weft.peers is for overlays of scope local"},
 		{"ingress", func(n *Network) { n.Ingress = true }, Unsupported, "ingress networks are not supported yet"},
-		{"encrypted", set("encrypted", ""), Unsupported, "not supported yet: the network would not be encrypted"},
+		{"encrypted", func(n *Network) { set("encrypted", "")(n); set(OptPSKFile, "/s")(n) }, "", ""},
+		{"encrypted without a secret", set("encrypted", ""), Invalid, "an encrypted overlay of scope local needs a secret that its nodes share: name the file it is in with -o weft.psk-file=/PATH, at least 16 bytes, the same on every node"},
+		{"a secret for nothing", set(OptPSKFile, "/s"), Invalid, "driver option weft.psk-file is for encrypted networks"},
+		{"encrypted in a swarm", func(n *Network) { n.Options = map[string]string{"encrypted": "", OptCipher: "aes-128-gcm"} }, "", ""},
+		{"a secret in a swarm", func(n *Network) { n.Options = map[string]string{"encrypted": "", OptPSKFile: "/s"} }, Invalid,
+			"driver option weft.psk-file is for overlays of scope local: a swarm's nodes know each other by their certificates"},
 		{"unknown option", set("color", "red"), Invalid, `unknown driver option "color" for the overlay driver`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -179,8 +201,8 @@ func TestOverlayFromConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err = ValidateNetwork(n); !errors.Is(err, Unsupported) {
-		t.Errorf("an encrypted overlay from a template: %v", err)
+	if _, err = ValidateNetwork(n); !errors.Is(err, Invalid) {
+		t.Errorf("an encrypted overlay without a secret, from a template: %v", err)
 	}
 	delete(n.Options, "encrypted")
 	if _, err = ValidateNetwork(n); err != nil {
@@ -269,6 +291,8 @@ func TestShown(t *testing.T) {
 		{"mtu unknown", overlay(t, nil), 0, M{OptVNI: "4097", OptVNIList: "4097", OptPeers: "192.0.2.2"}},
 		{"mtu derived", overlay(t, nil), 1450, M{OptVNI: "4097", OptVNIList: "4097", OptPeers: "192.0.2.2", OptMTU: "1450"}},
 		{"mtu given short", overlay(t, func(n *Network) { n.Options["mtu"] = "1400" }), 1400, M{OptVNI: "4097", OptVNIList: "4097", OptPeers: "192.0.2.2", OptMTU: "1400"}},
+		{"cipher", Network{Driver: "overlay", Options: M{OptEncrypted: ""}}, 1408, M{OptEncrypted: "", OptCipher: "aes-256-gcm", OptMTU: "1408"}},
+		{"cipher given", Network{Driver: "overlay", Options: M{OptEncrypted: "", OptCipher: "aes-128-gcm"}}, 0, M{OptEncrypted: "", OptCipher: "aes-128-gcm"}},
 		{"template", Network{ConfigOnly: true, Driver: "overlay", Options: M{OptVNI: "7"}}, 1450, M{OptVNI: "7"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

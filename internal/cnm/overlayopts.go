@@ -3,9 +3,12 @@ package cnm
 import (
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"weft/ipsec"
 )
 
 // The overlay driver's options. Docker's swarm allocates VNIs itself and has no
@@ -17,8 +20,14 @@ const (
 	OptMulticast = "weft.multicast"
 	OptMTU       = optMTU
 
-	optEncrypted = "encrypted"
-	optDSR       = "dsr"
+	// An encrypted network: the cipher, whether sequence numbers have 64 bits, and
+	// on static overlays the file of the secret that authenticates.
+	OptEncrypted = "encrypted"
+	OptCipher    = "weft.cipher"
+	OptESN       = "weft.esn"
+	OptPSKFile   = "weft.psk-file"
+
+	optDSR = "dsr"
 )
 
 const (
@@ -35,13 +44,16 @@ type OverlayOptions struct {
 	Peers     []netip.AddrPort // remote VTEPs as given; port 0 is this node's own data path port
 	MTU       int              // of the endpoints' interfaces; 0: derived from the underlay's
 	Multicast bool             // floods broadcast and multicast to the peers
+	Encrypted bool
+	Cipher    ipsec.Algorithm
+	ESN       bool
+	PSKFile   string // of a static overlay that is encrypted
 }
 
 // ParseOverlayOptions reads the options of an overlay network. What it does not
-// know, and what it cannot do yet, is refused by name: a network that somebody
-// believes encrypted must not exist in clear.
+// know, and what it cannot do yet, is refused by name.
 func ParseOverlayOptions(opts map[string]string) (OverlayOptions, error) {
-	o := OverlayOptions{Multicast: true}
+	o := OverlayOptions{Multicast: true, Cipher: ipsec.AES256GCM, ESN: true}
 	seen := make(map[string]string, len(opts))
 	// In order, so that the same mistakes give the same error.
 	for _, key := range slices.Sorted(maps.Keys(opts)) {
@@ -52,6 +64,13 @@ func ParseOverlayOptions(opts map[string]string) (OverlayOptions, error) {
 		seen[full] = value
 		if err := o.set(key, full, value); err != nil {
 			return o, err
+		}
+	}
+	if !o.Encrypted {
+		for _, key := range []string{OptCipher, OptESN, OptPSKFile} {
+			if _, given := opts[key]; given {
+				return o, Errorf(Invalid, "driver option %s is for encrypted networks: give -o %s as well, or leave it out", key, OptEncrypted)
+			}
 		}
 	}
 	return o, nil
@@ -87,9 +106,27 @@ func (o *OverlayOptions) set(key, full, value string) (err error) {
 		default:
 			return badOption(key, value, "expected on or off")
 		}
-	case optEncrypted:
-		// Docker takes the option's presence for yes, whatever its value.
-		return Errorf(Unsupported, "driver option %q is not supported yet: the network would not be encrypted, so it is not made", key)
+	case OptEncrypted:
+		// Docker takes the option's presence for yes, whatever its value. Who says no
+		// must not get what he did not ask for, nor believe to have it.
+		if no, err := strconv.ParseBool(value); err == nil && !no {
+			return badOption(key, value, "its presence alone encrypts a network: leave it out for one in clear")
+		}
+		o.Encrypted = true
+	case OptCipher:
+		if o.Cipher, err = ipsec.ParseAlgorithm(value); err != nil {
+			return badOption(key, value, "expected aes-256-gcm, aes-128-gcm or chacha20-poly1305")
+		}
+	case OptESN:
+		if value != "on" && value != "off" {
+			return badOption(key, value, "expected on or off")
+		}
+		o.ESN = value == "on"
+	case OptPSKFile:
+		if !filepath.IsAbs(value) {
+			return badOption(key, value, "expected the absolute path of a file on this node")
+		}
+		o.PSKFile = filepath.Clean(value)
 	case optDSR:
 		return Errorf(Unsupported, "driver option %q is not supported yet", key)
 	default:
@@ -100,7 +137,7 @@ func (o *OverlayOptions) set(key, full, value string) (err error) {
 
 // OverlayOptionNames are the options an overlay takes, sorted.
 func OverlayOptionNames() []string {
-	return []string{OptMTU, OptVNIList, OptMulticast, OptPeers, OptVNI}
+	return []string{OptMTU, OptVNIList, OptEncrypted, OptCipher, OptESN, OptMulticast, OptPeers, OptPSKFile, OptVNI}
 }
 
 // vniOption reads VNIs joined by commas.
@@ -189,14 +226,20 @@ func (o *OverlayOptions) Remotes(port uint16, own []netip.Addr) []netip.AddrPort
 }
 
 // Shown returns an overlay's options as inspect shows them: what was given, the
-// VNIs under Docker's name, and the MTU that holds; 0 is not known yet.
+// VNIs under Docker's name, the cipher of an encrypted one, and the MTU that holds; 0
+// is not known yet.
 func (n *Network) Shown(mtu int) map[string]string {
 	if n.Driver != DriverOverlay || n.ConfigOnly {
 		return n.Options
 	}
 	m := cloneMap(n.Options)
-	if o, err := ParseOverlayOptions(n.Options); err == nil && len(o.VNIs) > 0 {
-		m[OptVNIList] = FormatVNIs(o.VNIs)
+	if o, err := ParseOverlayOptions(n.Options); err == nil {
+		if len(o.VNIs) > 0 {
+			m[OptVNIList] = FormatVNIs(o.VNIs)
+		}
+		if o.Encrypted {
+			m[OptCipher] = o.Cipher.String()
+		}
 	}
 	if mtu > 0 {
 		delete(m, "mtu")

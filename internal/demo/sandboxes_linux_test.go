@@ -54,7 +54,7 @@ func whole(t *testing.T, exe string) {
 	if strings.HasSuffix(string(out), ", in-process hosts\n") && err == nil {
 		nettest.Skip(t, "this host allows no sandboxes:\n%.1000s", out)
 	}
-	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 26 of 26 hold, real sandboxes\n") {
+	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 29 of 29 hold, real sandboxes\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if l := left(t, exe); len(l) > 0 {

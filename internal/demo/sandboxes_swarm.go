@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/moby/moby/client"
+
+	"weft/internal/api"
 )
 
 // swarmNode starts a further daemon in a directory of its own.
@@ -26,7 +28,7 @@ func (s *sandboxes) swarmNode(ctx context.Context, i int, p swarmPorts) (swarmNo
 	n.prompt = fmt.Sprintf("node%d$", i+1)
 	n.flags = []string{
 		"--node-name", fmt.Sprintf("node%d", i+1), "--advertise-addr", underlay(i).String(), "--control-port", fmt.Sprint(p.control),
-		"--gossip-port", fmt.Sprint(p.gossip), "--data-path-port", fmt.Sprint(p.dataPath),
+		"--gossip-port", fmt.Sprint(p.gossip), "--data-path-port", fmt.Sprint(p.dataPath), "--esp-port", fmt.Sprint(p.esp),
 	}
 	if err := n.resume(ctx); err != nil {
 		return nil, errors.Join(err, n.close(ctx))
@@ -54,6 +56,46 @@ func (s *sandboxes) mesh(ctx context.Context, network string) error {
 	// It goes with the swarm, whose nodes' directories the tour removes.
 	_, err := s.weft(ctx, "network", "create", "-d", "overlay", network)
 	return err
+}
+
+func (s *sandboxes) vault(ctx context.Context, network string) error {
+	_, err := s.weft(ctx, "network", "create", "-d", "overlay", "--opt", "encrypted", network)
+	return err
+}
+
+func (s *sandboxes) keys(ctx context.Context) ([]api.KeyRing, string, error) {
+	rings, err := s.client.Keys(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	table, err := s.quiet(ctx, "keys", "ls")
+	return rings, table, err
+}
+
+func (s *sandboxes) rotate(ctx context.Context) error {
+	_, err := s.weft(ctx, "swarm", "rotate-keys")
+	return err
+}
+
+func (s *sandboxes) export(ctx context.Context, network string) (string, error) {
+	return s.weft(ctx, "keys", "export", "--wireshark", "-y", "--network", network)
+}
+
+func (s *sandboxes) carried(ctx context.Context, network string) (by map[netip.AddrPort]packetCounts, kernel uint64, err error) {
+	p, err := s.client.Peers(ctx, network)
+	if err != nil {
+		return nil, 0, err
+	}
+	by = map[netip.AddrPort]packetCounts{}
+	for _, x := range p.Peers {
+		by[x.Peer] = packetCounts{x.TxPackets, x.RxPackets}
+	}
+	for _, u := range p.Underlays {
+		if u.ESP {
+			kernel += u.KernelDrops
+		}
+	}
+	return by, kernel, nil
 }
 
 func (s *sandboxes) knows(ctx context.Context, network string) bool {

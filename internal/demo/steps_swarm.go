@@ -20,6 +20,9 @@ func swarmSteps() []step {
 		{"A network for all of them", "Made on one node, without peers, VNI or ranges: each node that has a sandbox on it takes part, and addresses are given in turn.", meshUp},
 		{"Known before the first packet", "Each node was told where the others' sandboxes are: nothing has to be learned from traffic.", knownBefore},
 		{"Everybody reaches everybody", "ARP is answered by the sandbox's own node: the tunnels carry the pings, and nobody is looked for there.", everybody},
+		{"An encrypted network beside it", "Made with --opt encrypted. Each two nodes have keys of their own, from what they announced, and no handshake.", vaultUp},
+		{"What an eavesdropper gets", "Node 3 is killed, and the tour listens at its ports: no rights are needed for that on one's own loopback.", eavesdrop},
+		{"New keys while a transfer runs", "Each rotation, every node makes new keys, and sends by them once it knows that the other has them.", rekeyed},
 		{"A node is killed and comes back", "Without a word to the others. Its sandbox lives on, and is reached again as soon as the daemon runs.", killed},
 		{"A sandbox goes", "The other nodes forget it, and what is still sent to it ends at the sender's own node.", forgotten},
 	}
@@ -235,7 +238,8 @@ func (t *tour) noDrops(ctx context.Context) error {
 		}
 		for from, dropped := range tunnels {
 			for reason, n := range dropped {
-				if n > 0 && reason != "split-horizon" {
+				// What is for all (a query) may come before the sandbox's own port is there.
+				if n > 0 && reason != "split-horizon" && reason != "no-port" {
 					return fmt.Errorf("node %d dropped %d frames that came from %s as %s, want none", i+1, n, from, reason)
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"weft/internal/api"
 )
 
 // A swarmer is a stage that can make nodes of a swarm.
@@ -27,6 +29,17 @@ type swarmNode interface {
 	roster(ctx context.Context) (string, error)
 	// mesh makes an overlay, and names no peer.
 	mesh(ctx context.Context, network string) error
+	// vault makes one that is encrypted.
+	vault(ctx context.Context, network string) error
+	// keys returns what the node has keys for, and the table of it that its user sees.
+	keys(ctx context.Context) (rings []api.KeyRing, table string, err error)
+	// rotate makes new keys for the swarm; only a manager does.
+	rotate(ctx context.Context) error
+	// export returns the keys of a network, as Wireshark is told them.
+	export(ctx context.Context, network string) (lines string, err error)
+	// carried counts the packets of a network that went to each VTEP and came from it,
+	// and what the kernel dropped in front of the sockets for encrypted networks.
+	carried(ctx context.Context, network string) (by map[netip.AddrPort]packetCounts, kernel uint64, err error)
 	// knows reports whether a network is there for sandboxes to join.
 	knows(ctx context.Context, network string) bool
 	// located says behind which port of a network each address is that the node
@@ -43,8 +56,11 @@ type swarmNode interface {
 	resume(ctx context.Context) error
 }
 
+// packetCounts are packets that went to a VTEP and that came from it.
+type packetCounts struct{ tx, rx uint64 }
+
 // swarmPorts are the ports of all nodes of the swarm.
-type swarmPorts struct{ control, gossip, dataPath uint16 }
+type swarmPorts struct{ control, gossip, dataPath, esp uint16 }
 
 // The network of the swarm, its nodes at 127.0.0.1, .2 and .3, and how long it may
 // take from the first command to the first answer, if all goes as it should.
@@ -76,17 +92,17 @@ func (c *swarmChapter) tunnel(i int) string { return mesh + "@" + c.vtep(i).Stri
 func (c *swarmChapter) choose() (err error) {
 	for range 50 {
 		first := uint16(20000 + rand.IntN(12000))
-		c.ports = swarmPorts{control: first, gossip: first + 1, dataPath: first + 2}
+		c.ports = swarmPorts{control: first, gossip: first + 1, dataPath: first + 2, esp: first + 3}
 		if err = c.free(); err == nil {
 			return nil
 		}
 	}
-	return fmt.Errorf("no three ports in a row are free on 127.0.0.1 to 127.0.0.%d: %w", swarmNodes, err)
+	return fmt.Errorf("no four ports in a row are free on 127.0.0.1 to 127.0.0.%d: %w", swarmNodes, err)
 }
 
 func (c *swarmChapter) free() error {
 	for i := range swarmNodes {
-		for _, p := range []uint16{c.ports.control, c.ports.gossip, c.ports.dataPath} {
+		for _, p := range []uint16{c.ports.control, c.ports.gossip, c.ports.dataPath, c.ports.esp} {
 			at := netip.AddrPortFrom(underlay(i), p)
 			stream, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
 			if err != nil {
@@ -122,18 +138,23 @@ func (t *tour) inSwarm(i int) (*tour, swarmNode, error) {
 	return &there, t.swarm.nodes[i], nil
 }
 
-// meshAddr returns the address of the host on the i-th node.
+// meshAddr returns the address that the i-th node's host has on the mesh.
 func (t *tour) meshAddr(ctx context.Context, i int) (netip.Prefix, error) {
+	return t.onlyAddr(ctx, i, swarmHost(i))
+}
+
+// onlyAddr returns the address of a host on the i-th node that has one interface.
+func (t *tour) onlyAddr(ctx context.Context, i int, host string) (netip.Prefix, error) {
 	there, _, err := t.inSwarm(i)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	ls, err := there.links(ctx, swarmHost(i))
+	ls, err := there.links(ctx, host)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	if len(ls) != 1 || len(ls[0].addrs) == 0 {
-		return netip.Prefix{}, fmt.Errorf("%s has %v, want one interface with an address", swarmHost(i), ls)
+		return netip.Prefix{}, fmt.Errorf("%s has %v, want one interface with an address", host, ls)
 	}
 	return ls[0].addrs[0], nil
 }

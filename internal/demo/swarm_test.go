@@ -34,6 +34,7 @@ type astray struct {
 	leaking   bool // what is sent to nobody goes to other nodes
 	careless  bool // and is not counted
 	nodes     int  // that can be made; 0: all
+	sealed
 }
 
 // A pretence is a stage whose swarm is a few variables.
@@ -48,6 +49,7 @@ type pretence struct {
 	began   []bool
 	log     []crossed
 	lost    uint64
+	strongbox
 }
 
 // crossed is a frame that went between two nodes, or on the port of one.
@@ -61,7 +63,7 @@ func (p *pretence) swarmNode(_ context.Context, i int, ports swarmPorts) (swarmN
 		return nil, errors.New("no more nodes")
 	}
 	p.ports = ports
-	p.members, p.hosts, p.dead, p.began = append(p.members, false), append(p.hosts, false), append(p.dead, false), append(p.began, false)
+	p.members, p.hosts, p.safes, p.dead, p.began = append(p.members, false), append(p.hosts, false), append(p.safes, false), append(p.dead, false), append(p.began, false)
 	return &pretender{pretence: p, i: i}, nil
 }
 
@@ -108,14 +110,21 @@ func (p *pretender) roster(context.Context) (string, error) {
 
 func (p *pretender) mesh(context.Context, string) error { p.made = p.i + 1; return nil }
 
-func (p *pretender) knows(context.Context, string) bool {
-	return p.made != 0 && (!p.late || p.made == p.i+1)
+func (p *pretender) knows(_ context.Context, network string) bool {
+	made := map[string]int{mesh: p.made, vault: p.vaulted}[network]
+	return made != 0 && (!p.late || made == p.i+1)
 }
 
-func (p *pretender) start(context.Context, string, string) error { p.hosts[p.i] = true; return nil }
+func (p *pretender) start(_ context.Context, _, network string) error {
+	map[string][]bool{mesh: p.hosts, vault: p.safes}[network][p.i] = true
+	return nil
+}
 
-func (p *pretender) links(context.Context, string) ([]link, error) {
-	if !p.hosts[p.i] {
+func (p *pretender) links(_ context.Context, host string) ([]link, error) {
+	if host == safe(p.i) && p.safes[p.i] {
+		return []link{{name: "eth0", addrs: []netip.Prefix{netip.PrefixFrom(safeAddr(p.i), 24)}}}, nil
+	}
+	if host != swarmHost(p.i) || !p.hosts[p.i] {
 		return nil, errors.New("no such host")
 	}
 	a := pretendedAddr(p.i)
@@ -135,7 +144,10 @@ func (p *pretender) located(context.Context, string) (map[netip.Addr]string, err
 	return table, nil
 }
 
-func (p *pretender) tunnels(context.Context, string) (map[netip.AddrPort]map[string]uint64, error) {
+func (p *pretender) tunnels(_ context.Context, network string) (map[netip.AddrPort]map[string]uint64, error) {
+	if network == vault {
+		return p.vaultTunnels(), nil
+	}
 	c, table := swarmChapter{ports: p.ports}, map[netip.AddrPort]map[string]uint64{}
 	for i, there := range p.hosts {
 		if i != p.i && (there || p.attached) {
@@ -149,6 +161,9 @@ func (p *pretender) tunnels(context.Context, string) (map[netip.AddrPort]map[str
 }
 
 func (p *pretender) ping(_ context.Context, _ string, addr netip.Addr, count int) (nettool.PingResult, error) {
+	if to := p.host(func(i int) bool { return safeAddr(i) == addr }); to >= 0 {
+		return p.pingSafe(to, count)
+	}
 	to, r := p.pretender(addr), nettool.PingResult{Sent: count}
 	p.ask(to)
 	for i := range count {
@@ -156,6 +171,9 @@ func (p *pretender) ping(_ context.Context, _ string, addr netip.Addr, count int
 		switch {
 		case p.hosts[to]:
 			p.log = append(p.log, crossed{p.i, to, echo})
+			if p.dead[to] && !p.hushed {
+				p.wire(to, p.ports.dataPath, append([]byte{8, 0, 0, 0, 0, 16, 0, 0}, echo...))
+			}
 		case p.leaking:
 			p.log = append(p.log, crossed{p.i, 2, echo})
 		case !p.careless:
@@ -221,6 +239,7 @@ func TestSwarmNoticed(t *testing.T) {
 	const (
 		swarm, up, known, all, back, ends = "A swarm of three nodes", "A network for all of them", "Known before the first packet",
 			"Everybody reaches everybody", "A node is killed and comes back", "A sandbox goes"
+		keys, ears, anew = "An encrypted network beside it", "What an eavesdropper gets", "New keys while a transfer runs"
 	)
 	for _, c := range []struct {
 		name string
@@ -229,25 +248,34 @@ func TestSwarmNoticed(t *testing.T) {
 	}{
 		{"nothing", astray{}, nil},
 		{"alone", astray{alone: true}, []string{swarm}},
-		{"few", astray{nodes: 1}, []string{swarm, up, known, all, back, ends}},
-		{"late", astray{late: true}, []string{up, known, all, back, ends}},
-		{"shuffled", astray{shuffled: true}, []string{up, known, all, back, ends}},
+		{"few", astray{nodes: 1}, []string{swarm, up, known, all, keys, ears, anew, back, ends}},
+		{"late", astray{late: true}, []string{up, known, all, keys, ears, anew, back, ends}},
+		{"shuffled", astray{shuffled: true}, []string{up, known, all, ears, back, ends}},
 		{"untold", astray{untold: true}, []string{known}},
-		{"deaf", astray{deaf: true}, []string{all, back}},
+		{"deaf", astray{deaf: true}, []string{all, keys, ears, back}},
 		{"searching", astray{searching: true}, []string{all}},
 		{"silent", astray{silent: true}, []string{all}},
 		{"dropping", astray{dropping: true}, []string{all}},
-		{"immortal", astray{immortal: true}, []string{back}},
-		{"gone", astray{gone: true}, []string{back}},
+		{"immortal", astray{immortal: true}, []string{ears, back}},
+		{"gone", astray{gone: true}, []string{ears, back}},
 		{"nostalgic", astray{nostalgic: true}, []string{ends}},
 		{"attached", astray{attached: true}, []string{ends}},
 		{"leaking", astray{leaking: true}, []string{ends}},
 		{"careless", astray{careless: true}, []string{ends}},
+		{"unready", astray{sealed: sealed{unready: true}}, []string{keys}},
+		{"unsealed", astray{sealed: sealed{unsealed: true}}, []string{keys}},
+		{"plain", astray{sealed: sealed{plain: true}}, []string{ears}},
+		{"mute", astray{sealed: sealed{mute: true}}, []string{ears}},
+		{"hushed", astray{sealed: sealed{hushed: true}}, []string{ears}},
+		{"other keys", astray{sealed: sealed{otherKeys: true}}, []string{ears}},
+		{"stuck", astray{sealed: sealed{stuck: true}}, []string{anew}},
+		{"lossy", astray{sealed: sealed{lossy: true}}, []string{anew}},
+		{"keyless", astray{sealed: sealed{keyless: true}}, []string{anew}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			tr := &tour{stage: &pretence{astray: c.astray}, dir: t.TempDir(), out: &out, limit: limit / 20}
+			tr := &tour{stage: &pretence{astray: c.astray}, dir: t.TempDir(), out: &out, limit: limit / 20, hashed: 1 << 20}
 			held := tr.run(context.Background(), swarmSteps())
 			compare(t, out.String(), held, len(swarmSteps()), c.fail)
 		})

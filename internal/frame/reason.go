@@ -28,10 +28,16 @@ const (
 	// read
 	Runt      // shorter than an Ethernet header
 	Oversized // longer than MaxFrame, or than a record of a capture may be
+	// open
+	BadESP     // not an ESP packet, or its padding contradicts itself (RFC 4303, 2)
+	UnknownSPI // no security association has the sender's address and this SPI
+	Replayed   // the sequence number has come already, or is behind the window
+	BadICV     // not authentic
 	// decap
 	BadVXLAN    // the datagram's VXLAN header names no network (RFC 7348, 5)
 	UnknownVTEP // the datagram comes from an address that no peer has
 	UnknownVNI  // the peer shares no network of that VNI with this node
+	Cleartext   // not sealed, and the network is encrypted
 	// view
 	BadOffload // the virtio header lies about the frame
 	BadHeader  // a network or transport header contradicts the frame's length
@@ -63,6 +69,8 @@ const (
 	UnknownMAC     // unknown unicast and the network does not flood
 	QuietTunnel    // group frame that only tunnels were left for, where they carry none
 	NoListener     // multicast to a group that nobody else listens to
+	// seal
+	NoKey // no security association to send by, or one at the end of its numbers
 	// write
 	PortDown     // egress port is going away
 	TooBig       // does not fit the egress port and cannot be split
@@ -82,7 +90,8 @@ func (r Reason) String() string { return reasonNames[r] }
 var reasonNames = [Reasons]string{
 	NotDropped: "not-dropped",
 	Runt:       "runt", Oversized: "oversized",
-	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni",
+	BadESP: "bad-esp", UnknownSPI: "unknown-spi", Replayed: "replayed", BadICV: "bad-icv", NoKey: "no-key",
+	BadVXLAN: "bad-vxlan", UnknownVTEP: "unknown-vtep", UnknownVNI: "unknown-vni", Cleartext: "cleartext",
 	BadOffload: "bad-offload", BadHeader: "bad-header", BadSource: "bad-source",
 	SpoofedMAC: "spoofed-mac", SpoofedIP: "spoofed-ip", RAGuard: "ra-guard", DHCPGuard: "dhcp-guard", LLCGuard: "llc-guard", VLANGuard: "vlan-guard",
 	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",

@@ -20,6 +20,7 @@ needs() {
 		command -v tshark                tshark
 		command -v tcpdump               tcpdump
 		/usr/bin/python3 -c "import scapy" python3-scapy
+		/usr/bin/python3 -c "import cryptography" python3-cryptography
 		command -v docker                docker
 		command -v podman                podman
 		command -v runc                  runc
@@ -31,6 +32,9 @@ needs() {
 			command -v iperf3                iperf3
 			command -v vde_switch            vde2
 			command -v ethtool               ethtool
+			command -v wg                    wireguard-tools
+			command -v wireguard-go          wireguard-go
+			command -v nebula                nebula
 		END
 	fi
 }

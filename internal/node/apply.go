@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"weft/internal/cnm"
@@ -23,6 +24,11 @@ func (n *Node) plan() plan {
 				d.filled = make(map[string]filling)
 			}
 			d.filled[id] = n.fillingLocked(nw)
+		} else if seals := n.staticSealsLocked(nw); seals != nil {
+			if d.seals == nil {
+				d.seals = make(map[string]map[netip.AddrPort]sealing)
+			}
+			d.seals[id] = seals
 		}
 		d.networks = append(d.networks, nw.Network)
 	}

@@ -97,8 +97,10 @@ func (n *Node) connectLive(ctx context.Context, b *box, network string, c cnm.En
 	}
 	if err != nil {
 		n.withdraw(ctx, b, e.NetworkID)
+		return err
 	}
-	return err
+	n.awaitKeys(b)
+	return nil
 }
 
 // withdraw takes back an endpoint whose connect failed, also when that took all

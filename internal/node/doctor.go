@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"weft/tap"
@@ -15,7 +16,7 @@ func Doctor(runDir string) []Check { return doctor(runDir, tap.USO) }
 
 // Doctor is the function of the same name for this node.
 func (n *Node) Doctor() []Check {
-	return append(append(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks()...), n.swarmChecks()...)
+	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks(), n.keyChecks(), n.swarmChecks())
 }
 
 // doctor checks; highest is the best rung a TAP may be used on.

@@ -1,8 +1,11 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,10 +69,56 @@ func (n *Node) tunnelChecks() (checks []Check) {
 	return checks
 }
 
+// strangers tells what came that nobody here expects, and what may mend it.
+func (us *underlaySocket) strangers(drops map[string]uint64) (found, advice string) {
+	if us.esp {
+		return fmt.Sprintf(", bad-icv=%d unknown-vni=%d", drops[frame.BadICV.String()], drops[frame.UnknownVNI.String()]),
+			"what comes was changed on its way, or is for a network that this node does not have encrypted: compare weft.vni and -o encrypted on all nodes"
+	}
+	found = fmt.Sprintf(", unknown-vni=%d unknown-vtep=%d", drops[frame.UnknownVNI.String()], drops[frame.UnknownVTEP.String()])
+	advice = "another node sends what no network here expects: compare weft.vni and weft.peers on all nodes"
+	if n := drops[frame.Cleartext.String()]; n > 0 {
+		found += fmt.Sprintf(" cleartext=%d", n)
+		advice += "; it sends in clear what is encrypted here: give -o encrypted on all nodes"
+	}
+	return found, advice
+}
+
+// keyChecks tell of encrypted networks that carry nothing, or not to all.
+func (n *Node) keyChecks() (checks []Check) {
+	n.mu.Lock()
+	faults := maps.Clone(n.keyFaults)
+	n.mu.Unlock()
+	for _, what := range slices.Sorted(maps.Keys(faults)) {
+		checks = append(checks, good("keys of "+what, "%s", faults[what]).fail("the encrypted network carries nothing there until that is mended"))
+	}
+	for _, r := range n.Keys() {
+		for _, p := range r.Peers {
+			if p.Ready {
+				continue
+			}
+			c := good("keys with "+cmp.Or(p.Name, p.ID), "network %s: it has announced no key", strings.Join(r.Networks, ", "))
+			if p.VTEP != "" {
+				c.Found = fmt.Sprintf("network %s: nothing sealed has come from it", strings.Join(r.Networks, ", "))
+			}
+			hint := "nothing is sent in clear instead. Does it run, and does UDP get through to its ESP port?"
+			if r.Secret != "" {
+				hint += " Has it the same secret, weft.cipher and weft.esn, and does its clock show the same half of the day?"
+			}
+			checks = append(checks, c.warn(hint))
+		}
+	}
+	return checks
+}
+
 // check tells of one socket that carries overlays.
 func (us *underlaySocket) check(now time.Time) Check {
 	u := us.view()
-	c := good("overlay at "+u.Addr.String(), "send %s, receive %s, %d datagrams out, %d in", u.SendRung, u.ReceiveRung, u.TxDatagrams, u.RxDatagrams)
+	name := "overlay at "
+	if u.ESP {
+		name = "encrypted overlay at "
+	}
+	c := good(name+u.Addr.String(), "send %s, receive %s, %d datagrams out, %d in", u.SendRung, u.ReceiveRung, u.TxDatagrams, u.RxDatagrams)
 	var advice []string
 	if u.Fault != "" {
 		advice = append(advice, "the underlay's last error was: "+u.Fault)
@@ -78,8 +127,9 @@ func (us *underlaySocket) check(now time.Time) Check {
 		advice = append(advice, fmt.Sprintf("%d datagrams found its receive buffer full: raise net.core.rmem_max", u.KernelDrops))
 	}
 	if !us.strangeAt.IsZero() && now.Sub(us.strangeAt) < strangeFor {
-		c.Found += fmt.Sprintf(", unknown-vni=%d unknown-vtep=%d", u.Drops[frame.UnknownVNI.String()], u.Drops[frame.UnknownVTEP.String()])
-		advice = append(advice, "another node sends what no network here expects: compare weft.vni and weft.peers on all nodes (weft peers ls --underlay counts)")
+		found, hint := us.strangers(u.Drops)
+		c.Found += found
+		advice = append(advice, hint+" (weft peers ls --underlay counts)")
 	}
 	if len(advice) > 0 {
 		c = c.warn(strings.Join(advice, "\n"))

@@ -65,6 +65,7 @@ func compareFaults(before, now map[faultKey]error) (out []fault) {
 // publish makes the switch equal to the desired state, on behalf of a sandbox or a
 // network, by id, or of nobody. The error is what failed of theirs.
 func (n *Node) publish(who string) error {
+	n.tendKeys()
 	faults, err := n.path.publish(n.plan, n.device)
 	if err != nil {
 		return err

@@ -63,6 +63,7 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 	if err := n.publish(b.sb.ID); err != nil {
 		return err
 	}
+	n.awaitKeys(b)
 	n.mu.Lock()
 	b.sb.State, b.sb.NetNS, b.sb.PID = cnm.Running, f.NetNS(), sb.Spec.Foreign.PID
 	b.sb.Started, b.sb.Error = n.now(), ""

@@ -1,13 +1,17 @@
 package node
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"testing"
 
 	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/internal/keyring"
+	"weft/ipsec"
 )
 
 // desiredFrom makes a desired state of arbitrary bytes: few networks, few
@@ -151,4 +155,54 @@ func TestParseRoute(t *testing.T) {
 			t.Errorf("%q: %s, want %s", c.line, p, c.want)
 		}
 	}
+}
+
+// FuzzHearMarked: of what comes behind the non-ESP marker, nothing counts that was not
+// made with the secret.
+func FuzzHearMarked(f *testing.F) {
+	psk, err := ipsec.NewPSK([]byte("correct horse battery staple"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	own, peer := netip.MustParseAddrPort("192.0.2.1:4500"), netip.MustParseAddrPort("192.0.2.2:4500")
+	k, err := ipsec.NewEpochKey(ipsec.Announcement{Node: peer.String(), VTEP: peer, Generation: 1, Epoch: 7, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 2})
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := ipsec.Encode(k.Announcement(), psk.Sign)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append([]byte(announceMagic), good...), true)
+	f.Add(append([]byte(announceMagic), good...), false)
+	f.Add([]byte(announceMagic), true)
+	f.Add([]byte{}, true)
+	f.Fuzz(func(t *testing.T, datagram []byte, fromPeer bool) {
+		n := &Node{marked: make(chan marked, 1), keyFaults: make(map[string]string), log: slog.New(slog.DiscardHandler)}
+		r := &ring{psk: psk, toTell: map[netip.AddrPort]*telling{peer: {}}, Ring: keyring.New(keyring.Config{
+			Sign: psk.Sign, Own: ipsec.Announcement{Node: own.String(), VTEP: own, Generation: 1, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 1},
+		})}
+		n.rings = map[ringKey]*ring{{algorithm: ipsec.AES256GCM, esn: true, secret: "x"}: r}
+		from := peer
+		if !fromPeer {
+			from = netip.MustParseAddrPort("192.0.2.9:4500")
+		}
+		n.takeMarked(from, datagram)
+		select {
+		case m := <-n.marked:
+			if len(m.datagram) > ipsec.MaxAnnouncement {
+				t.Fatalf("%d bytes wait", len(m.datagram))
+			}
+			n.hearMarked(m) // of an epoch that has not begun: nothing is published
+		default:
+		}
+		if len(r.Status()) == 0 {
+			return
+		}
+		rest, ours := bytes.CutPrefix(datagram, []byte(announceMagic))
+		a, err := ipsec.Decode(rest, psk.Verify)
+		if !ours || !fromPeer || err != nil || a.VTEP != peer || a.Node != peer.String() || a.Algorithm != ipsec.AES256GCM || !a.ESN {
+			t.Fatalf("believed: %x", datagram)
+		}
+	})
 }

@@ -59,6 +59,11 @@ func (n *Node) draft(want cnm.Network) (*network, error) {
 		return nil, err
 	}
 	nw := n.newNetwork(ready)
+	if file := nw.overlay.PSKFile; file != "" {
+		if _, err := readSecret(file); err != nil {
+			return nil, cnm.Errorf(cnm.Invalid, "driver option %s: %w", cnm.OptPSKFile, err)
+		}
+	}
 	return nw, n.path.underlay.cfg.checkPeers(nw.overlay.Peers)
 }
 

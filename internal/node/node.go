@@ -17,6 +17,7 @@ import (
 	"weft/internal/cluster"
 	"weft/internal/cnm"
 	"weft/internal/ipam"
+	"weft/ipsec"
 )
 
 // Theory of operation: the node and its locks
@@ -60,6 +61,9 @@ type Node struct {
 
 	swarmOp   sync.Mutex
 	swarmNews chan struct{} // wakes the follower: the swarm has changed
+	keyNews   chan struct{} // wakes the keeper of keys
+	marked    chan marked   // announcements that came by the underlay
+	noKeys    *ipsec.Peer   // of a peer that has announced none
 	netOp     sync.Mutex
 	mu        sync.Mutex
 	// Guarded by mu:
@@ -71,6 +75,11 @@ type Node struct {
 	boxes    map[string]*box
 	execs    map[string]*execution
 	lastExec uint64
+	rings    map[ringKey]*ring // of encrypted networks in use
+	// keyFaults is what is wrong with keys, as logged.
+	nextKeepalive time.Time // when peers are sent keepalives next
+	keyFaults     map[string]string
+	retryKeys     time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
 	// pathMTU is the underlay's MTU towards every address peers have.
@@ -99,6 +108,8 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	n := &Node{
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
+		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
+		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
@@ -125,7 +136,9 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if p := n.cfg.Workers + 1; runtime.GOMAXPROCS(0) < p {
 		runtime.GOMAXPROCS(p)
 	}
-	n.path, err = newDataPath(n.cfg.Workers, n.cfg.underlay(), n.own, n.portDied, n.workerBroke)
+	under := n.cfg.underlay()
+	under.marked = n.takeMarked
+	n.path, err = newDataPath(n.cfg.Workers, under, n.own, n.portDied, n.workerBroke)
 	if err != nil {
 		return err
 	}
@@ -145,6 +158,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	n.reconcileLeases()
 	n.own.spawn(n.keep)
 	n.own.spawn(n.follow)
+	n.own.spawn(n.keepKeys)
 	return nil
 }
 
@@ -170,6 +184,8 @@ func (c *Config) complete() error {
 		c.DataPathPort = DefaultDataPathPort
 	}
 	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
+	c.ESPPort = cmp.Or(c.ESPPort, ipsec.Port)
+	c.ESPKeepalive = cmp.Or(c.ESPKeepalive, DefaultESPKeepalive)
 	return c.checkDataPath()
 }
 

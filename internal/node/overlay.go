@@ -36,8 +36,12 @@ const maxPathMTU = 65535
 func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) {
 	dom.vni, dom.quiet = o.VNIs[0], !o.Multicast
 	for _, peer := range o.Remotes(d.port, d.own) {
+		seal := d.seals[network][peer]
+		if o.Encrypted && seal.keys == nil {
+			continue // nothing without a key: this cannot be
+		}
 		dom.ports[tunnelKey(network, peer)] = portPlan{
-			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()),
+			name: dom.name + "@" + peer.String(), peer: peer, seal: seal, mtu: innerMTU(d.pathMTU, peer.Addr(), seal),
 		}
 	}
 }
@@ -48,8 +52,12 @@ func (dom *domainPlan) tunnels(network string, o cnm.OverlayOptions, d desired) 
 func (dom *domainPlan) fill(network string, fill filling, o cnm.OverlayOptions, d desired) {
 	dom.vni, dom.quiet, dom.filled = fill.vni, !o.Multicast, true
 	for _, peer := range fill.vteps {
+		seal := fill.seals[peer]
+		if o.Encrypted && seal.keys == nil {
+			continue // as above
+		}
 		dom.ports[tunnelKey(network, peer)] = portPlan{
-			name: dom.name + "@" + peer.String(), peer: peer, mtu: innerMTU(d.pathMTU, peer.Addr()), maxMACs: -1,
+			name: dom.name + "@" + peer.String(), peer: peer, seal: seal, mtu: innerMTU(d.pathMTU, peer.Addr(), seal), maxMACs: -1,
 		}
 	}
 	dom.remotes = make(map[frame.MAC]portKey, len(fill.remotes))
@@ -75,12 +83,15 @@ func tunnelKey(network string, peer netip.AddrPort) portKey {
 }
 
 // innerMTU is the largest IP packet that fits into one datagram to a peer.
-func innerMTU(paths map[netip.Addr]int, peer netip.Addr) int {
+func innerMTU(paths map[netip.Addr]int, peer netip.Addr, s sealing) int {
 	mtu := paths[peer]
 	if mtu == 0 {
 		mtu = defaultPathMTU
 	}
-	return vxlan.InnerMTU(mtu, peer.Is6())
+	if s.keys == nil {
+		return vxlan.InnerMTU(mtu, peer.Is6())
+	}
+	return vxlan.SealedMTU(mtu, peer.Is6(), s.esp)
 }
 
 // mtuLocked is the MTU of a network's interfaces.
@@ -93,8 +104,11 @@ func (n *Node) mtuLocked(nw *network) int {
 	}
 	mtu := n.tunnelsMTULocked(nw)
 	if nw.Scope == cnm.ScopeSwarm {
-		if mtu == 0 {
-			return cnm.DefaultOverlayMTU // what the nodes to come most likely allow
+		if mtu == 0 { // what the nodes to come most likely allow
+			if nw.overlay.Encrypted {
+				return vxlan.SealedMTU(cnm.DefaultMTU, false, nw.overlay.Cipher)
+			}
+			return cnm.DefaultOverlayMTU
 		}
 		if theirs := n.fillingLocked(nw).mtu; theirs != 0 {
 			mtu = min(mtu, theirs)
@@ -112,12 +126,21 @@ func (n *Node) mtuLocked(nw *network) int {
 
 // tunnelsMTULocked is the smallest MTU of an overlay's tunnels, 0 where it has none.
 func (n *Node) tunnelsMTULocked(nw *network) (mtu int) {
+	seals := n.sealsLocked(nw)
 	for _, p := range n.remotesLocked(nw) {
-		if m := innerMTU(n.pathMTU, p.Addr()); mtu == 0 || m < mtu {
+		if m := innerMTU(n.pathMTU, p.Addr(), seals[p]); mtu == 0 || m < mtu {
 			mtu = m
 		}
 	}
 	return mtu
+}
+
+// sealsLocked is what a network's tunnels are sealed by.
+func (n *Node) sealsLocked(nw *network) map[netip.AddrPort]sealing {
+	if nw.Scope == cnm.ScopeSwarm {
+		return n.fillingLocked(nw).seals
+	}
+	return n.staticSealsLocked(nw)
 }
 
 func (n *Node) isOverlay(network string) bool {

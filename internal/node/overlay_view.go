@@ -14,6 +14,7 @@ import (
 // Peers lists the tunnels to remote VTEPs, by network and address, and the
 // sockets they share.
 func (n *Node) Peers() ([]PeerStats, []Underlay) {
+	ciphers := n.ciphers()
 	n.path.mu.Lock()
 	defer n.path.mu.Unlock()
 	peers := []PeerStats{}
@@ -24,13 +25,13 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 		c := lp.port.Stats()
 		dom := n.path.current[lp.network]
 		peers = append(peers, PeerStats{
-			Network: dom.name, VNI: dom.vni, Peer: lp.plan.peer, MTU: lp.plan.mtu, Learned: lp.port.Learned() + dom.behind(lp.key),
+			Network: dom.name, VNI: dom.vni, Peer: lp.plan.peer, Cipher: ciphers[lp.network], MTU: lp.plan.mtu, Learned: lp.port.Learned() + dom.behind(lp.key),
 			RxFrames: c.InFrames, RxPackets: c.InPackets, RxBytes: c.InBytes,
 			TxFrames: c.OutFrames, TxPackets: c.OutPackets, TxBytes: c.OutBytes,
 			Drops: bothWays(&c),
 		})
 	}
-	peers = n.path.lackingLocked(peers)
+	peers = n.path.lackingLocked(peers, ciphers)
 	slices.SortFunc(peers, func(a, b PeerStats) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), a.Peer.Compare(b.Peer))
 	})
@@ -39,6 +40,19 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 		sockets = append(sockets, us.view())
 	}
 	return peers, sockets
+}
+
+// ciphers are those of the encrypted networks, by ID.
+func (n *Node) ciphers() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	by := make(map[string]string)
+	for id, nw := range n.networks {
+		if nw.Driver == cnm.DriverOverlay && nw.overlay.Encrypted {
+			by[id] = nw.overlay.Cipher.String()
+		}
+	}
+	return by
 }
 
 // behind counts the hosts that static entries of a domain lead to by a port.
@@ -52,7 +66,7 @@ func (dom domainPlan) behind(key portKey) (count int) {
 }
 
 // lackingLocked appends the peers to which there should be tunnels.
-func (d *dataPath) lackingLocked(peers []PeerStats) []PeerStats {
+func (d *dataPath) lackingLocked(peers []PeerStats, ciphers map[string]string) []PeerStats {
 	for key, err := range d.faults {
 		text, ok := strings.CutPrefix(key.port.ifName, tunnelPrefix)
 		if key.port.sandbox != key.network || !ok {
@@ -61,7 +75,7 @@ func (d *dataPath) lackingLocked(peers []PeerStats) []PeerStats {
 		peer, parseErr := netip.ParseAddrPort(text)
 		dom, made := d.current[key.network]
 		if parseErr == nil && made {
-			peers = append(peers, PeerStats{Network: dom.name, VNI: dom.vni, Peer: peer, Drops: map[string]uint64{}, Fault: err.Error()})
+			peers = append(peers, PeerStats{Network: dom.name, VNI: dom.vni, Peer: peer, Cipher: ciphers[key.network], Drops: map[string]uint64{}, Fault: err.Error()})
 		}
 	}
 	return peers
@@ -95,7 +109,7 @@ func bothWays(s *vswitch.Stats) map[string]uint64 {
 func (us *underlaySocket) view() Underlay {
 	s := us.Stats()
 	return Underlay{
-		Addr: us.Addr(), SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
+		Addr: us.Addr(), ESP: us.esp, Control: s.Control, SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
 		RxDatagrams: s.Datagrams, TxDatagrams: s.SentDatagrams, GROMessages: s.Merged, GSOMessages: s.SentMerged,
 		KernelDrops: s.KernelDrops, Fault: s.SendFault, Drops: dropNames(&s.Drops),
 	}

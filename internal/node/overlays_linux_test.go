@@ -50,7 +50,7 @@ func TestOverlaySubnets(t *testing.T) {
 		}(), ""},
 		{"same vni", "both have VNI 4", "", static("x", "4"), cnm.Conflict},
 		{"overlap", "10.0.1.0/25 and 10.0.1.0/24 of network first", "", static("x", "5", "10.0.1.0/25"), cnm.Forbidden},
-		{"encrypted", "not supported yet", "", func() cnm.Network { nw := static("x", "5"); nw.Options["encrypted"] = ""; return nw }(), cnm.Unsupported},
+		{"encrypted without a secret", "needs a secret", "", func() cnm.Network { nw := static("x", "5"); nw.Options["encrypted"] = ""; return nw }(), cnm.Invalid},
 	} {
 		_, warning, err := n.NetworkCreate(t.Context(), c.nw)
 		switch {

@@ -38,8 +38,10 @@ type desired struct {
 	own  []netip.Addr
 	// pathMTU is the underlay's MTU towards an address, as last looked at.
 	pathMTU map[netip.Addr]int
-	// filled are the overlays that a cluster fills, by network id.
+	// filled are the overlays that a cluster fills, by network id; seals what the
+	// tunnels of the others are sealed by, of those that are encrypted.
 	filled map[string]filling
+	seals  map[string]map[netip.AddrPort]sealing
 }
 
 // A filling is what the cluster knows of an overlay: its VNI, the VTEPs of the
@@ -50,6 +52,7 @@ type filling struct {
 	vteps   []netip.AddrPort
 	remotes []remoteHost
 	mtu     int
+	seals   map[netip.AddrPort]sealing // by VTEP; of an encrypted network
 }
 
 // A remoteHost is an endpoint on another node.
@@ -87,6 +90,7 @@ type portPlan struct {
 	mtu   int
 	guard bool
 	peer  netip.AddrPort // valid: a tunnel to this VTEP; it has a name and an MTU besides
+	seal  sealing        // of a tunnel of an encrypted network
 	// What the endpoint's options allow it.
 	allowRA, allowDHCP bool
 	maxMACs            int // 0: the switch's default, negative: none is learned
@@ -301,7 +305,7 @@ func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 
 // equal reports whether p is q but for the MTU, which can be changed in place.
 func (p portPlan) equal(q portPlan) bool {
-	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && p.allowRA == q.allowRA && p.allowDHCP == q.allowDHCP &&
+	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && p.seal == q.seal && p.allowRA == q.allowRA && p.allowDHCP == q.allowDHCP &&
 		p.maxMACs == q.maxMACs && slices.Equal(p.addrs, q.addrs)
 }
 

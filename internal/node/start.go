@@ -131,6 +131,7 @@ func (n *Node) bringUp(ctx context.Context, b *box) error {
 		if err := n.publish(b.sb.ID); err != nil {
 			return err
 		}
+		n.awaitKeys(b)
 	}
 	return n.run(ctx, b, a, &sb)
 }

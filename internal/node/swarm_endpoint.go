@@ -141,7 +141,7 @@ func (n *Node) sharesLocked() map[string]cluster.Share {
 			// Also of who has no interface yet: the network is in use.
 			share, ok := out[e.NetworkID]
 			if !ok {
-				share.MTU = n.tunnelsMTULocked(nw)
+				share.MTU, share.Keys = n.tunnelsMTULocked(nw), n.announcedKeysLocked(nw)
 			}
 			if b.devices[e.IfName] != nil && len(vteps) > 0 {
 				share.Endpoints = append(share.Endpoints, cluster.Endpoint{
@@ -152,6 +152,19 @@ func (n *Node) sharesLocked() map[string]cluster.Share {
 		}
 	}
 	return out
+}
+
+// announcedKeysLocked are the announcements that belong to a network.
+func (n *Node) announcedKeysLocked(nw *network) (keys [][]byte) {
+	if !nw.overlay.Encrypted {
+		return nil
+	}
+	for _, six := range []bool{false, true} {
+		if r := n.rings[ringKeyOf(&nw.overlay, six)]; r != nil {
+			keys = append(keys, r.Announcements()...)
+		}
+	}
+	return keys
 }
 
 // endpointAddrs lists the addresses that lead to an endpoint.
@@ -195,6 +208,12 @@ func (n *Node) fillLocked(nw *network) filling {
 	for _, p := range there.Nodes {
 		if vtep, ok := reachable(&u, p.DataPath); ok {
 			f.vteps, at[p.ID] = append(f.vteps, vtep), vtep
+			if nw.overlay.Encrypted {
+				if f.seals == nil {
+					f.seals = make(map[netip.AddrPort]sealing)
+				}
+				f.seals[vtep] = n.sealLocked(nw, p.ID, vtep)
+			}
 			if p.MTU != 0 && (f.mtu == 0 || p.MTU < f.mtu) {
 				f.mtu = p.MTU
 			}

@@ -39,6 +39,11 @@ type Config struct {
 	// DataPathPort is where this node listens for overlays, and where it sends to
 	// peers without a port of their own; default: 4789.
 	DataPathPort uint16
+	// ESPPort (UDP) is where it receives what is sealed; default: 4500.
+	ESPPort uint16
+	// ESPKeepalive is the time between two keepalives to each peer (RFC 3948, 2.3), by
+	// which NATs keep their mappings; default: 20 s, negative: none are sent.
+	ESPKeepalive time.Duration
 	// NodeName is the node's name in a swarm; default: the host's.
 	NodeName string
 	// ControlPort (TCP) is where it listens as a manager of one, GossipPort (TCP and
@@ -52,6 +57,9 @@ type Config struct {
 
 // DefaultDataPathPort is VXLAN's (RFC 7348, 5).
 const DefaultDataPathPort = 4789
+
+// DefaultESPKeepalive is what RFC 3948, 4, recommends.
+const DefaultESPKeepalive = 20 * time.Second
 
 // The ports of a swarm, Docker's.
 const (
@@ -240,7 +248,8 @@ type PeerStats struct {
 	Network   string
 	VNI       uint32
 	Peer      netip.AddrPort
-	MTU       int // of the path, for frames without their Ethernet header
+	Cipher    string // that seals what goes there; empty: the network is in clear
+	MTU       int    // of the path, for frames without their Ethernet header
 	RxFrames  uint64
 	RxPackets uint64 // wire frames the frames stand for
 	RxBytes   uint64
@@ -255,8 +264,10 @@ type PeerStats struct {
 // An Underlay is one UDP socket that carries overlays.
 type Underlay struct {
 	Addr        netip.AddrPort // bound to
+	ESP         bool           // carries encrypted overlays, else those in clear
 	SendRung    string         // "gso", "sendmmsg", "sendto"
 	ReceiveRung string         // "gro", "recvmmsg", "recvfrom"
+	Control     uint64         // received datagrams that held no frame and were not meant to: keys, keepalives
 	RxDatagrams uint64
 	TxDatagrams uint64
 	GROMessages uint64            // received messages that held several datagrams

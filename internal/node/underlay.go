@@ -3,13 +3,12 @@ package node
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
-	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/ipsec"
 	"weft/vswitch"
 	"weft/vxlan"
 )
@@ -32,27 +31,24 @@ import (
 // VTEP never goes to another, for its sender has sent it there already.
 const tunnelHorizon = 1
 
-// underlayConfig says where VTEPs find this node.
-type underlayConfig struct {
-	addrs        []netip.Addr // to bind, at most one per family
-	bound        bool         // addrs were asked for: a family that has none is not served
-	port         uint16
-	noGSO, noGRO bool
-	workers      int
-}
-
 type underlay struct {
 	cfg    underlayConfig
 	v4, v6 *underlaySocket
-	hosts  atomic.Pointer[[]netip.Addr] // the host's addresses, as last read
+	// For ESP: what goes to and comes from encrypted networks.
+	esp4, esp6 *underlaySocket
+	sas        *ipsec.Table                 // what they open by
+	hosts      atomic.Pointer[[]netip.Addr] // the host's addresses, as last read
 }
 
 type underlaySocket struct {
 	*vxlan.Socket
+	esp    bool // carries encrypted networks
 	charge *charge
 	routes map[*livePort]vxlan.Route
-	// What nobody here expects: a VNI or a VTEP that no network has. A node that is
-	// set up wrongly gets it again and again; one that was there first, for a while.
+	// What nobody here expects: a VNI or a VTEP that no network has, what is in clear
+	// for an encrypted network, or sealed by another key. A node that is set up wrongly
+	// gets it again and again; one that was there first, for a while. Packets of an
+	// unknown SPI are left out: nodes probe with new keys before all know them.
 	strange   uint64    // datagrams so far
 	strangeAt time.Time // when it was seen to grow last
 }
@@ -68,117 +64,31 @@ func (u *underlay) watch(now time.Time) {
 
 func (us *underlaySocket) unexpected() uint64 {
 	drops := us.Stats().Drops
-	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP]
+	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP] + drops[frame.Cleartext] + drops[frame.BadICV]
 }
 
-// probe tries to listen where overlays are to be carried, for whoever was asked
-// for an address or a port of their own: one that cannot be had is better known
-// before there is an overlay.
-func (c *underlayConfig) probe() (errs []error) {
-	if !c.bound && c.port == DefaultDataPathPort {
-		return nil
-	}
-	for _, a := range c.addrs {
-		s, err := vxlan.Listen(vxlan.Config{Addr: netip.AddrPortFrom(a, c.port)})
-		if err == nil {
-			s.Close()
-		} else if c.bound || a.Is4() { // a host may have no IPv6
-			errs = append(errs, err)
-		}
-	}
-	return errs
-}
-
-// underlay derives where the node's VTEP listens: at the data path addresses,
-// else at the advertised one, else everywhere.
-func (c *Config) underlay() underlayConfig {
-	u := underlayConfig{addrs: c.DataPathAddrs, port: c.DataPathPort, noGSO: c.NoGSO, noGRO: c.NoGRO}
-	if len(u.addrs) == 0 && c.AdvertiseAddr.IsValid() {
-		u.addrs = []netip.Addr{c.AdvertiseAddr}
-	}
-	if u.bound = len(u.addrs) > 0; !u.bound {
-		u.addrs = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-	}
-	return u
-}
-
-// local returns the address to bind for datagrams to a peer.
-func (c *underlayConfig) local(peer netip.Addr) (netip.AddrPort, error) {
-	for _, a := range c.addrs {
-		if a.Is4() == peer.Is4() {
-			return netip.AddrPortFrom(a, c.port), nil
-		}
-	}
-	return netip.AddrPort{}, cnm.Errorf(cnm.Invalid, "peer %s: this node's data path has no %s address: start the daemon with one in --data-path-addr", peer, familyName(peer))
-}
-
-func familyName(a netip.Addr) string {
-	if a.Is4() {
-		return "IPv4"
-	}
-	return "IPv6"
-}
-
-// own lists the addresses under which peers may mean this node itself. It asks the
-// host where no address was given to the data path.
-func (c *underlayConfig) own() []netip.Addr {
-	if c.bound {
-		return c.addrs
-	}
-	hosts, _ := hostAddrs(net.InterfaceAddrs) // a host that tells nothing has peers only
-	return hosts
-}
-
-func hostAddrs(read func() ([]net.Addr, error)) (out []netip.Addr, err error) {
-	hosts, err := read()
-	for _, h := range hosts {
-		if p, err := netip.ParsePrefix(h.String()); err == nil {
-			out = append(out, p.Addr())
-		}
-	}
-	return out, err
-}
-
-// look reads the host's addresses, for own. What cannot be read now is taken to be
-// as it was: else a tunnel would lead to this node itself.
-func (u *underlay) look(read func() ([]net.Addr, error)) {
-	if u.cfg.bound {
-		return
-	}
-	if hosts, err := hostAddrs(read); err == nil {
-		u.hosts.Store(&hosts)
-	}
-}
-
-// own is underlayConfig.own as of the last look: it may be called under any lock.
-func (u *underlay) own() []netip.Addr {
-	if hosts := u.hosts.Load(); hosts != nil && !u.cfg.bound {
-		return *hosts
-	}
-	return u.cfg.addrs
-}
-
-// checkPeers refuses peers that this node's sockets cannot reach.
-func (c *underlayConfig) checkPeers(peers []netip.AddrPort) error {
-	for _, p := range peers {
-		if _, err := c.local(p.Addr()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// family returns where the socket for a peer's family is kept.
-func (u *underlay) family(peer netip.Addr) **underlaySocket {
-	if peer.Is4() {
+// family returns where the socket for a peer's family is kept: one in clear, or one
+// for ESP.
+func (u *underlay) family(peer netip.Addr, sealed bool) **underlaySocket {
+	switch {
+	case sealed && peer.Is4():
+		return &u.esp4
+	case sealed:
+		return &u.esp6
+	case peer.Is4():
 		return &u.v4
 	}
 	return &u.v6
 }
 
+// of returns where the socket is kept that a tunnel uses.
+func (u *underlay) of(p *portPlan) **underlaySocket {
+	return u.family(p.peer.Addr(), p.seal.keys != nil)
+}
+
 // sockets lists the ones that are open.
 func (u *underlay) sockets() (open []*underlaySocket) {
-	for _, s := range []*underlaySocket{u.v4, u.v6} {
+	for _, s := range []*underlaySocket{u.v4, u.v6, u.esp4, u.esp6} {
 		if s != nil {
 			open = append(open, s)
 		}
@@ -198,25 +108,30 @@ func (u *underlay) close() {
 	for _, s := range u.sockets() {
 		s.Close()
 	}
-	u.v4, u.v6 = nil, nil
+	u.v4, u.v6, u.esp4, u.esp6 = nil, nil, nil, nil
 }
 
-// socket returns the socket for a peer, opened if it was not.
-func (d *dataPath) socket(peer netip.Addr) (*underlaySocket, error) {
-	at := d.underlay.family(peer)
+// socket returns the socket that a tunnel uses, opened if it was not.
+func (d *dataPath) socket(p *portPlan) (*underlaySocket, error) {
+	at := d.underlay.of(p)
 	if *at != nil {
 		return *at, nil
 	}
-	local, err := d.underlay.cfg.local(peer)
-	if err != nil {
-		return nil, err
-	}
 	c := &d.underlay.cfg
-	s, err := vxlan.Listen(vxlan.Config{Addr: local, NoGSO: c.noGSO, NoGRO: c.noGRO, Workers: c.workers})
+	local, err := c.local(p.peer.Addr())
 	if err != nil {
 		return nil, err
 	}
-	us := &underlaySocket{Socket: s, routes: make(map[*livePort]vxlan.Route)}
+	conf := vxlan.Config{Addr: local, NoGSO: c.noGSO, NoGRO: c.noGRO, Workers: c.workers}
+	if p.seal.keys != nil {
+		conf.Addr, conf.ESP, conf.Marked = netip.AddrPortFrom(local.Addr(), c.esp), true, c.marked
+	}
+	s, err := vxlan.Listen(conf)
+	if err != nil {
+		return nil, err
+	}
+	s.SetSAs(d.underlay.sas)
+	us := &underlaySocket{Socket: s, esp: conf.ESP, routes: make(map[*livePort]vxlan.Route)}
 	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, s) }, func() uint64 {
 		st := s.Stats()
 		return st.Bytes + st.Frames*frameCost
@@ -247,13 +162,17 @@ func (d *dataPath) addTunnel(s step) error {
 		return nil
 	}
 	peer := s.port.peer
-	us, err := d.socket(peer.Addr())
+	us, err := d.socket(&s.port)
 	if err != nil {
 		return fmt.Errorf("network %s: %w", dom.Name(), err)
 	}
 	vni := d.current[s.network].vni
 	var queues []vswitch.Queue
-	for _, q := range us.NewLink(peer, vni).Queues() {
+	link, route := us.NewLink(peer, vni), vxlan.Route{Peer: peer, VNI: vni}
+	if seal := s.port.seal; seal.keys != nil {
+		link, route = us.NewSealedLink(seal.at, vni, seal.keys), vxlan.Route{Keys: seal.keys, VNI: vni}
+	}
+	for _, q := range link.Queues() {
 		queues = append(queues, q)
 	}
 	p, err := d.sw.AddPort(vswitch.PortConfig{
@@ -263,34 +182,70 @@ func (d *dataPath) addTunnel(s step) error {
 		return fmt.Errorf("tunnel %s: %w", s.port.name, err)
 	}
 	lp := &livePort{key: s.key, network: s.network, plan: s.port, port: p}
-	us.routes[lp] = vxlan.Route{Peer: peer, VNI: vni, Port: p.Index()}
-	us.announce(d.underlay.own())
+	route.Port = p.Index()
+	us.routes[lp] = route
+	d.underlay.announce()
 	d.enter(lp)
 	return nil
 }
 
-// announce gives the socket the table of its routes; own are the node's addresses.
-func (us *underlaySocket) announce(own []netip.Addr) {
-	routes := make([]vxlan.Route, 0, len(us.routes))
-	for _, r := range us.routes {
-		routes = append(routes, r)
+// announce gives all sockets the tables of their routes. Those in clear know encrypted
+// networks, to drop what comes for them.
+func (u *underlay) announce() {
+	own := u.own()
+	for _, us := range u.sockets() {
+		routes := make([]vxlan.Route, 0, len(us.routes))
+		for _, r := range us.routes {
+			routes = append(routes, r)
+		}
+		for _, esp := range []*underlaySocket{u.esp4, u.esp6} {
+			if esp == nil || us == u.esp4 || us == u.esp6 {
+				continue
+			}
+			for lp, r := range esp.routes {
+				routes = append(routes, vxlan.Route{Peer: lp.plan.peer, VNI: r.VNI, Sealed: true})
+			}
+		}
+		us.SetTable(vxlan.NewTable(routes, own...))
 	}
-	us.SetTable(vxlan.NewTable(routes, own...))
 }
 
-// unroute makes the socket refuse what comes for a tunnel.
+// unroute makes the sockets refuse what comes for a tunnel.
 func (u *underlay) unroute(lp *livePort) {
-	us := *u.family(lp.plan.peer.Addr())
+	us := *u.of(&lp.plan)
 	if us == nil {
 		return
 	}
 	delete(us.routes, lp)
-	us.announce(u.own())
+	u.announce()
+}
+
+// setSAs gives the sockets for ESP what they open by: all there is under mu, so that
+// what was given last is the newest.
+func (d *dataPath) setSAs(all func() []*ipsec.Inbound) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	table, _ := ipsec.NewTable(all()) // one too many is lost, not believed
+	d.underlay.sas = table
+	for _, us := range []*underlaySocket{d.underlay.esp4, d.underlay.esp6} {
+		if us != nil {
+			us.SetSAs(table)
+		}
+	}
+}
+
+// sendESP sends a datagram that holds no frame, if there is a socket to send it from.
+func (d *dataPath) sendESP(to netip.AddrPort, datagram []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if us := *d.underlay.family(to.Addr(), true); us != nil {
+		_ = us.Send(to, datagram) // what is lost is sent again
+	}
 }
 
 // closeUnused closes the sockets that no tunnel needs any more.
 func (d *dataPath) closeUnused() {
-	for _, at := range []**underlaySocket{&d.underlay.v4, &d.underlay.v6} {
+	for _, at := range []**underlaySocket{&d.underlay.v4, &d.underlay.v6, &d.underlay.esp4, &d.underlay.esp6} {
 		if us := *at; us != nil && len(us.routes) == 0 {
 			us.charge.worker.drop(us.charge)
 			us.Close()
@@ -332,7 +287,7 @@ func (d *dataPath) pathMTUs(last map[netip.Addr]int) map[netip.Addr]int {
 		if lp.device != nil || found[peer] != 0 {
 			continue
 		}
-		if us := *d.underlay.family(peer); us != nil {
+		if us := *d.underlay.of(&lp.plan); us != nil {
 			if mtu, err := us.PathMTU(peer); err == nil {
 				found[peer] = mtu
 			} else if mtu := last[peer]; mtu != 0 {

@@ -16,7 +16,7 @@ const lattice = `
 	vswitch
 	internal/cnm internal/ipam internal/discovery
 	internal/lab
-	internal/cluster/pki internal/cluster/store internal/cluster/gossip
+	internal/cluster/pki internal/cluster/store internal/cluster/gossip internal/keyring
 	internal/cluster
 	internal/sandbox
 	internal/node

@@ -212,6 +212,41 @@ func TestManyStreams(t *testing.T) {
 	}
 }
 
+// TestCloseUnderStreams: a node ends while others connect.
+func TestCloseUnderStreams(t *testing.T) {
+	leakCheck(t)
+	for range 20 {
+		g := socketNode(t, 1)
+		at, stop := g.Addr().String(), make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if c, err := net.Dial("tcp", at); err == nil {
+						c.Close()
+					}
+				}
+			})
+		}
+		time.Sleep(5 * time.Millisecond)
+		done := make(chan error, 1)
+		go func() { done <- g.Close() }()
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			close(stop)
+			t.Fatal("it does not end")
+		}
+		close(stop)
+		wg.Wait()
+	}
+}
+
 // A safeLog takes a log.
 type safeLog struct {
 	mu sync.Mutex

@@ -36,14 +36,26 @@ type inStream struct {
 // StreamCh is part of memberlist.Transport.
 func (t *transport) StreamCh() <-chan net.Conn { return t.inbound.out }
 
-// admit hands the streams of the transport below on.
+// Shutdown is part of memberlist.Transport.
+func (t *transport) Shutdown() error {
+	err := t.NodeAwareTransport.Shutdown()
+	t.ending.Do(func() { close(t.down) })
+	return err
+}
+
+// admit hands the streams of the transport below on, until that has ended: it waits
+// for each to be taken, also while it ends.
 func (t *transport) admit() {
 	in := t.NodeAwareTransport.StreamCh()
 	for {
 		select {
-		case <-t.stop.Done():
+		case <-t.down:
 			return
 		case c := <-in:
+			if t.stop.Err() != nil {
+				c.Close()
+				continue
+			}
 			s := t.inbound.take(c, t.crowded)
 			if s == nil {
 				continue
@@ -52,7 +64,6 @@ func (t *transport) admit() {
 			case t.inbound.out <- s:
 			case <-t.stop.Done():
 				s.Close()
-				return
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -17,11 +18,13 @@ type transport struct {
 	memberlist.NodeAwareTransport
 	stop    context.Context
 	inbound inbound
-	crowded func() // counts
+	crowded func()        // counts
+	down    chan struct{} // closed when the transport below has ended
+	ending  sync.Once
 }
 
 func newTransport(of memberlist.NodeAwareTransport, stop context.Context) *transport {
-	return &transport{NodeAwareTransport: of, stop: stop, inbound: inbound{out: make(chan net.Conn)}}
+	return &transport{NodeAwareTransport: of, stop: stop, inbound: inbound{out: make(chan net.Conn)}, down: make(chan struct{})}
 }
 
 // unnamed gives a transport without names the methods that take them.

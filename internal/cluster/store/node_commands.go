@@ -141,6 +141,7 @@ func (r RemoveNode) apply(c *change) error {
 	c.release(gone)
 	c.noteRemoval(n, r.Now)
 	c.Nodes = c.Nodes.without(r.ID)
+	c.Cluster.EpochSince = time.Time{} // it has keys that are to be replaced
 	c.touch()
 	return nil
 }

@@ -38,7 +38,8 @@ type Cluster struct {
 	Secrets Secrets
 	// GossipKeys seal the gossip: the first is sealed with, all are opened with.
 	GossipKeys [][]byte
-	// Epoch numbers the keys of encrypted networks; EpochSince is when it began.
+	// Epoch numbers the keys of encrypted networks; EpochSince is when it began, zero
+	// if the next is to begin at once.
 	Epoch      uint64
 	EpochSince time.Time
 	// UnlockKey seals the managers' stores when Spec.AutoLock is set.

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -38,10 +37,11 @@ type Store struct {
 	trans   *raft.NetworkTransport
 	raft    *raft.Raft
 
-	caughtUp atomic.Uint64 // the term in which this manager, leading, had applied all there was
-
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
+
+	catching sync.Mutex
+	caughtUp uint64 // the term in which CatchUp has succeeded
 
 	stop    chan struct{}
 	waiting sync.WaitGroup // own goroutines
@@ -264,25 +264,6 @@ func (s *Store) Leader() (id, addr string) {
 
 // IsLeader reports whether this manager leads, as far as it knows.
 func (s *Store) IsLeader() bool { return s.raft.State() == raft.Leader }
-
-// Leads reports whether this manager leads and knows all that was agreed before the
-// call: one that has just been elected, after a start above all, has yet to work
-// through its log, and must not answer from half of it. It waits for that at most
-// until ctx ends or another leads.
-func (s *Store) Leads(ctx context.Context) bool {
-	term := s.raft.CurrentTerm()
-	if !s.IsLeader() {
-		return false
-	}
-	if s.caughtUp.Load() == term {
-		return true
-	}
-	if s.Barrier(ctx) != nil {
-		return false
-	}
-	s.caughtUp.Store(term)
-	return s.IsLeader()
-}
 
 // Apply has the managers agree on a command and returns what it did. Errors of the
 // command itself have a [cnm.Kind]; nothing has changed then. [ErrNotLeader]: only

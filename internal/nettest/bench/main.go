@@ -52,7 +52,7 @@ func main() {
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of every transfer")
 	flag.StringVar(&o.binary, "weft", "bin/weft", "weft's binary")
 	flag.StringVar(&o.dir, "out", "docs", "directory of benchmarks.md and benchmarks.json")
-	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure, of either table: kernel,ovs,vde,weft,kernel-vxlan,kernel-vxlan-off,ovs-vxlan,weft-overlay; and swarm, simulation (default all)")
+	flag.StringVar(&o.only, "only", "", "comma-separated contestants to measure, of any table: kernel,ovs,vde,weft,kernel-vxlan,kernel-vxlan-off,ovs-vxlan,weft-overlay,wireguard-go,nebula,weft-clear,weft-encrypted; and swarm, simulation (default all)")
 	flag.StringVar(&o.user, "user", "wefttest", "ordinary user that weft runs as")
 	flag.StringVar(&o.daemon, "daemon", "", "further flags of weft's daemons, separated by spaces")
 	flag.BoolVar(&o.stages, "stages", true, "run the Go benchmarks of each stage as well")

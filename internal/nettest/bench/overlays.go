@@ -158,14 +158,34 @@ func (o *ovsVXLAN) down() error {
 // weftOverlay is on each node a daemon of the ordinary user, inside the node's
 // network namespace, with one sandbox.
 type weftOverlay struct {
-	nodes [2]weftNode
-	under spaces
+	nodes     [2]weftNode
+	under     spaces
+	encrypted bool
+	alias     string // in a table of its own; empty: weft-overlay
 }
 
 const overlaySubnet = "10.98.8"
 
-func (*weftOverlay) name() string         { return "weft-overlay" }
-func (*weftOverlay) title() string        { return "weft" }
+func (w *weftOverlay) name() string {
+	switch {
+	case w.encrypted:
+		return "weft-encrypted"
+	case w.alias != "":
+		return w.alias
+	}
+	return "weft-overlay"
+}
+
+func (w *weftOverlay) title() string {
+	switch {
+	case w.encrypted:
+		return "weft, encrypted"
+	case w.alias != "":
+		return "weft, in clear"
+	}
+	return "weft"
+}
+
 func (*weftOverlay) addr(host int) string { return fmt.Sprintf("%s.%d", overlaySubnet, host*64+2) }
 
 func (w *weftOverlay) on(ctx context.Context, host int, argv ...string) *exec.Cmd {
@@ -174,6 +194,9 @@ func (w *weftOverlay) on(ctx context.Context, host int, argv ...string) *exec.Cm
 
 func (w *weftOverlay) setUp(ctx context.Context) error {
 	w.under = spaces{prefix: "wxwn", subnet: "10.97.8"}
+	if w.encrypted {
+		w.under = spaces{prefix: "wxen", subnet: "10.97.11"}
+	}
 	if err := w.under.wire(ctx); err != nil {
 		return err
 	}
@@ -185,10 +208,17 @@ func (w *weftOverlay) setUp(ctx context.Context) error {
 		if err := n.start(ctx); err != nil {
 			return fmt.Errorf("node %d: %w", i, err)
 		}
-		_, err := n.tell(ctx, "network", "create", "-d", "overlay", "--subnet", overlaySubnet+".0/24",
-			"--ip-range", fmt.Sprintf("%s.%d/26", overlaySubnet, i*64),
-			"-o", fmt.Sprint("weft.vni=", overlayVNI), "-o", "weft.peers="+peers, weftNet)
-		if err != nil {
+		args := []string{
+			"network", "create", "-d", "overlay", "--subnet", overlaySubnet + ".0/24", "--ip-range", fmt.Sprintf("%s.%d/26", overlaySubnet, i*64),
+			"-o", fmt.Sprint("weft.vni=", overlayVNI), "-o", "weft.peers=" + peers,
+		}
+		if w.encrypted {
+			if err := n.writeSecret(); err != nil {
+				return err
+			}
+			args = append(args, "-o", "encrypted", "-o", "weft.psk-file="+n.secretPath())
+		}
+		if _, err := n.tell(ctx, append(args, weftNet)...); err != nil {
 			return err
 		}
 		if err := n.sandbox(ctx, "bench", w.addr(i)); err != nil {

@@ -1,0 +1,92 @@
+package node
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"weft/ipsec"
+)
+
+// ringNode is as much of a node as has rings.
+func ringNode(dir string) *Node {
+	return &Node{cfg: Config{DataDir: dir, ESPPort: 4500, Workers: 2}, rings: make(map[ringKey]*ring)}
+}
+
+// TestRingGenerations: every ring of every daemon has a higher generation than all
+// before, though the clock stand still or be set back.
+func TestRingGenerations(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("correct horse battery staple"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	now, own := time.Unix(1_700_000_000, 0), netip.MustParseAddr("192.0.2.1")
+	last := uint64(0)
+	for start := range 40 {
+		n := ringNode(dir)
+		if start == 20 {
+			now = now.Add(-24 * time.Hour)
+		}
+		for i := range 5 {
+			r, err := n.ringLocked(ringKey{algorithm: ipsec.AES256GCM, esn: i%2 == 0, six: i/2%2 == 0, secret: secret}, 7, own, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			g := r.Own().Generation
+			if i < 4 && g <= last {
+				t.Fatalf("start %d, ring %d: generation %d follows %d", start, i, g, last)
+			}
+			last = max(last, g)
+		}
+		if len(n.rings) != 4 {
+			t.Fatalf("%d rings", len(n.rings))
+		}
+	}
+}
+
+// TestRingAhead: a ring that is ahead of the epoch by more than one, as after a clock was
+// set right, gives way to a new one; by one it is what nodes are that differ.
+func TestRingAhead(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("correct horse battery staple"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n, now, own := ringNode(dir), time.Unix(1_700_000_000, 0), netip.MustParseAddr("192.0.2.1")
+	key := ringKey{algorithm: ipsec.AES256GCM, esn: true, secret: secret}
+	get := func(at time.Time) *ring {
+		t.Helper()
+		r, err := n.ringLocked(key, staticEpochAt(at), own, at)
+		if err == nil {
+			err = r.beginStatic(at)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := get(now)
+	for _, c := range []struct {
+		name  string
+		by    time.Duration
+		again bool
+	}{
+		{"at the same time", 0, true},
+		{"an epoch later", staticEpoch, true},
+		{"back again", 0, true},
+		{"set back by two epochs", -staticEpoch, false},
+	} {
+		before, _ := first.Epoch()
+		got := get(now.Add(c.by))
+		if (got == first) != c.again {
+			t.Errorf("%s: the same ring %v, expected %v", c.name, got == first, c.again)
+		}
+		after, _ := got.Epoch()
+		if c.again && after < before || !c.again && (after >= before || got.Own().Generation <= first.Own().Generation) {
+			t.Errorf("%s: epoch %d and generation %d after %d and %d", c.name, after, got.Own().Generation, before, first.Own().Generation)
+		}
+	}
+}
