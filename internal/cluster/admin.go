@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
+	"weft/internal/cluster/gossip"
 	"weft/internal/cluster/pki"
 	"weft/internal/cluster/store"
 	"weft/internal/cnm"
@@ -82,11 +85,23 @@ func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	if id == m.id { // nothing comes to it afterwards
-		_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+	if err := m.remove(ctx, id, force); err != nil || id == m.id { // nothing comes to it afterwards
 		return err
 	}
-	return change(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+	return m.seen(ctx, func(v *View) bool { return v.node(id) == nil })
+}
+
+// remove asks for a node's removal, for voteTime at most: a leader that is to go hands
+// over first, and the next one does the rest.
+func (m *Member) remove(ctx context.Context, id string, force bool) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	for {
+		_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+		if !errors.Is(err, cnm.Unavailable) || ctx.Err() != nil || !m.pause(removeRetry) {
+			return err
+		}
+	}
 }
 
 // change has the leader change something, and returns when this manager knows of
@@ -97,9 +112,14 @@ func change[Req any](ctx context.Context, m *Member, method string, req *Req, lo
 	if err != nil {
 		return err
 	}
+	return m.seen(ctx, func(v *View) bool { return v.Version >= r.Version })
+}
+
+// seen waits until what the leader has changed is in this manager's view.
+func (m *Member) seen(ctx context.Context, done func(*View) bool) error {
 	bounded, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
-	err = m.await(bounded, func(v *View) bool { return v.Version >= r.Version })
+	err := m.await(bounded, done)
 	switch {
 	case err == nil, m.ctx.Err() != nil: // it was this member that the change ended
 		return nil
@@ -187,7 +207,7 @@ func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) 
 	return g.changedNow(), err
 }
 
-func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*changed, error) {
+func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*none, error) {
 	if who.Node != req.ID {
 		if err := forManagers(who); err != nil {
 			return nil, err
@@ -208,13 +228,50 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 			return nil, err
 		}
 	}
+	if err := g.awaitNoVote(ctx, &n); err != nil {
+		return nil, err
+	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force, Now: g.m.cfg.now()})
-	return g.changedNow(), err
+	return &none{}, err
+}
+
+// voteTime is how long the removal of a node takes at most, and voteLook how often is
+// looked whether its vote is gone.
+const (
+	voteTime    = 2 * tryTime
+	voteLook    = 10 * time.Millisecond
+	removeRetry = 100 * time.Millisecond
+)
+
+// awaitNoVote waits until a node that is no manager any more is none of raft's servers.
+// The other managers believe one that is removed nothing: a leader could not give its
+// vote to them.
+func (g *manager) awaitNoVote(ctx context.Context, n *store.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	t := time.NewTicker(voteLook)
+	defer t.Stop()
+	for {
+		servers, err := g.store.Servers()
+		switch {
+		case err != nil:
+			return err
+		case !g.leads():
+			return errNoLeader
+		case !slices.ContainsFunc(servers, func(s store.Server) bool { return s.ID == n.ID }):
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return cnm.Errorf(cnm.Unavailable, "node %s is no manager any more, but the managers have not agreed yet to take its vote: try again when more than half of them are there", n.Name())
+		}
+	}
 }
 
 func (m *Member) nodeState(id string) cnm.NodeState {
 	for _, g := range m.gossip.Members() {
-		if g.ID == id && g.State == 0 {
+		if g.ID == id && g.State == gossip.Alive {
 			return cnm.NodeReady
 		}
 	}

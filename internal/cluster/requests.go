@@ -50,11 +50,16 @@ type Want struct {
 type leaseResponse struct{ IPv4, IPv6 netip.Prefix }
 
 // A releaseRequest gives addresses back: those of the endpoints named or, with
-// Keep, of all others that the node has.
+// Keep, of all others that the node was given up to the version Before. With Keep
+// and without Before it gives nothing back, and asks for a version to name.
 type releaseRequest struct {
 	Endpoints []string
 	Keep      bool
+	Before    uint64
 }
+
+// A releaseResponse holds a version behind all that was given before the request.
+type releaseResponse struct{ Version uint64 }
 
 // A swarmRequest changes what the swarm is, or makes something of it anew.
 type swarmRequest struct {
