@@ -68,8 +68,7 @@ func (m *Member) UpdateSwarm(ctx context.Context, version uint64, spec cnm.Swarm
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
-	return err
+	return change(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
 }
 
 // UpdateNode sets what is said of a node; its role, too.
@@ -77,8 +76,7 @@ func (m *Member) UpdateNode(ctx context.Context, id string, version uint64, spec
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
-	return err
+	return change(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
 }
 
 // RemoveNode takes a node out of the swarm. One that is up, a manager and one that
@@ -87,7 +85,10 @@ func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	return m.remove(ctx, id, force)
+	if err := m.remove(ctx, id, force); err != nil || id == m.id { // nothing comes to it afterwards
+		return err
+	}
+	return m.seen(ctx, func(v *View) bool { return v.node(id) == nil })
 }
 
 // remove asks for a node's removal, for voteTime at most: a leader that is to go hands
@@ -103,7 +104,38 @@ func (m *Member) remove(ctx context.Context, id string, force bool) error {
 	}
 }
 
-func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*none, error) {
+// change has the leader change something, and returns when this manager knows of
+// it: who looks next, for a key that was made anew, sees the new one and not what
+// this copy had before.
+func change[Req any](ctx context.Context, m *Member, method string, req *Req, local func(*manager, context.Context, caller, *Req) (*changed, error)) error {
+	r, err := ask(ctx, m, method, req, local)
+	if err != nil {
+		return err
+	}
+	return m.seen(ctx, func(v *View) bool { return v.Version >= r.Version })
+}
+
+// seen waits until what the leader has changed is in this manager's view.
+func (m *Member) seen(ctx context.Context, done func(*View) bool) error {
+	bounded, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	err := m.await(bounded, done)
+	switch {
+	case err == nil, m.ctx.Err() != nil: // it was this member that the change ended
+		return nil
+	case ctx.Err() == nil:
+		return cnm.Errorf(cnm.Unavailable, "the managers have made the change, but it has not come to this one within %v: what is shown here is from before", changeTime)
+	}
+	return err
+}
+
+// changeTime is how long a manager waits for what the leader has decided already.
+const changeTime = 10 * time.Second
+
+// changedNow answers with what this leader, which has just applied it, knows.
+func (g *manager) changedNow() *changed { return &changed{g.store.State().Version} }
+
+func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
@@ -124,13 +156,13 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 			return nil, err
 		}
 	}
-	return &none{}, nil
+	return g.changedNow(), nil
 }
 
 // setSpec sets what the user may set; locking makes a key, and so does its rotation.
 func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
-	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
-		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	if err := checkExpiry(req.Spec.CertExpiry); err != nil {
+		return err
 	}
 	if r := req.Spec.KeyRotation; r != 0 && r < minKeyRotation {
 		return cnm.Errorf(cnm.Invalid, "keys that last %v: at least %v expected", r, minKeyRotation)
@@ -141,6 +173,14 @@ func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time)
 	}
 	_, err := g.apply(ctx, c)
 	return err
+}
+
+// checkExpiry refuses certificates that end too soon; 0 leaves it open.
+func checkExpiry(e time.Duration) error {
+	if e != 0 && e < pki.MinValidity {
+		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	}
+	return nil
 }
 
 func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now time.Time) error {
@@ -158,13 +198,13 @@ func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now 
 	return err
 }
 
-func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*none, error) {
+func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
 	// Of a changed role the node hears by its view: see roles.go.
 	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: g.m.cfg.now()})
-	return &none{}, err
+	return g.changedNow(), err
 }
 
 func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*none, error) {

@@ -81,5 +81,9 @@ type removeRequest struct {
 	Force bool
 }
 
+// A changed is the answer to a manager that had something changed: the version of
+// the state that has it, for the one who asked to wait for.
+type changed struct{ Version uint64 }
+
 // None is the message without content.
 type none struct{}

@@ -281,9 +281,12 @@ func (n *Node) onSwarm() (on []string) {
 // createInSwarm makes a network of the swarm. The caller holds netOp.
 func (n *Node) createInSwarm(ctx context.Context, want cnm.Network) (string, error) {
 	m, err := n.swarmMember()
-	if err != nil {
+	if errors.Is(err, errNoSwarm) {
 		return "", cnm.Errorf(cnm.Unavailable, "an overlay network without peers needs a swarm, and this node is in none: make one with \"weft swarm init\", "+
 			"or name the other nodes with -o %s=ADDRESS,ADDRESS:PORT,... and the network with -o %s=NUMBER", cnm.OptPeers, cnm.OptVNI)
+	}
+	if err != nil {
+		return "", err
 	}
 	want.ID, want.Created = cnm.NewID(), n.now()
 	made, err := m.CreateNetwork(ctx, want)
