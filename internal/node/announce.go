@@ -56,8 +56,8 @@ type marked struct {
 // takeMarked is called by a worker. What cannot wait is lost, and comes again.
 func (n *Node) takeMarked(from netip.AddrPort, datagram []byte) {
 	rest, ours := bytes.CutPrefix(datagram, []byte(announceMagic))
-	if !ours || len(rest) > ipsec.MaxAnnouncement {
-		return
+	if !ours || len(rest) > ipsec.MaxAnnouncement || len(n.marked) == cap(n.marked) {
+		return // before it costs a copy
 	}
 	select {
 	case n.marked <- marked{from, bytes.Clone(rest)}:
@@ -142,6 +142,16 @@ func (r *ring) beginStatic(now time.Time) error {
 	return err
 }
 
+// tells reports whether a peer of a static overlay has an address.
+func (r *ring) tells(a netip.Addr) bool {
+	for at := range r.toTell {
+		if at.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
 // errStrange is why a peer's announcements come to nothing.
 var errStrange = errors.New("what it announces is refused: it has another secret, cipher or weft.esn, or calls itself by another address or port than weft.peers has for it")
 
@@ -154,9 +164,10 @@ func (n *Node) hearMarked(m marked) {
 		if r.psk == nil || key.six != m.from.Addr().Is6() {
 			continue
 		}
-		for at := range r.toTell {
-			peer = peer || at.Addr() == m.from.Addr()
+		if !r.tells(m.from.Addr()) {
+			continue // no peer's: nothing is computed for it
 		}
+		peer = true
 		a, err := ipsec.Decode(m.datagram, r.psk.Verify)
 		t := r.toTell[a.VTEP]
 		if err != nil || t == nil || a.VTEP.Addr() != m.from.Addr() || a.Algorithm != key.algorithm || a.ESN != key.esn {

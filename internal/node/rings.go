@@ -182,6 +182,10 @@ func (r *ring) ahead(epoch uint64) bool {
 
 // readSecret reads the secret of a static overlay. It must be nobody else's to read.
 func readSecret(path string) (*ipsec.PSK, error) {
+	// Before it is opened: to open a FIFO is to wait for whoever writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: expected a file that holds a secret", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -192,8 +196,6 @@ func readSecret(path string) (*ipsec.PSK, error) {
 		return nil, err
 	}
 	switch {
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: expected a file that holds a secret", path)
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("%s: others than its owner may read it (mode %04o): chmod 600 it, and make a new secret if they might have", path, info.Mode().Perm())
 	case info.Size() > maxSecret:
@@ -290,26 +292,27 @@ const (
 )
 
 // keepKeys is the goroutine that lets time pass for the keys: it probes peers, tells
-// those of static overlays, hears what they tell, and begins epochs by the clock.
+// those of static overlays, hears what they tell, and begins epochs by the clock. What
+// anybody may send makes no round of its own; what is new in it does, by keyNews.
 func (n *Node) keepKeys() {
 	sealer, scratch := ipsec.NewSealer(), make([]byte, 256)
-	wait := keyEvery
+	t := time.NewTimer(keyEvery)
+	defer t.Stop()
 	for {
-		t := time.NewTimer(wait)
 		select {
 		case <-n.own.stop:
-			t.Stop()
 			return
 		case m := <-n.marked:
 			n.hearMarked(m)
+			continue
 		case <-n.keyNews:
 		case <-t.C:
 		}
-		t.Stop()
-		wait = keyEvery
+		wait := keyEvery
 		if n.turnKeys(sealer, scratch) {
 			wait = keySoon
 		}
+		t.Reset(wait)
 	}
 }
 
