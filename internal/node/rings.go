@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"weft/internal/cnm"
@@ -91,6 +92,7 @@ func (n *Node) tendKeys() {
 			}
 		}
 	}
+	n.sweepKeyFaultsLocked()
 	n.mu.Unlock()
 	n.path.setSAs(n.inboundSAs)
 	select {
@@ -132,13 +134,11 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 		}
 		for _, p := range peers {
 			used[key][p.ID] = true
-			for _, a := range p.Keys {
-				if a.VTEP.Addr().Is6() != six || a.Algorithm != key.algorithm || a.ESN != key.esn {
-					continue
-				}
-				_, err := r.Hear(now, a)
-				n.keyFaultLocked(nw.Name+" "+p.ID, err)
-			}
+			heard := slices.DeleteFunc(slices.Clone(p.Keys), func(a ipsec.Announcement) bool {
+				return a.VTEP.Addr().Is6() != six || a.Algorithm != key.algorithm || a.ESN != key.esn
+			})
+			_, err := r.Hear(now, heard...)
+			n.keyFaultLocked(nw.Name+" "+p.ID, err)
 		}
 	}
 }
@@ -221,20 +221,6 @@ func trimNewline(b []byte) []byte {
 		b = b[:len(b)-1]
 	}
 	return b
-}
-
-// keyFaultLocked logs what is wrong with keys, once until it is something else, and
-// reports whether anything is.
-func (n *Node) keyFaultLocked(what string, err error) bool {
-	if err == nil {
-		delete(n.keyFaults, what)
-		return false
-	}
-	if n.keyFaults[what] != err.Error() {
-		n.keyFaults[what] = err.Error()
-		n.log.Error("keys of an encrypted network", "network", what, "error", err)
-	}
-	return true
 }
 
 // sealLocked is what a tunnel of a network to a peer is sealed by. A peer that has
@@ -377,5 +363,5 @@ func (n *Node) renewLocked(key ringKey, r *ring, now time.Time) bool {
 	for _, t := range r.toTell {
 		*t = telling{now, firstTell}
 	}
-	return !n.keyFaultLocked("renewing "+key.algorithm.String(), err)
+	return !n.keyFaultLocked(renewing(key), err)
 }
