@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -123,4 +125,14 @@ func TestMarkedFlood(t *testing.T) {
 	}
 	n.own.shut()
 	n.own.wait()
+}
+
+// TestExportNothing: that keys were given out is logged when there were any.
+func TestExportNothing(t *testing.T) {
+	var log bytes.Buffer
+	n := ringNode(t.TempDir())
+	n.log = slog.New(slog.NewTextHandler(&log, nil))
+	if keys, err := n.ExportKeys(""); err != nil || len(keys) != 0 || log.Len() != 0 {
+		t.Errorf("%d keys, %v, logged %q", len(keys), err, &log)
+	}
 }
