@@ -189,6 +189,7 @@ const leadCheck = 10 * time.Second
 // lead is the goroutine that does a leader's duties while this node leads.
 func (g *manager) lead() {
 	var done uint64 // the version that was seen to last
+	said := ""      // what is wrong, as it was logged
 	for {
 		s, changed := g.store.Watch()
 		wait := leadCheck
@@ -197,9 +198,12 @@ func (g *manager) lead() {
 			done = 0
 		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
 			if err := g.duties(); err == nil {
-				done, wait = s.Version, g.untilRotation()
+				done, wait, said = s.Version, g.untilRotation(), ""
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
-				g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
+				if err.Error() != said {
+					said = err.Error()
+					g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
+				}
 				wait = time.Second
 			}
 		default:
