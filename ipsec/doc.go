@@ -19,9 +19,11 @@
 // any other; ESP without encryption or with separate authentication; ICVs of 8
 // and 12 bytes; multicast SAs; resynchronising after 2^32 lost packets (RFC 4303,
 // appendix A3), which takes a new epoch; Go's mode fips140=only, which refuses
-// GCM with given nonces.
+// GCM with given nonces. Nothing here notices that a machine is resumed from a snapshot
+// of its running memory: resumed twice, it uses keys and numbers twice.
 //
 // Concurrency: a Sealer and an Opener belong to one worker each, and so does an
-// [Outbound]. An [Inbound] may be used by all workers at the same time, a Table is
-// immutable. EpochKey and Peer may be used from anywhere.
+// [Outbound] where there are no more than [MaxWorkers] of them; more may share. An
+// [Inbound] may be used by all workers at the same time, a Table is immutable.
+// EpochKey and Peer may be used from anywhere.
 package ipsec

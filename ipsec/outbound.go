@@ -25,8 +25,8 @@ import (
 //
 // An SA belongs to one worker, whose Sealer holds nonce and additional data. The
 // number is taken by one atomic addition all the same: that costs no more than
-// the store by which readers see the counter, and if an SA were ever used by two
-// workers, its numbers would still be unique.
+// the store by which readers see the counter, and where workers share an SA, for
+// there are more of them than MaxWorkers, its numbers are unique all the same.
 
 // Where outbound SAs end, in packets.
 const (
@@ -43,7 +43,7 @@ type material struct {
 	salt      [saltLen]byte
 }
 
-// An Outbound is an SA that one worker sends by. It comes from an [EpochKey]
+// An Outbound is an SA that a worker sends by. It comes from an [EpochKey]
 // alone, so that no key has two of them.
 type Outbound struct {
 	spi        uint32

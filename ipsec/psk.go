@@ -14,7 +14,7 @@ import (
 // not come from it.
 //
 // A node is called by its VTEP there, and its generation must rise with each
-// start: the time of the start does. A receiver that has just started knows no
+// start, which is its owner's to see to. A receiver that has just started knows no
 // generations, and so takes an old announcement that somebody replays; it then
 // seals what nobody can open, until it hears the node itself, whose generation is
 // higher.

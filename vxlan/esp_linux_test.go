@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 	var keys [2]*ipsec.EpochKey
 	for i, e := range ends {
 		key, err := ipsec.NewEpochKey(ipsec.Announcement{
-			Node: e.Addr().String(), VTEP: e.Addr(), Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: 2,
+			Node: e.Addr().String(), VTEP: e.Addr(), Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: min(max(2, e.cfg.Workers), ipsec.MaxWorkers),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -89,6 +90,30 @@ func TestSealed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A node has more workers than SAs where it has many processors: some share one, and
+// what each of them sends is opened.
+func TestSealedManyWorkers(t *testing.T) {
+	const workers = ipsec.MaxWorkers + 2
+	a, b := sealedPair(t, "127.0.0.1", "127.0.0.2", true, func(c *Config) { c.Workers = workers })
+	queues := a.NewSealedLink(b.Addr(), testVNI, a.peer).Queues()
+	data := udp(1, 100, 1)
+	var done sync.WaitGroup
+	for i, q := range queues {
+		fs := list(t, data...)
+		done.Go(func() {
+			if n, err := q.WriteBatch(fs); n != 1 {
+				t.Errorf("worker %d: %v", i, err)
+			}
+		})
+	}
+	done.Wait()
+	sameFrames(t, collect(t, b.Socket, workers), slices.Repeat(data, workers))
+	conserved(t, b.Socket)
+	if n := a.pair.Outbound(0).Packets(); n != 2 {
+		t.Errorf("%d packets by the SA that two workers share", n)
 	}
 }
 

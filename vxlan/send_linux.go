@@ -41,7 +41,8 @@ type sender struct {
 	iovs   [frame.MaxBatch]unix.Iovec
 	sizes  [frame.MaxBatch]segmentSize
 
-	// With ESP: what seals, what by, and the packets, until the kernel has them.
+	// With ESP: whose SA seals (of more workers than there are SAs, some share one),
+	// what seals, what by, and the packets, until the kernel has them.
 	worker int
 	sealer *ipsec.Sealer
 	by     *ipsec.Outbound // nil: frames leave in clear
@@ -57,7 +58,7 @@ type sender struct {
 type run struct{ frames, bytes int }
 
 func newSender(s *Socket, worker int) *sender {
-	tx := &sender{socket: s, call: sendmmsg, worker: worker, sealer: ipsec.NewSealer()}
+	tx := &sender{socket: s, call: sendmmsg, worker: worker % ipsec.MaxWorkers, sealer: ipsec.NewSealer()}
 	for i := range tx.sizes {
 		tx.sizes[i].init()
 	}
@@ -190,10 +191,9 @@ func (tx *sender) plan(fs []*frame.Frame, to *address, merge bool) int {
 		r := run{1, size}
 		for merge && i+r.frames < len(fs) && r.frames < maxRun {
 			next := tx.length(fs[i+r.frames])
-			if next > size || r.bytes+next > maxRunBytes {
+			if next > size || r.bytes+next > maxRunBytes || tx.piece(i+r.frames, fs[i+r.frames]) == 0 {
 				break
 			}
-			tx.piece(i+r.frames, fs[i+r.frames])
 			r.frames++
 			r.bytes += next
 			if next < size {

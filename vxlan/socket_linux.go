@@ -83,7 +83,7 @@ func (s *Socket) open() error {
 	s.probeReceive(fd)
 	s.probeSend(fd)
 	if s.addr, err = bind(fd, s.cfg.Addr); err != nil {
-		return explainBind(s.cfg.Addr, err)
+		return s.cfg.explainBind(err)
 	}
 	for range s.cfg.Pool {
 		fd, port, err := poolSocket(s.cfg.Addr.Addr(), s.cfg.SendBuffer)
@@ -186,15 +186,18 @@ func (s *Socket) stepDown(to SendRung, why string) {
 }
 
 // explainBind says who else may have the address and what to do.
-func explainBind(a netip.AddrPort, err error) error {
-	hint := ""
+func (c *Config) explainBind(err error) error {
+	hint, others, option := "", "a VXLAN interface of the kernel (ip -d link show type vxlan)", "--data-path-port"
+	if c.ESP {
+		others, option = "an IKE daemon such as strongSwan's", "--esp-port"
+	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
-		hint = ": another weft daemon, or a VXLAN interface of the kernel (ip -d link show type vxlan), has this port; end it, or choose another port with --data-path-port"
+		hint = ": another weft daemon, or " + others + ", has this port; end it, or choose another port with " + option
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		hint = ": no interface of this host has that address; give one that ip address shows with --data-path-addr"
 	case errors.Is(err, unix.EACCES):
-		hint = ": ports below 1024 need a right this process lacks; choose another port with --data-path-port"
+		hint = ": ports below 1024 need a right this process lacks; choose another port with " + option
 	}
-	return fmt.Errorf("vxlan: listen on UDP %s: %w%s", a, err, hint)
+	return fmt.Errorf("vxlan: listen on UDP %s: %w%s", c.Addr, err, hint)
 }

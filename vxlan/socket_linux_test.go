@@ -25,6 +25,7 @@ func TestListenErrors(t *testing.T) {
 		want []string
 	}{
 		{"taken", Config{Addr: taken.Addr()}, []string{taken.Addr().String(), "address already in use", "ip -d link show type vxlan", "--data-path-port"}},
+		{"taken, for ESP", Config{Addr: taken.Addr(), ESP: true}, []string{"address already in use", "IKE daemon", "--esp-port"}},
 		{"not here", Config{Addr: addrPort("192.0.2.1:4789")}, []string{"192.0.2.1:4789", "no interface of this host", "--data-path-addr"}},
 		{"no address", Config{}, []string{"no underlay address"}},
 		{"pool too large", Config{Addr: addrPort("127.0.0.1:0"), Pool: 64}, []string{"64", "at most 63"}},

@@ -79,6 +79,8 @@ func TestParseOverlayOptions(t *testing.T) {
 		}},
 		{"smaller keys", M{"encrypted": "", "weft.cipher": "aes-128-gcm", "weft.esn": "on"}, "", func(o *OverlayOptions) { o.Encrypted, o.Cipher = true, ipsec.AES128GCM }},
 		{"encrypted false", M{"encrypted": "false"}, "failed to parse encrypted value: false (its presence alone encrypts a network: leave it out for one in clear)", nil}, // yes in Docker
+		{"encrypted No", M{"encrypted": "No"}, "its presence alone encrypts a network", nil},
+		{"encrypted off", M{"encrypted": "off"}, "its presence alone encrypts a network", nil},
 		{"encrypted 0", M{"encrypted": "0"}, "its presence alone encrypts a network", nil},
 		{"no such cipher", M{"encrypted": "", "weft.cipher": "aes-256-cbc"}, "failed to parse weft.cipher value: aes-256-cbc (expected aes-256-gcm, aes-128-gcm or chacha20-poly1305)", nil},
 		{"no cipher", M{"encrypted": "", "weft.cipher": ""}, "expected aes-256-gcm", nil},

@@ -109,7 +109,7 @@ func (o *OverlayOptions) set(key, full, value string) (err error) {
 	case OptEncrypted:
 		// Docker takes the option's presence for yes, whatever its value. Who says no
 		// must not get what he did not ask for, nor believe to have it.
-		if no, err := strconv.ParseBool(value); err == nil && !no {
+		if slices.Contains([]string{"0", "f", "false", "n", "no", "off"}, strings.ToLower(value)) {
 			return badOption(key, value, "its presence alone encrypts a network: leave it out for one in clear")
 		}
 		o.Encrypted = true

@@ -56,8 +56,8 @@ type marked struct {
 // takeMarked is called by a worker. What cannot wait is lost, and comes again.
 func (n *Node) takeMarked(from netip.AddrPort, datagram []byte) {
 	rest, ours := bytes.CutPrefix(datagram, []byte(announceMagic))
-	if !ours || len(rest) > ipsec.MaxAnnouncement {
-		return
+	if !ours || len(rest) > ipsec.MaxAnnouncement || len(n.marked) == cap(n.marked) {
+		return // before it costs a copy
 	}
 	select {
 	case n.marked <- marked{from, bytes.Clone(rest)}:
@@ -142,21 +142,40 @@ func (r *ring) beginStatic(now time.Time) error {
 	return err
 }
 
+// tells reports whether a peer of a static overlay has an address.
+func (r *ring) tells(a netip.Addr) bool {
+	for at := range r.toTell {
+		if at.Addr() == a {
+			return true
+		}
+	}
+	return false
+}
+
 // errStrange is why a peer's announcements come to nothing.
 var errStrange = errors.New("what it announces is refused: it has another secret, cipher or weft.esn, or calls itself by another address or port than weft.peers has for it")
 
+// errOlder is why a peer that was started again carries nothing.
+var errOlder = errors.New("what it announces is older than what it has announced before: somebody repeats it, or it has lost the file generation of its data directory and its clock was set back; then it is heard again when its clock is where it was, or when this daemon was started again")
+
 // hearMarked takes an announcement that came by the ESP port.
 func (n *Node) hearMarked(m marked) {
-	now := n.now()
 	n.mu.Lock()
-	changed, taken, peer := false, false, false
+	changed := n.hearLocked(m, n.now())
+	n.mu.Unlock()
+	if changed {
+		n.publish("")
+	}
+}
+
+// hearLocked reports whether a plan follows from an announcement.
+func (n *Node) hearLocked(m marked, now time.Time) (changed bool) {
+	taken, peer := false, false
 	for key, r := range n.rings {
-		if r.psk == nil || key.six != m.from.Addr().Is6() {
-			continue
+		if r.psk == nil || key.six != m.from.Addr().Is6() || !r.tells(m.from.Addr()) {
+			continue // no peer's: nothing is computed for it
 		}
-		for at := range r.toTell {
-			peer = peer || at.Addr() == m.from.Addr()
-		}
+		peer = true
 		a, err := ipsec.Decode(m.datagram, r.psk.Verify)
 		t := r.toTell[a.VTEP]
 		if err != nil || t == nil || a.VTEP.Addr() != m.from.Addr() || a.Algorithm != key.algorithm || a.ESN != key.esn {
@@ -164,6 +183,9 @@ func (n *Node) hearMarked(m marked) {
 		}
 		taken = true
 		fresh, err := r.Hear(now, a)
+		if _, last := r.Peer(a.Node); err == nil && a.Generation < last.Generation {
+			err = errOlder
+		}
 		n.keyFaultLocked(a.Node, err)
 		if fresh {
 			*t, changed = telling{now, firstTell}, true // it may not have heard of this node
@@ -176,10 +198,7 @@ func (n *Node) hearMarked(m marked) {
 	} else if peer && !taken {
 		n.keyFaultLocked(who, errStrange) // once, whatever comes in its name
 	}
-	n.mu.Unlock()
-	if changed {
-		n.publish("")
-	}
+	return changed
 }
 
 // staticSeals is what the tunnels of a static overlay are sealed by, nil for one in

@@ -25,7 +25,7 @@ func nextGeneration(dir string, now time.Time) (uint64, error) {
 		err = nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w: without it this node might use keys twice; if it is damaged, write a number into it that is higher than %d", path, err, now.UnixNano())
+		return 0, fmt.Errorf("%s: %w: without it this node might use keys twice; if it is damaged, write into it what date +%%s%%N prints", path, err)
 	}
 	next := max(uint64(now.UnixNano()), last+1)
 	f, err := os.CreateTemp(dir, generationFile+"-")

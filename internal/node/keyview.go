@@ -148,6 +148,8 @@ func (n *Node) ExportKeys(network string) ([]ipsec.ExportedSA, error) {
 	slices.SortFunc(out, func(a, b ipsec.ExportedSA) int {
 		return cmp.Or(a.From.Compare(b.From), a.To.Compare(b.To), cmp.Compare(a.SPI, b.SPI))
 	})
-	n.log.Warn("keys of encrypted networks were given out: who has them reads what they seal", "network", network, "keys", len(out))
+	if len(out) > 0 {
+		n.log.Warn("keys of encrypted networks were given out: who has them reads what they seal", "network", network, "keys", len(out))
+	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"weft/internal/cnm"
@@ -91,6 +92,7 @@ func (n *Node) tendKeys() {
 			}
 		}
 	}
+	n.sweepKeyFaultsLocked()
 	n.mu.Unlock()
 	n.path.setSAs(n.inboundSAs)
 	select {
@@ -132,13 +134,11 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 		}
 		for _, p := range peers {
 			used[key][p.ID] = true
-			for _, a := range p.Keys {
-				if a.VTEP.Addr().Is6() != six || a.Algorithm != key.algorithm || a.ESN != key.esn {
-					continue
-				}
-				_, err := r.Hear(now, a)
-				n.keyFaultLocked(nw.Name+" "+p.ID, err)
-			}
+			heard := slices.DeleteFunc(slices.Clone(p.Keys), func(a ipsec.Announcement) bool {
+				return a.VTEP.Addr().Is6() != six || a.Algorithm != key.algorithm || a.ESN != key.esn
+			})
+			_, err := r.Hear(now, heard...)
+			n.keyFaultLocked(nw.Name+" "+p.ID, err)
 		}
 	}
 }
@@ -182,6 +182,10 @@ func (r *ring) ahead(epoch uint64) bool {
 
 // readSecret reads the secret of a static overlay. It must be nobody else's to read.
 func readSecret(path string) (*ipsec.PSK, error) {
+	// Before it is opened: to open a FIFO is to wait for whoever writes to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: expected a file that holds a secret", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -192,8 +196,6 @@ func readSecret(path string) (*ipsec.PSK, error) {
 		return nil, err
 	}
 	switch {
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s: expected a file that holds a secret", path)
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("%s: others than its owner may read it (mode %04o): chmod 600 it, and make a new secret if they might have", path, info.Mode().Perm())
 	case info.Size() > maxSecret:
@@ -219,20 +221,6 @@ func trimNewline(b []byte) []byte {
 		b = b[:len(b)-1]
 	}
 	return b
-}
-
-// keyFaultLocked logs what is wrong with keys, once until it is something else, and
-// reports whether anything is.
-func (n *Node) keyFaultLocked(what string, err error) bool {
-	if err == nil {
-		delete(n.keyFaults, what)
-		return false
-	}
-	if n.keyFaults[what] != err.Error() {
-		n.keyFaults[what] = err.Error()
-		n.log.Error("keys of an encrypted network", "network", what, "error", err)
-	}
-	return true
 }
 
 // sealLocked is what a tunnel of a network to a peer is sealed by. A peer that has
@@ -290,26 +278,27 @@ const (
 )
 
 // keepKeys is the goroutine that lets time pass for the keys: it probes peers, tells
-// those of static overlays, hears what they tell, and begins epochs by the clock.
+// those of static overlays, hears what they tell, and begins epochs by the clock. What
+// anybody may send makes no round of its own; what is new in it does, by keyNews.
 func (n *Node) keepKeys() {
 	sealer, scratch := ipsec.NewSealer(), make([]byte, 256)
-	wait := keyEvery
+	t := time.NewTimer(keyEvery)
+	defer t.Stop()
 	for {
-		t := time.NewTimer(wait)
 		select {
 		case <-n.own.stop:
-			t.Stop()
 			return
 		case m := <-n.marked:
 			n.hearMarked(m)
+			continue
 		case <-n.keyNews:
 		case <-t.C:
 		}
-		t.Stop()
-		wait = keyEvery
+		wait := keyEvery
 		if n.turnKeys(sealer, scratch) {
 			wait = keySoon
 		}
+		t.Reset(wait)
 	}
 }
 
@@ -374,5 +363,5 @@ func (n *Node) renewLocked(key ringKey, r *ring, now time.Time) bool {
 	for _, t := range r.toTell {
 		*t = telling{now, firstTell}
 	}
-	return !n.keyFaultLocked("renewing "+key.algorithm.String(), err)
+	return !n.keyFaultLocked(renewing(key), err)
 }

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -88,5 +90,49 @@ func TestRingAhead(t *testing.T) {
 		if c.again && after < before || !c.again && (after >= before || got.Own().Generation <= first.Own().Generation) {
 			t.Errorf("%s: epoch %d and generation %d after %d and %d", c.name, after, got.Own().Generation, before, first.Own().Generation)
 		}
+	}
+}
+
+// TestMarkedFlood: what strangers send behind the non-ESP marker makes no round of the
+// keys' goroutine, and keeps none from being made.
+func TestMarkedFlood(t *testing.T) {
+	n := ringNode(t.TempDir())
+	n.cfg.ESPKeepalive = time.Nanosecond // each round notes when the next is
+	n.own, n.marked, n.keyNews = newOwner(), make(chan marked), make(chan struct{}, 1)
+	n.own.spawn(n.keepKeys)
+	round := func() time.Time {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		return n.nextKeepalive
+	}
+	junk := marked{netip.MustParseAddrPort("192.0.2.9:4500"), make([]byte, 200)}
+	rounds, last := 0, time.Time{}
+	for range 2000 {
+		n.marked <- junk
+		if at := round(); at != last {
+			rounds, last = rounds+1, at
+		}
+	}
+	if rounds > 10 {
+		t.Errorf("%d rounds for 2000 datagrams of a stranger", rounds)
+	}
+	n.keyNews <- struct{}{}
+	for end := time.Now().Add(10 * time.Second); round() == last; {
+		if time.Now().After(end) {
+			t.Fatal("no round although there was news")
+		}
+		n.marked <- junk
+	}
+	n.own.shut()
+	n.own.wait()
+}
+
+// TestExportNothing: that keys were given out is logged when there were any.
+func TestExportNothing(t *testing.T) {
+	var log bytes.Buffer
+	n := ringNode(t.TempDir())
+	n.log = slog.New(slog.NewTextHandler(&log, nil))
+	if keys, err := n.ExportKeys(""); err != nil || len(keys) != 0 || log.Len() != 0 {
+		t.Errorf("%d keys, %v, logged %q", len(keys), err, &log)
 	}
 }

@@ -47,14 +47,15 @@ func (t *tunnels) addr(host int) string { return t.inner.addr(host) }
 // tunnelMTU is what WireGuard has over Ethernet, and nebula is given.
 const tunnelMTU = 1420
 
-func (t *tunnels) start(ctx context.Context, host int, env []string, argv ...string) error {
+// start runs a program on a host until down.
+func (t *tunnels) start(host int, argv ...string) error {
 	cmd := t.on(context.Background(), host, argv...)
 	log, err := os.Create(filepath.Join(t.dir, fmt.Sprintf("log%d", host)))
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (w *wireguard) setUp(ctx context.Context) error {
 	}
 	for i := range keys {
 		dev := w.device(i)
-		if err := w.start(ctx, i, nil, "wireguard-go", "--foreground", dev); err != nil {
+		if err := w.start(i, "wireguard-go", "--foreground", dev); err != nil {
 			return err
 		}
 		if err := w.appears(ctx, i, dev); err != nil {
@@ -158,7 +159,7 @@ func (n *nebula) setUp(ctx context.Context) error {
 		if err := os.WriteFile(file, []byte(n.config(i)), 0o600); err != nil {
 			return err
 		}
-		if err := n.start(ctx, i, nil, "nebula", "-config", file); err != nil {
+		if err := n.start(i, "nebula", "-config", file); err != nil {
 			return err
 		}
 		if err := n.appears(ctx, i, "nebula0"); err != nil {
