@@ -142,8 +142,8 @@ func TestAnnouncementBounds(t *testing.T) {
 	}
 	anybody := func(*Announcement, []byte, []byte) error { return nil }
 	flags := len(b) - len("s") - 2 - publicLen - 2
-	b[flags] |= 2
-	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "flags 0x3") {
+	b[flags] |= 4
+	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "flags 0x5") {
 		t.Errorf("a flag from the future: %v", err)
 	}
 	b[flags], b[0] = flagESN, 2
