@@ -29,8 +29,12 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 	ends := [2]*sealedEnd{{Socket: listen(t, from, change...)}, {Socket: listen(t, to, change...)}}
 	var keys [2]*ipsec.EpochKey
 	for i, e := range ends {
+		vtep := e.Addr()
+		if vtep.Port() == 0 { // ESP in IP has none
+			vtep = netip.AddrPortFrom(vtep.Addr(), uint16(ipsec.Port+i))
+		}
 		key, err := ipsec.NewEpochKey(ipsec.Announcement{
-			Node: e.Addr().String(), VTEP: e.Addr(), Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: 2,
+			Node: vtep.String(), VTEP: vtep, Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: 2,
 		})
 		if err != nil {
 			t.Fatal(err)
