@@ -46,6 +46,22 @@ func TestEncryptedInIP(t *testing.T) {
 		c.ESPInIP = last != 3
 		nodes[last] = openBeside(t, c)
 		mustNetwork(t, nodes[last], encryptedNetwork(secret, last, 1, 2, 3))
+	}
+	inTime(t, "all have shown each other that they have the keys", func() bool {
+		ready := 0
+		for _, n := range nodes {
+			for _, p := range n.Keys()[0].Peers {
+				if p.Ready {
+					ready++
+				}
+			}
+		}
+		return ready == 6
+	})
+	for last := byte(1); last <= 3; last++ {
+		if _, ip := espSockets(nodes[last]); last != 3 && (ip == nil || ip.Control == 0) {
+			t.Errorf("node %d: not by IP: %+v", last, ip)
+		}
 		boxes[last] = mustRun(t, nodes[last], cnm.SandboxSpec{Name: "box", Cmd: program("serve", ":7000"), Networks: on("over")})
 	}
 	everybody := func() {
@@ -76,10 +92,16 @@ func TestEncryptedInIP(t *testing.T) {
 		switch {
 		case last == 3 && ip != nil:
 			t.Errorf("node 3 has a socket of protocol 50: %+v", ip)
-		case last != 3 && (ip == nil || ip.RxDatagrams == 0 || ip.TxDatagrams == 0 || ip.Addr.Addr() != loopback(last) || ip.Addr.Port() != 0):
+		case last != 3 && (ip == nil || ip.Control == 0 || ip.RxDatagrams <= ip.Control || ip.TxDatagrams == 0 || ip.Addr.Addr() != loopback(last) || ip.Addr.Port() != 0):
 			t.Errorf("node %d: in IP %+v", last, ip)
 		}
 	}
+	u := &nodes[1].path.underlay
+	nodes[1].path.mu.Lock()
+	if len(u.esp4.routes) != 2 || len(u.raw4.routes) != 2 {
+		t.Errorf("%d routes in UDP and %d in IP, want both peers in both", len(u.esp4.routes), len(u.raw4.routes))
+	}
+	nodes[1].path.mu.Unlock()
 	said := false
 	for _, c := range nodes[1].Doctor() {
 		said = said || c.Name == "encrypted overlay at 127.0.0.1, IP protocol 50" && c.Status == OK
