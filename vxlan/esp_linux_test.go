@@ -305,9 +305,10 @@ func BenchmarkSealed(b *testing.B) {
 	for _, c := range []struct {
 		name         string
 		frames, size int
-	}{{"tcp gso", 44, 1408 - 28}, {"one", 1, 64}} {
+		raw          bool // needs CAP_NET_RAW
+	}{{"tcp gso", 44, 1408 - 28, false}, {"one", 1, 64, false}, {"in IP", 44, 1416 - 28, true}, {"one in IP", 1, 64, true}} {
 		b.Run(c.name, func(b *testing.B) {
-			from, to := sealedPair(b, "127.0.0.1", "127.0.0.2", true)
+			from, to := sealedPair(b, "127.0.0.1", "127.0.0.2", true, func(x *Config) { x.Raw = c.raw })
 			fs := list(b, udp(c.frames, c.size, 1)...)
 			batch := frame.NewBatch()
 			b.ReportAllocs()

@@ -42,11 +42,14 @@ func rawSocket(a netip.Addr) (int, error) {
 
 // explainRaw says what a raw socket takes.
 func explainRaw(a netip.Addr, err error) error {
-	hint := ""
+	family, hint := "IPv4", ""
+	if a.Is6() {
+		family = "IPv6"
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
 		hint = ": it takes the right CAP_NET_RAW, which this process lacks; give it that, or send ESP in UDP with --esp-encapsulation udp"
 	}
-	return fmt.Errorf("vxlan: open a raw socket for ESP (IP protocol 50) at %s: %w%s", a, err, hint)
+	return fmt.Errorf("vxlan: open a raw %s socket for ESP (IP protocol 50): %w%s", family, err, hint)
 }
 
 // ipv4Least is the length of an IPv4 header without options, in bytes.
