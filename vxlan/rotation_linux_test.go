@@ -283,16 +283,20 @@ func rotate(t *testing.T, a, b *rotatingEnd, epoch uint64, now *time.Time, tap *
 	arrived(t, a, b)
 }
 
+// handed returns how many frames the kernel has, when no worker is about to give it some
+// by a key chosen before: one may have lost its CPU.
+func (e *rotatingEnd) handed() int64 {
+	for i := range e.writing {
+		e.writing[i].Lock()
+		defer e.writing[i].Unlock()
+	}
+	return e.sent.Load()
+}
+
 // arrived waits until what was sent until now has come.
 func arrived(t *testing.T, a, b *rotatingEnd) {
 	t.Helper()
-	for _, e := range []*rotatingEnd{a, b} {
-		for i := range e.writing {
-			e.writing[i].Lock() // what a worker that lost its CPU has half sent
-			e.writing[i].Unlock()
-		}
-	}
-	fromA, fromB := a.sent.Load(), b.sent.Load()
+	fromA, fromB := a.handed(), b.handed()
 	for end := time.Now().Add(5 * time.Second); b.came.Load() < fromA || a.came.Load() < fromB; time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(end) {
 			t.Errorf("of %d frames %d came, of %d the other way %d", fromA, b.came.Load(), fromB, a.came.Load())

@@ -161,7 +161,7 @@ func nodeWire(n cnm.SwarmNode) swarm.Node {
 	if n.Addr.IsValid() {
 		o.Status.Addr = n.Addr.String()
 	}
-	if n.Control.IsValid() {
+	if n.Control.IsValid() && n.Spec.Role == cnm.Manager { // who was one may have yet to say that it listens no more
 		o.ManagerStatus = &swarm.ManagerStatus{Leader: n.Leader, Reachability: swarm.ReachabilityUnreachable, Addr: n.Control.String()}
 		if n.Reaches {
 			o.ManagerStatus.Reachability = swarm.ReachabilityReachable

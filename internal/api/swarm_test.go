@@ -356,3 +356,15 @@ func TestClientSwarm(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// TestDemotedNode: a node that was demoted while it is away still has the address of a
+// manager, and is none.
+func TestDemotedNode(t *testing.T) {
+	n := cnm.SwarmNode{ID: "n", Control: netip.MustParseAddrPort("127.0.0.3:2377"), State: cnm.NodeDown}
+	for role, want := range map[cnm.Role]bool{cnm.Manager: true, cnm.Worker: false} {
+		n.Spec.Role = role
+		if got := nodeWire(n).ManagerStatus != nil; got != want {
+			t.Errorf("%s: the status of a manager: %v", role, got)
+		}
+	}
+}

@@ -24,14 +24,14 @@ type clusterFlags struct {
 
 func (f *clusterFlags) bind(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringVar(&f.NodeName, "node-name", "", "Name in a swarm, where no two nodes have the same (default the host name)")
+	fl.StringVar(&f.NodeName, "node-name", "", "Name that a swarm shows this node by; give each node its own (default the host name)")
 	fl.IntVar(&f.ControlPort, "control-port", node.DefaultControlPort, "TCP port that managers of a swarm listen on")
 	fl.IntVar(&f.GossipPort, "gossip-port", node.DefaultGossipPort, "TCP and UDP port that members of a swarm gossip on")
 	fl.StringVar(&f.GossipProfile, "gossip-profile", "lan", "How patient a swarm's nodes are with each other: lan, or wan for far sites; the same on all")
 	fl.DurationVar(&f.GossipInterval, "gossip-interval", 0, "Time between two rounds of gossip (default 200ms)")
 	fl.DurationVar(&f.GossipProbeInterval, "gossip-probe-interval", 0, "Time between two probes of another node's life (default 1s, wan 5s)")
 	fl.DurationVar(&f.GossipProbeTimeout, "gossip-probe-timeout", 0, "How long a probe's answer may take (default 500ms, wan 3s)")
-	fl.DurationVar(&f.GossipSyncInterval, "gossip-sync-interval", 0, "Time between two comparisons of a network's tables with another node's (default 30s)")
+	fl.DurationVar(&f.GossipSyncInterval, "gossip-sync-interval", 0, "Time between two comparisons of a network's tables with another node's (default 10s)")
 }
 
 // durations are the flags that hold a time, by name; 0 is the profile's.

@@ -180,7 +180,7 @@ var configKinds = map[string]string{
 	"data-path-addr": `a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`, "data-path-port": "a number", "esp-port": "a number", "esp-encapsulation": "udp or ip", "esp-keepalive": "a time such as 20s", "advertise-addr": "an address or an interface",
 	"node-name": "text", "control-port": "a number", "gossip-port": "a number",
 	"gossip-profile": "text", "gossip-interval": "a time such as 200ms", "gossip-probe-interval": "a time such as 1s",
-	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 30s",
+	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 10s",
 	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
 }
 

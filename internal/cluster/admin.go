@@ -2,8 +2,11 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 
+	"weft/internal/cluster/gossip"
 	"weft/internal/cluster/pki"
 	"weft/internal/cluster/store"
 	"weft/internal/cnm"
@@ -65,8 +68,7 @@ func (m *Member) UpdateSwarm(ctx context.Context, version uint64, spec cnm.Swarm
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
-	return err
+	return change(ctx, m, "UpdateSwarm", &swarmRequest{version, spec, rotate}, (*manager).updateSwarm)
 }
 
 // UpdateNode sets what is said of a node; its role, too.
@@ -74,8 +76,7 @@ func (m *Member) UpdateNode(ctx context.Context, id string, version uint64, spec
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
-	return err
+	return change(ctx, m, "UpdateNode", &specRequest{id, version, spec}, (*manager).updateNode)
 }
 
 // RemoveNode takes a node out of the swarm. One that is up, a manager and one that
@@ -84,11 +85,57 @@ func (m *Member) RemoveNode(ctx context.Context, id string, force bool) error {
 	if m.manager == nil {
 		return forManagers(caller{m.id, m.role})
 	}
-	_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+	if err := m.remove(ctx, id, force); err != nil || id == m.id { // nothing comes to it afterwards
+		return err
+	}
+	return m.seen(ctx, func(v *View) bool { return v.node(id) == nil })
+}
+
+// remove asks for a node's removal, for voteTime at most: a leader that is to go hands
+// over first, and the next one does the rest.
+func (m *Member) remove(ctx context.Context, id string, force bool) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	for {
+		_, err := ask(ctx, m, "RemoveNode", &removeRequest{id, force}, (*manager).removeNode)
+		if !errors.Is(err, cnm.Unavailable) || ctx.Err() != nil || !m.pause(removeRetry) {
+			return err
+		}
+	}
+}
+
+// change has the leader change something, and returns when this manager knows of
+// it: who looks next, for a key that was made anew, sees the new one and not what
+// this copy had before.
+func change[Req any](ctx context.Context, m *Member, method string, req *Req, local func(*manager, context.Context, caller, *Req) (*changed, error)) error {
+	r, err := ask(ctx, m, method, req, local)
+	if err != nil {
+		return err
+	}
+	return m.seen(ctx, func(v *View) bool { return v.Version >= r.Version })
+}
+
+// seen waits until what the leader has changed is in this manager's view.
+func (m *Member) seen(ctx context.Context, done func(*View) bool) error {
+	bounded, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
+	err := m.await(bounded, done)
+	switch {
+	case err == nil, m.ctx.Err() != nil: // it was this member that the change ended
+		return nil
+	case ctx.Err() == nil:
+		return cnm.Errorf(cnm.Unavailable, "the managers have made the change, but it has not come to this one within %v: what is shown here is from before", changeTime)
+	}
 	return err
 }
 
-func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*none, error) {
+// changeTime is how long a manager waits for what the leader has decided already.
+const changeTime = 10 * time.Second
+
+// changedNow answers with what this leader, which has just applied it, knows.
+func (g *manager) changedNow() *changed { return &changed{g.store.State().Version} }
+
+func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
@@ -109,13 +156,13 @@ func (g *manager) updateSwarm(ctx context.Context, who caller, req *swarmRequest
 			return nil, err
 		}
 	}
-	return &none{}, nil
+	return g.changedNow(), nil
 }
 
 // setSpec sets what the user may set; locking makes a key, and so does its rotation.
 func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time) error {
-	if e := req.Spec.CertExpiry; e != 0 && e < pki.MinValidity {
-		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	if err := checkExpiry(req.Spec.CertExpiry); err != nil {
+		return err
 	}
 	if r := req.Spec.KeyRotation; r != 0 && r < minKeyRotation {
 		return cnm.Errorf(cnm.Invalid, "keys that last %v: at least %v expected", r, minKeyRotation)
@@ -126,6 +173,14 @@ func (g *manager) setSpec(ctx context.Context, req *swarmRequest, now time.Time)
 	}
 	_, err := g.apply(ctx, c)
 	return err
+}
+
+// checkExpiry refuses certificates that end too soon; 0 leaves it open.
+func checkExpiry(e time.Duration) error {
+	if e != 0 && e < pki.MinValidity {
+		return cnm.Errorf(cnm.Invalid, "certificates that hold %v: at least %v expected", e, pki.MinValidity)
+	}
+	return nil
 }
 
 func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now time.Time) error {
@@ -143,13 +198,13 @@ func (g *manager) rotateTokens(ctx context.Context, rotate cnm.SwarmRotate, now 
 	return err
 }
 
-func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*none, error) {
+func (g *manager) updateNode(ctx context.Context, who caller, req *specRequest) (*changed, error) {
 	if err := forManagers(who); err != nil {
 		return nil, err
 	}
 	// Of a changed role the node hears by its view: see roles.go.
 	_, err := g.apply(ctx, store.UpdateNode{ID: req.ID, Version: req.Version, Spec: req.Spec, Now: g.m.cfg.now()})
-	return &none{}, err
+	return g.changedNow(), err
 }
 
 func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest) (*none, error) {
@@ -173,13 +228,50 @@ func (g *manager) removeNode(ctx context.Context, who caller, req *removeRequest
 			return nil, err
 		}
 	}
+	if err := g.awaitNoVote(ctx, &n); err != nil {
+		return nil, err
+	}
 	_, err := g.apply(ctx, store.RemoveNode{ID: req.ID, Force: req.Force, Now: g.m.cfg.now()})
 	return &none{}, err
 }
 
+// voteTime is how long the removal of a node takes at most, and voteLook how often is
+// looked whether its vote is gone.
+const (
+	voteTime    = 2 * tryTime
+	voteLook    = 10 * time.Millisecond
+	removeRetry = 100 * time.Millisecond
+)
+
+// awaitNoVote waits until a node that is no manager any more is none of raft's servers.
+// The other managers believe one that is removed nothing: a leader could not give its
+// vote to them.
+func (g *manager) awaitNoVote(ctx context.Context, n *store.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, voteTime)
+	defer cancel()
+	t := time.NewTicker(voteLook)
+	defer t.Stop()
+	for {
+		servers, err := g.store.Servers()
+		switch {
+		case err != nil:
+			return err
+		case !g.leads():
+			return errNoLeader
+		case !slices.ContainsFunc(servers, func(s store.Server) bool { return s.ID == n.ID }):
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return cnm.Errorf(cnm.Unavailable, "node %s is no manager any more, but the managers have not agreed yet to take its vote: try again when more than half of them are there", n.Name())
+		}
+	}
+}
+
 func (m *Member) nodeState(id string) cnm.NodeState {
 	for _, g := range m.gossip.Members() {
-		if g.ID == id && g.State == 0 {
+		if g.ID == id && g.State == gossip.Alive {
 			return cnm.NodeReady
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -76,7 +77,7 @@ func (a *authenticated) Close() error {
 func listenControl(u underlay, addr string, config *tls.Config, refused *refusals) (*controlPort, error) {
 	l, err := u.listen(addr)
 	if err != nil {
-		return nil, fmt.Errorf("control port: %w", err)
+		return nil, fmt.Errorf("the control port cannot be listened on: %w: stop who has it, or choose another with --control-port", err)
 	}
 	p := &controlPort{
 		listener: l, config: config, log: refused.log, places: newHandshakes(),
@@ -216,12 +217,18 @@ func dialControl(ctx context.Context, u underlay, addr, proto string, config *tl
 	config = config.Clone()
 	config.NextProtos = []string{proto}
 	c, err := u.dial(ctx, addr)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%w: no manager listens there, and a worker never does", err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	t := tls.Client(c, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.Close()
+		if other := (tls.RecordHeaderError{}); errors.As(err, &other) {
+			err = fmt.Errorf("%w: this is not the control port of a manager", err)
+		}
 		return nil, err
 	}
 	return t, nil

@@ -20,7 +20,7 @@ import (
 )
 
 // onBehalf names, in a call's metadata, the member that a manager passes a request
-// on for, as NODE/ROLE.
+// on for, as NODE ROLE; empty for a stranger that joins.
 const onBehalf = "weft-on-behalf-of"
 
 // memberService lists what members may ask for.
@@ -254,9 +254,7 @@ func (g *manager) renew(ctx context.Context, who caller, req *renewRequest) (*re
 	if err != nil {
 		return nil, err
 	}
-	if _, err := g.apply(ctx, store.PutNode{
-		ID: n.ID, Hostname: n.Hostname, Addr: n.Addr, Control: n.Control, Gossip: n.Gossip, DataPath: n.DataPath, Certificate: cert, Now: g.m.cfg.now(),
-	}); err != nil {
+	if _, err := g.apply(ctx, store.PutCertificate{ID: n.ID, Certificate: cert, Now: g.m.cfg.now()}); err != nil {
 		return nil, err
 	}
 	return &renewResponse{Chain: chain, Roots: g.view().Roots}, nil
@@ -271,10 +269,10 @@ func (g *manager) announce(ctx context.Context, who caller, req *nodeRequest) (*
 	if err := checkNode(&req.Node, n.Spec.Role); err != nil {
 		return nil, err
 	}
-	// The spec of a node that is known stays. One that was removed this moment is not
-	// made anew: it has none.
+	// Spec and certificate of a node that is known stay. One that was removed this
+	// moment is not made anew: it has none.
 	req.Node.ID, req.Node.Spec = n.ID, cnm.NodeSpec{}
-	now := putNode(&req.Node, n.Certificate, g.m.cfg.now())
+	now := putNode(&req.Node, store.Certificate{}, g.m.cfg.now())
 	if n.Spec.Role != cnm.Manager {
 		now.Control = netip.AddrPort{}
 	}
@@ -299,17 +297,24 @@ func (g *manager) allocate(ctx context.Context, who caller, w *Want) (*leaseResp
 }
 
 // release gives addresses back; a node can give back only its own.
-func (g *manager) release(ctx context.Context, who caller, req *releaseRequest) (*none, error) {
-	if req.Keep {
-		_, err := g.apply(ctx, store.ReleaseNode{Node: who.Node, Except: req.Endpoints})
-		return &none{}, err
-	}
-	for _, id := range req.Endpoints {
-		if _, err := g.apply(ctx, store.ReleaseEndpoint{ID: id, Node: who.Node}); err != nil {
+func (g *manager) release(ctx context.Context, who caller, req *releaseRequest) (*releaseResponse, error) {
+	switch {
+	case req.Keep && req.Before == 0:
+		if err := g.store.Barrier(ctx); err != nil {
+			return nil, leaderless(err)
+		}
+	case req.Keep:
+		if _, err := g.apply(ctx, store.ReleaseNode{Node: who.Node, Except: req.Endpoints, Before: req.Before}); err != nil {
 			return nil, err
 		}
+	default:
+		for _, id := range req.Endpoints {
+			if _, err := g.apply(ctx, store.ReleaseEndpoint{ID: id, Node: who.Node}); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return &none{}, nil
+	return &releaseResponse{g.store.State().Version}, nil
 }
 
 func (g *manager) createNetwork(ctx context.Context, _ caller, req *networkRequest) (*networkRequest, error) {

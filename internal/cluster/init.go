@@ -28,6 +28,9 @@ func Init(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
 }
 
 func initiate(ctx context.Context, c Config, o cnm.SwarmInit) (*Member, error) {
+	if err := checkExpiry(o.Spec.CertExpiry); err != nil {
+		return nil, err
+	}
 	f := memberFile{ID: newID(), Cluster: newID(), Role: cnm.Manager}
 	now := c.now()
 	o.Spec.CertExpiry = cmp.Or(o.Spec.CertExpiry, pki.DefaultValidity)

@@ -193,7 +193,7 @@ func (j *joining) begin(resp *joinResponse, id *pki.Identity) (*Member, error) {
 // withdraw tells the manager that has taken the node in that it does not come: a
 // manager that never was would count among those who must agree.
 func (j *joining) withdraw(ctx context.Context, at netip.AddrPort, id *pki.Identity) {
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*tryTime) // who asked may have gone
 	defer cancel()
 	// This node's clock may be what is wrong.
 	issued := id.Certificate().NotBefore.Add(time.Hour)

@@ -227,8 +227,8 @@ func TestJoinWrongPlace(t *testing.T) {
 			t.Errorf("%s: %s is left: %v", name, c.Dir, err)
 		}
 	}
-	try("a worker's gossip", "", netip.AddrPortFrom(hosts[1].cfg.Advertise, hosts[1].cfg.GossipPort))
-	try("a worker's control port", "connection refused", netip.AddrPortFrom(hosts[1].cfg.Advertise, hosts[1].cfg.ControlPort))
+	try("a worker's gossip", "this is not the control port of a manager", netip.AddrPortFrom(hosts[1].cfg.Advertise, hosts[1].cfg.GossipPort))
+	try("a worker's control port", "connection refused: no manager listens there", netip.AddrPortFrom(hosts[1].cfg.Advertise, hosts[1].cfg.ControlPort))
 	try("itself", "connection refused", netip.AddrPortFrom(c.Advertise, c.ControlPort))
 	if _, err := Join(t.Context(), hosts[1].cfg, cnm.SwarmJoin{Token: worker, Remotes: []netip.AddrPort{hosts[0].self().Control}}); !errors.Is(err, cnm.Conflict) {
 		t.Errorf("a member joins: %v", err)

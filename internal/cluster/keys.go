@@ -43,8 +43,13 @@ func (g *manager) rotation() (every, grace time.Duration) {
 }
 
 // rotateKeys makes a new key of the gossip known and, when all have heard of it, the
-// one to seal with. The one before it can still be opened with; older ones go.
+// one to seal with. The one before it can still be opened with; older ones go. It is
+// done once at a time: another one would drop the key that is not in use yet.
 func (g *manager) rotateKeys(ctx context.Context) error {
+	if !g.rotating.CompareAndSwap(false, true) {
+		return cnm.Errorf(cnm.Conflict, "the gossip's key is being replaced already: it takes %v", keyGrace)
+	}
+	defer g.rotating.Store(false)
 	keys := g.cluster().GossipKeys
 	for _, old := range keys[min(1, len(keys)):] {
 		if _, err := g.apply(ctx, store.DropGossipKey{Key: old}); err != nil {

@@ -134,9 +134,7 @@ func (m *Member) releaser() {
 			failures = 0
 			continue
 		}
-		ctx, cancel := context.WithTimeout(m.ctx, tryTime*2)
-		_, err := ask(ctx, m, "Release", &req, (*manager).release)
-		cancel()
+		err := m.giveBack(req)
 		m.mu.Lock()
 		m.release.tried(req, err == nil)
 		m.mu.Unlock()
@@ -148,6 +146,20 @@ func (m *Member) releaser() {
 			m.log.Warn("addresses cannot be given back yet", "error", err)
 		}
 	}
+}
+
+// giveBack asks the managers once. Of all but what is kept it names the version that
+// they have come to: a request that was taken for lost, and comes when it has long
+// been repeated, does not take what was given since.
+func (m *Member) giveBack(req releaseRequest) error {
+	ctx, cancel := context.WithTimeout(m.ctx, tryTime*2)
+	defer cancel()
+	r, err := ask(ctx, m, "Release", &req, (*manager).release)
+	if err == nil && req.Keep {
+		req.Before = r.Version
+		_, err = ask(ctx, m, "Release", &req, (*manager).release)
+	}
+	return err
 }
 
 // take begins to say what there is to say.

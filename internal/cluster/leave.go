@@ -14,11 +14,9 @@ func (m *Member) Leave(ctx context.Context, force bool) error {
 		return cnm.Errorf(cnm.Unavailable, "You are attempting to leave the swarm on a node that is participating as a manager. Its loss %s. "+
 			"Use \"--force\" to suppress this message.", m.lossHere())
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*tryTime)
-	defer cancel()
 	if _, managers := m.View().voters(); m.manager != nil && managers == 1 {
 		// Nobody is left to be told.
-	} else if _, err := ask(ctx, m, "RemoveNode", &removeRequest{ID: m.id, Force: true}, (*manager).removeNode); err != nil {
+	} else if err := m.remove(ctx, m.id, true); err != nil {
 		m.log.Warn("the swarm was left without telling a manager", "error", err)
 	}
 	if err := m.gossip.Leave(time.Second); err != nil {

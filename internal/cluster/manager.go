@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,7 +26,8 @@ import (
 // with the name of who asked. Only managers may pass on, and only what a member may
 // ask for in its own name.
 //
-// Close ends the servers first, so that nobody asks a store that is closed.
+// Close ends the servers first; a call that is still under way hears from the store
+// that it is closed.
 
 // A manager is what a member has besides if it is one.
 type manager struct {
@@ -36,6 +38,8 @@ type manager struct {
 	rpc   *grpc.Server // of members
 	join  *grpc.Server // of those who want to be one
 	wg    sync.WaitGroup
+
+	rotating atomic.Bool // keys of the gossip are being replaced
 }
 
 // A caller is who asks.
@@ -44,8 +48,8 @@ type caller struct {
 	Role cnm.Role
 }
 
-// startManager opens the store, with this node as its only voter if first, and
-// serves the control port.
+// startManager opens the store, with this node as its only voter if first, and the
+// control port. Calls wait until serve.
 func (m *Member) startManager(first bool) (*manager, error) {
 	g := &manager{m: m}
 	port, err := listenControl(m.cfg.over(), m.cfg.listenAddr(), m.serverTLS(), m.refused)
@@ -65,11 +69,15 @@ func (m *Member) startManager(first bool) (*manager, error) {
 		port.Close()
 		return nil, err
 	}
-	g.serveCalls()
-	g.wg.Go(func() { g.rpc.Serve(port.lanes[protoRPC]) })
-	g.wg.Go(func() { g.join.Serve(port.lanes[protoJoin]) })
+	g.prepareCalls()
 	g.wg.Go(g.lead)
 	return g, nil
+}
+
+// serve answers calls: the member has its view and its gossip.
+func (g *manager) serve() {
+	g.wg.Go(func() { g.rpc.Serve(g.port.lanes[protoRPC]) })
+	g.wg.Go(func() { g.join.Serve(g.port.lanes[protoJoin]) })
 }
 
 // checkOwn refuses a store that another node or swarm has left here: of its managers
@@ -140,10 +148,15 @@ func (g *manager) feed(ctx context.Context, repeat time.Duration, send func(*Vie
 // apply has the store agree on a command, with errors as a user should see them.
 func (g *manager) apply(ctx context.Context, c store.Command) (store.Result, error) {
 	r, err := g.store.Apply(ctx, c)
+	return r, leaderless(err)
+}
+
+// leaderless is an error of the store as other managers should see it.
+func leaderless(err error) error {
 	if errors.Is(err, store.ErrNotLeader) {
-		return r, errNoLeader
+		return errNoLeader
 	}
-	return r, err
+	return err
 }
 
 // applySoon is apply for a store that has just been opened: the first leader has yet
@@ -176,6 +189,7 @@ const leadCheck = 10 * time.Second
 // lead is the goroutine that does a leader's duties while this node leads.
 func (g *manager) lead() {
 	var done uint64 // the version that was seen to last
+	said := ""      // what is wrong, as it was logged
 	for {
 		s, changed := g.store.Watch()
 		wait := leadCheck
@@ -184,9 +198,12 @@ func (g *manager) lead() {
 			done = 0
 		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
 			if err := g.duties(); err == nil {
-				done, wait = s.Version, g.untilRotation()
+				done, wait, said = s.Version, g.untilRotation(), ""
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
-				g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
+				if err.Error() != said {
+					said = err.Error()
+					g.m.log.Warn("a leader's duty is not done, and is tried again", "error", err)
+				}
 				wait = time.Second
 			}
 		default:
@@ -221,7 +238,7 @@ func (g *manager) duties() error {
 	if err := g.finishRoot(ctx); err != nil {
 		return err
 	}
-	if g.rotationDue(g.m.cfg.now()) <= 0 {
+	if g.rotationDue(g.m.cfg.now()) <= 0 && !g.rotating.Load() {
 		return g.rotateKeys(ctx)
 	}
 	return nil

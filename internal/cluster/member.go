@@ -40,7 +40,7 @@ import (
 // Config is what a node says of itself and where it listens.
 type Config struct {
 	Dir         string     // the member's own
-	Name        string     // unique in the swarm
+	Name        string     // that people see; of several nodes with one, an id tells which
 	Bind        netip.Addr // to listen on; not valid: everywhere
 	Advertise   netip.Addr // where others find this node
 	ControlPort uint16
@@ -86,6 +86,7 @@ type Member struct {
 	role     cnm.Role
 	refused  *refusals // on the control port
 	identity atomic.Pointer[pki.Identity]
+	unsaved  atomic.Bool // the identity is not on disk yet
 	view     atomic.Pointer[View]
 	gossip   *gossip.Gossip
 	manager  *manager // nil: a worker
@@ -152,6 +153,9 @@ func (m *Member) begin() error {
 		return err
 	}
 	m.gossip = g
+	if m.manager != nil {
+		m.manager.serve()
+	}
 	for _, loop := range []func(){m.meet, m.announcer, m.releaser, m.renewer, m.follower} {
 		m.wg.Go(loop)
 	}

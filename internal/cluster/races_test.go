@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -219,4 +220,65 @@ func TestSettledAfterSetShares(t *testing.T) {
 	}
 	m.SetShares(nil)
 	eventually(t, "settled", m.Settled)
+}
+
+// TestKeepLate: what a node said of what it has, and was taken for lost, takes nothing
+// that it was given after it had said it again.
+func TestKeepLate(t *testing.T) {
+	hosts := testCluster(t, 1)
+	nw := overlayNet(t, hosts[0].Member, "front")
+	m, g := hosts[1].Member, hosts[0].manager
+	give := func() string {
+		t.Helper()
+		id := cnm.NewID()
+		if _, _, err := m.Allocate(t.Context(), Want{Endpoint: id, Network: nw.ID}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	has := func(id string) bool { _, ok := g.store.State().Endpoints.Get(id); return ok }
+	who, old := caller{m.ID(), cnm.Worker}, give()
+	first := &releaseRequest{Keep: true}
+	r, err := g.release(t.Context(), who, first)
+	if err != nil || !has(old) {
+		t.Fatalf("without a version it gives back: %v", err)
+	}
+	second := &releaseRequest{Keep: true, Before: r.Version}
+	m.Keep(nil)
+	fresh := give() // waits until Keep was heard
+	if has(old) {
+		t.Error("what it no longer has is not given back")
+	}
+	for _, late := range []*releaseRequest{first, second} {
+		if _, err := g.release(t.Context(), who, late); err != nil || !has(fresh) {
+			t.Errorf("%+v, late, takes what was given since: %v", late, err)
+		}
+	}
+}
+
+// TestAnnounceUnderRenew: a node that says where it is while it is given a certificate
+// is known by both.
+func TestAnnounceUnderRenew(t *testing.T) {
+	hosts := testCluster(t, 1)
+	m, at := hosts[1].Member, hosts[0].self().Control
+	for i := range 50 {
+		self := m.self()
+		self.Gossip = netip.AddrPortFrom(self.Gossip.Addr(), uint16(1000+i))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := m.renewNow(); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := askOne[none](t.Context(), m, at, "Announce", &nodeRequest{self}); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		n, _ := hosts[0].manager.node(m.ID())
+		if own := m.identity.Load().Certificate().SerialNumber.Text(16); n.Certificate.Serial != own || n.Gossip != self.Gossip {
+			t.Fatalf("time %d: certificate %s at %s is known, it has %s at %s", i, n.Certificate.Serial, n.Gossip, own, self.Gossip)
+		}
+	}
 }

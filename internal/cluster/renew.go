@@ -15,6 +15,10 @@ import (
 // the roots are others than the certificate's (roles.go). Until it has succeeded it tries
 // again, less and less often, and the old one serves. Connections that stand go on
 // with the certificate they began with.
+//
+// A new certificate serves though it cannot be written down: the managers know of it,
+// and believe the old one no more when the root that signed it has ended. Writing is
+// tried again until there is space.
 
 // renewCheck is how often a member looks whether it is time.
 const renewCheck = 30 * time.Second
@@ -35,20 +39,33 @@ func (m *Member) renewer() {
 		case <-t.C:
 		}
 		t.Stop()
-		if !m.renewalDue(m.cfg.now()) {
-			failures = 0
-			m.settleRole()
-			continue
-		}
-		if err := m.renewNow(); err != nil {
+		if err := m.renewIfDue(); err != nil {
 			if failures++; failures == 1 {
-				m.log.Warn("the certificate is not renewed yet", "error", err, "ends", m.identity.Load().Certificate().NotAfter)
+				m.log.Warn("the certificate is not renewed yet, or not written down", "error", err, "ends", m.identity.Load().Certificate().NotAfter)
 			}
 			continue
 		}
 		failures = 0
 		m.settleRole()
 	}
+}
+
+// renewIfDue renews if it is time, and writes down what is not.
+func (m *Member) renewIfDue() error {
+	if m.renewalDue(m.cfg.now()) {
+		return m.renewNow()
+	}
+	if !m.unsaved.Load() {
+		return nil
+	}
+	return m.saveIdentity()
+}
+
+// saveIdentity writes the certificate down that serves.
+func (m *Member) saveIdentity() error {
+	err := m.identity.Load().Save(m.cfg.Dir)
+	m.unsaved.Store(err != nil)
+	return err
 }
 
 func (m *Member) renewalDue(now time.Time) bool {
@@ -81,11 +98,8 @@ func (m *Member) renewNow() error {
 	if err := id.Valid(m.cfg.now()); err != nil {
 		return err // the one there is still serves
 	}
-	if err := id.Save(m.cfg.Dir); err != nil {
-		return err
-	}
 	m.identity.Store(id)
 	m.links.reset()
 	m.log.Info("the certificate is renewed", "ends", id.Certificate().NotAfter)
-	return nil
+	return m.saveIdentity()
 }

@@ -50,11 +50,16 @@ type Want struct {
 type leaseResponse struct{ IPv4, IPv6 netip.Prefix }
 
 // A releaseRequest gives addresses back: those of the endpoints named or, with
-// Keep, of all others that the node has.
+// Keep, of all others that the node was given up to the version Before. With Keep
+// and without Before it gives nothing back, and asks for a version to name.
 type releaseRequest struct {
 	Endpoints []string
 	Keep      bool
+	Before    uint64
 }
+
+// A releaseResponse holds a version behind all that was given before the request.
+type releaseResponse struct{ Version uint64 }
 
 // A swarmRequest changes what the swarm is, or makes something of it anew.
 type swarmRequest struct {
@@ -75,6 +80,10 @@ type removeRequest struct {
 	ID    string
 	Force bool
 }
+
+// A changed is the answer to a manager that had something changed: the version of
+// the state that has it, for the one who asked to wait for.
+type changed struct{ Version uint64 }
 
 // None is the message without content.
 type none struct{}

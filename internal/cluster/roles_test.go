@@ -2,10 +2,16 @@ package cluster
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
+	"weft/internal/cluster/pki"
 	"weft/internal/cnm"
 )
 
@@ -169,4 +175,94 @@ func TestOldRoot(t *testing.T) {
 		s, err := hosts[0].Swarm()
 		return err == nil && !s.RootRotation && s.OldRootPEM == nil && old() == nil
 	})
+}
+
+// TestKeysRotateOnce: who asks for new keys while they are being replaced is refused,
+// and spoils nothing.
+func TestKeysRotateOnce(t *testing.T) {
+	m := testCluster(t, 0)[0]
+	s, err := m.Swarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan error, 1)
+	go func() { first <- m.UpdateSwarm(t.Context(), 0, s.Spec, cnm.SwarmRotate{Keys: true}) }()
+	eventually(t, "a key is made known", func() bool { return len(m.manager.cluster().GossipKeys) == 2 })
+	fresh := m.manager.cluster().GossipKeys[1]
+	if err := m.UpdateSwarm(t.Context(), 0, s.Spec, cnm.SwarmRotate{Keys: true}); !errors.Is(err, cnm.Conflict) {
+		t.Errorf("the second: %v", err)
+	}
+	if err := <-first; err != nil || !bytes.Equal(m.manager.cluster().GossipKeys[0], fresh) {
+		t.Errorf("the first: %v", err)
+	}
+}
+
+// TestUnsavedCertificate: a node whose disk is full when the root is replaced goes on
+// with its new certificate, and has it on disk as soon as it can.
+func TestUnsavedCertificate(t *testing.T) {
+	hosts := testCluster(t, 1)
+	nw := overlayNet(t, hosts[0].Member, "front")
+	w := hosts[1]
+	block := filepath.Join(w.cfg.Dir, "identity.pem.new")
+	if err := os.MkdirAll(filepath.Join(block, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := hosts[0].Swarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hosts[0].UpdateSwarm(t.Context(), 0, s.Spec, cnm.SwarmRotate{Root: true}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the rotation ends", func() bool { s, err := hosts[0].Swarm(); return err == nil && !s.RootRotation })
+	eventually(t, "the manager trusts the new root alone", func() bool {
+		return bytes.Count(hosts[0].identity.Load().RootsPEM(), []byte("BEGIN")) == 1
+	})
+	w.links.reset()
+	if !asksAgain(t, w, nw.ID) {
+		t.Error("no address with the new certificate")
+	}
+	if err := os.RemoveAll(block); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is on disk", func() bool {
+		id, err := pki.LoadIdentity(w.cfg.Dir)
+		return err == nil && id.Certificate().Equal(w.identity.Load().Certificate()) && !w.unsaved.Load()
+	})
+}
+
+// TestCallsWait: a manager that starts answers no call before it has its gossip.
+func TestCallsWait(t *testing.T) {
+	hosts := testCluster(t, 1)
+	hosts[0].Close()
+	c := hosts[0].cfg
+	f, id, err := membership(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := lastView(&c, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := newMember(c, f, id, v)
+	t.Cleanup(m.Close)
+	if m.manager, err = m.startManager(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.awaitLead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	remove := func(d time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		defer cancel()
+		_, err := ask(ctx, hosts[1].Member, "RemoveNode", &removeRequest{ID: hosts[1].ID()}, (*manager).removeNode)
+		return err
+	}
+	if err := remove(300 * time.Millisecond); !errors.Is(err, cnm.Unavailable) {
+		t.Errorf("before: %v", err)
+	}
+	if err := m.begin(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it answers", func() bool { err := remove(time.Second); return err == nil || errors.Is(err, cnm.Conflict) })
 }

@@ -21,8 +21,8 @@ const (
 	joinStreams   = 2
 )
 
-// serveCalls makes the servers of members and of those who want to be some.
-func (g *manager) serveCalls() {
+// prepareCalls makes the servers of members and of those who want to be some.
+func (g *manager) prepareCalls() {
 	options := func(streams uint32, most int, alive keepalive.ServerParameters) []grpc.ServerOption {
 		alive.Time, alive.Timeout = idleTime, tryTime
 		return []grpc.ServerOption{

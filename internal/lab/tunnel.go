@@ -29,16 +29,19 @@ type tunnel struct {
 // overlayOn refuses an overlay that this version cannot run, or not on the node
 // that a port is on.
 func (l *Lab) overlayOn(n *Network, p *Port) error {
-	ok, err := cnm.ValidateNetwork(n.Network)
+	o, err := cnm.ParseOverlayOptions(n.Options)
+	if err == nil && o.Encrypted {
+		err = fmt.Errorf("a replay has no keys, and what it would send in clear is not what an encrypted network sends: leave option %s out", cnm.OptEncrypted)
+	}
+	var ok cnm.Network
+	if err == nil {
+		ok, err = cnm.ValidateNetwork(n.Network)
+	}
 	if err == nil && ok.Scope == cnm.ScopeSwarm {
 		err = fmt.Errorf("an overlay network without peers needs a swarm, and a replay has none: name the other nodes in option %s and the network in %s", cnm.OptPeers, cnm.OptVNI)
 	}
 	if err != nil {
 		return &Error{l.Path, n.line, fmt.Sprintf("networks.%s: %v", n.Name, err)}
-	}
-	o, err := cnm.ParseOverlayOptions(n.Options)
-	if err != nil {
-		return err
 	}
 	var u underlay
 	if node := l.node(p.Node); node != nil {

@@ -145,7 +145,7 @@ func TestTraceTowardsTunnel(t *testing.T) {
 func TestOverlayRefuses(t *testing.T) {
 	swap := func(old, with string) string { return strings.Replace(twoNodes, old, with, 1) }
 	for _, c := range []struct{ name, lab, want string }{
-		{"encrypted", swap("weft.vni: 4097", `weft.vni: 4097, encrypted: ""`), `lab.yaml:2: networks.n: driver option "encrypted" is not supported yet`},
+		{"encrypted", swap("weft.vni: 4097", `weft.vni: 4097, encrypted: "", weft.psk-file: /secret`), `lab.yaml:2: networks.n: a replay has no keys`},
 		{"several subnets", swap("subnet: 10.0.0.0/24", "subnet: [10.0.0.0/24, 10.1.0.0/24]"), "lab.yaml:2: networks.n: overlay networks with several IPv4 subnets are not supported yet"},
 		{"several VNIs", swap("weft.vni: 4097", `weft.vni: "1,2"`), "lab.yaml:2: networks.n: driver option weft.vni names 2 VNIs for 1 IPv4 subnet"},
 		{"no VNI", swap("weft.vni: 4097, ", ""), "networks.n: driver option weft.vni is missing"},

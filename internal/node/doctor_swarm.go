@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,7 +14,12 @@ import (
 // cannot do.
 func (n *Node) swarmChecks() []Check {
 	m, err := n.swarmMember()
-	if err != nil {
+	switch trouble := n.inTrouble(); {
+	case errors.Is(trouble, errLocked):
+		return []Check{good("swarm", "this manager is locked").warn("weft swarm unlock, with the key: until then no other node is known here")}
+	case trouble != nil:
+		return []Check{good("swarm", "%v", trouble).fail("as the error says")}
+	case err != nil:
 		return nil
 	}
 	return []Check{swarmCheck(m.Stats())}

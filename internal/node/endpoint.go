@@ -62,7 +62,7 @@ func (n *Node) joinLocked(b *box, join cnm.NetworkJoin, ls leases) (cnm.Endpoint
 	if nw.Scope == cnm.ScopeSwarm {
 		l, ok := ls[nw.ID]
 		if !ok {
-			return cnm.Endpoint{}, cnm.Errorf(cnm.Unavailable, "network %s belongs to a swarm that this node is not in", nw.Name)
+			return cnm.Endpoint{}, n.noLeaseLocked(nw)
 		}
 		delete(ls, nw.ID)
 		e.ID, e.IPv4, e.IPv6 = l.id, l.ipv4, l.ipv6

@@ -28,7 +28,7 @@ import (
 // node's locks. The follower is the goroutine that makes the node follow: the
 // member wakes it after each change.
 
-// ErrNoSwarm is the answer of a node that is in none to who asks for one.
+// errNoSwarm is the answer of a node that is in none to who asks for one.
 var errNoSwarm = cnm.Errorf(cnm.Unavailable, "This node is not a swarm manager. Use \"weft swarm init\" or \"weft swarm join\" to connect this node to swarm and try again.")
 
 // swarmDir is where the member keeps its own.
@@ -137,12 +137,7 @@ func (n *Node) reopenSwarm() {
 		return
 	}
 	m.Close()
-	if err := n.openMember(n.ctx, ""); err != nil {
-		n.log.Error("take up the membership in the swarm again: restart the daemon", "error", err)
-		return
-	}
-	n.reconcileLeases()
-	n.wakeFollower()
+	n.takeUpAgain("") // a new manager's store has no lock yet
 }
 
 // errLocked is the answer of a manager that is locked.
@@ -198,18 +193,37 @@ func (n *Node) enterSwarm(enter func(cluster.Config) (*cluster.Member, error), a
 		return "", cnm.Errorf(cnm.Unavailable, "This node is already part of a swarm. Use \"weft swarm leave\" to leave this swarm and join another one.")
 	case before != nil && !before.Manager():
 		return "", cnm.Errorf(cnm.Invalid, "--force-new-cluster is for managers: this node has no copy of the swarm's state")
-	case before != nil:
+	}
+	c := n.clusterConfig()
+	if before != nil {
+		var err error
+		if c.UnlockKey, err = before.UnlockKey(); err != nil {
+			return "", err
+		}
 		before.Close()
 	}
-	m, err := enter(n.clusterConfig())
-	n.mu.Lock()
-	n.member = m // nil after an error: what it was is closed
-	n.mu.Unlock()
+	m, err := enter(c)
 	if err != nil {
+		if before != nil {
+			n.takeUpAgain(c.UnlockKey)
+		}
 		return "", err
 	}
+	n.mu.Lock()
+	n.member = m
+	n.mu.Unlock()
 	n.wakeFollower()
 	return m.ID(), nil
+}
+
+// takeUpAgain opens a member that was closed for what then failed or is done.
+func (n *Node) takeUpAgain(unlockKey string) {
+	if err := n.openMember(n.ctx, unlockKey); err != nil {
+		n.log.Error("take up the membership in the swarm again: restart the daemon", "error", err)
+		return
+	}
+	n.reconcileLeases()
+	n.wakeFollower()
 }
 
 // SwarmLeave takes the node out of its swarm. A manager, and a membership that cannot
@@ -267,9 +281,12 @@ func (n *Node) onSwarm() (on []string) {
 // createInSwarm makes a network of the swarm. The caller holds netOp.
 func (n *Node) createInSwarm(ctx context.Context, want cnm.Network) (string, error) {
 	m, err := n.swarmMember()
-	if err != nil {
+	if errors.Is(err, errNoSwarm) {
 		return "", cnm.Errorf(cnm.Unavailable, "an overlay network without peers needs a swarm, and this node is in none: make one with \"weft swarm init\", "+
 			"or name the other nodes with -o %s=ADDRESS,ADDRESS:PORT,... and the network with -o %s=NUMBER", cnm.OptPeers, cnm.OptVNI)
+	}
+	if err != nil {
+		return "", err
 	}
 	want.ID, want.Created = cnm.NewID(), n.now()
 	made, err := m.CreateNetwork(ctx, want)

@@ -57,7 +57,8 @@ func (n *Node) SwarmUnlockKey(context.Context) (string, error) {
 	return m.UnlockKey()
 }
 
-// SwarmUnlock opens this manager, which is locked.
+// SwarmUnlock opens this manager, which is locked. After an error it is locked as
+// before: the next key is as welcome as the first.
 func (n *Node) SwarmUnlock(ctx context.Context, key string) error {
 	n.swarmOp.Lock()
 	defer n.swarmOp.Unlock()
@@ -67,11 +68,13 @@ func (n *Node) SwarmUnlock(ctx context.Context, key string) error {
 		}
 		return cnm.Errorf(cnm.Conflict, "swarm is not locked")
 	}
-	err := n.openMember(ctx, key)
-	if errors.Is(err, cluster.ErrLocked) {
-		return cnm.Errorf(cnm.Invalid, "swarm could not be unlocked: invalid key provided")
-	}
-	if err != nil {
+	if err := n.openMember(ctx, key); err != nil {
+		n.mu.Lock()
+		n.trouble = errLocked
+		n.mu.Unlock()
+		if errors.Is(err, cluster.ErrLocked) {
+			return cnm.Errorf(cnm.Invalid, "swarm could not be unlocked: invalid key provided")
+		}
 		return err
 	}
 	n.reconcileLeases()

@@ -64,6 +64,14 @@ func (n *Node) lease(ctx context.Context, joins []cnm.NetworkJoin) (got leases, 
 	return got, done, nil
 }
 
+// noLeaseLocked is why no addresses of a network of the swarm were asked for.
+func (n *Node) noLeaseLocked(nw *network) error {
+	if n.trouble != nil {
+		return cnm.Errorf(cnm.Unavailable, "network %s gives no addresses now: %w", nw.Name, n.trouble)
+	}
+	return cnm.Errorf(cnm.Unavailable, "network %s belongs to a swarm that this node is not in", nw.Name)
+}
+
 // checkVNI refuses a network of the swarm whose VNI an overlay of this node alone has:
 // the managers, who chose it, do not know of that one.
 func (n *Node) checkVNI(nw *network) error {

@@ -281,8 +281,23 @@ func TestSwarmLocked(t *testing.T) {
 	if _, err := n.Swarm(t.Context()); err == nil || !strings.Contains(err.Error(), "needs to be unlocked") {
 		t.Errorf("a locked manager answers: %v", err)
 	}
-	if err := n.SwarmUnlock(t.Context(), "SWMKEY-1-"+strings.Repeat("a", 43)); !errors.Is(err, cnm.Invalid) {
-		t.Errorf("a wrong key: %v", err)
+	for _, wrong := range []string{"wrong", "", "SWMKEY-1-foo", "SWMKEY-1-" + strings.Repeat("a", 43)} { // each leaves it locked
+		if err := n.SwarmUnlock(t.Context(), wrong); !errors.Is(err, cnm.Invalid) {
+			t.Errorf("key %q: %v", wrong, err)
+		}
+		if i := n.SwarmInfo(); i.State != "locked" {
+			t.Fatalf("after key %q: %+v", wrong, i)
+		}
+	}
+	if _, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: "early", Driver: cnm.DriverOverlay, EnableIPv4: true}); err == nil || !strings.Contains(err.Error(), "needs to be unlocked") {
+		t.Errorf("a network while locked: %v", err)
+	}
+	early, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "early", Cmd: program("serve", ":7000"), Networks: on("over")})
+	if err == nil {
+		err = n.SandboxStart(t.Context(), early)
+	}
+	if err == nil || !strings.Contains(err.Error(), "needs to be unlocked") {
+		t.Errorf("a sandbox while locked: %v", err)
 	}
 	if err := n.SwarmUnlock(t.Context(), key); err != nil {
 		t.Fatal(err)

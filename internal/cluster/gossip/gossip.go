@@ -30,8 +30,9 @@ import (
 // time does the same. What is lost or over a queue's bound is found by digest.
 //
 // Goroutines, all ended by Close: the notifier (calls the callbacks), the spreader
-// (rounds of gossip), the keeper (digests due, reaping), the rejoiner, and up to
-// maxWorkers that each write one node's answers to streams.
+// (rounds of gossip), the keeper (digests due, reaping), the rejoiner, the admitter of
+// streams (inbound.go), up to maxWorkers that each write one node's answers to streams,
+// and two for each Attach that asks.
 
 // A Gossip is one node's part in the cluster.
 type Gossip struct {

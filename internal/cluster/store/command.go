@@ -45,6 +45,7 @@ var commands = map[string]func([]byte) (Command, error){
 	DropGossipKey{}.kind():    read[DropGossipKey],
 	AdvanceEpoch{}.kind():     read[AdvanceEpoch],
 	PutNode{}.kind():          read[PutNode],
+	PutCertificate{}.kind():   read[PutCertificate],
 	UpdateNode{}.kind():       read[UpdateNode],
 	RemoveNode{}.kind():       read[RemoveNode],
 	CreateNetwork{}.kind():    read[CreateNetwork],

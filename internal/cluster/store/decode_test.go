@@ -16,7 +16,7 @@ func samples() []Command {
 	return []Command{
 		initCluster(), SetSpec{Now: t0}, RotateToken{Secrets{"a", "b"}, t0}, SetRoots{1, []Root{{Certificate: []byte("x")}}, t0},
 		AddGossipKey{key(2)}, UseGossipKey{key(2)}, DropGossipKey{key(2)}, AdvanceEpoch{0, t0}, node("n1", cnm.Worker),
-		UpdateNode{ID: "n1", Now: t0}, RemoveNode{"n1", true, t0}, overlay(1, "a", "10.5.0.0/16"), RemoveNetwork{id(1)},
+		PutCertificate{"n1", Certificate{Serial: "1"}, t0}, UpdateNode{ID: "n1", Now: t0}, RemoveNode{"n1", true, t0}, overlay(1, "a", "10.5.0.0/16"), RemoveNetwork{id(1)},
 		alloc(1, 1), ReleaseEndpoint{ID: id(1)}, ReleaseNode{"n1", []string{id(1)}, 5},
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"weft/internal/cnm"
 )
 
 // Theory of operation: keys at rest
@@ -58,7 +60,7 @@ func unlocker(unlockKey string) (cipher.AEAD, error) {
 	text, found := strings.CutPrefix(unlockKey, unlockPrefix)
 	k, err := base64.RawStdEncoding.DecodeString(text)
 	if !found || err != nil || len(k) != unlockKeySize {
-		return nil, fmt.Errorf("invalid unlock key: expected %s and %d characters", unlockPrefix, base64.RawStdEncoding.EncodedLen(unlockKeySize))
+		return nil, cnm.Errorf(cnm.Invalid, "invalid unlock key: expected %s and %d characters", unlockPrefix, base64.RawStdEncoding.EncodedLen(unlockKeySize))
 	}
 	sum := sha256.Sum256(append([]byte("weft unlock"), k...))
 	return newSeal(sum[:])

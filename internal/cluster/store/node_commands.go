@@ -10,7 +10,7 @@ import (
 
 // PutNode takes a node into the cluster, or renews what it says of itself: where
 // it is, and its certificate. Spec is for a node that is new; of a known one, it
-// is the user's.
+// is the user's, and without a Certificate the last one stays.
 type PutNode struct {
 	ID          string
 	Spec        cnm.NodeSpec
@@ -19,6 +19,13 @@ type PutNode struct {
 	Control     netip.AddrPort
 	Gossip      netip.AddrPort
 	DataPath    []netip.AddrPort
+	Certificate Certificate
+	Now         time.Time
+}
+
+// PutCertificate notes the certificate that a node was given.
+type PutCertificate struct {
+	ID          string
 	Certificate Certificate
 	Now         time.Time
 }
@@ -40,9 +47,10 @@ type RemoveNode struct {
 	Now   time.Time
 }
 
-func (PutNode) kind() string    { return "node put" }
-func (UpdateNode) kind() string { return "node update" }
-func (RemoveNode) kind() string { return "node remove" }
+func (PutNode) kind() string        { return "node put" }
+func (PutCertificate) kind() string { return "node certificate" }
+func (UpdateNode) kind() string     { return "node update" }
+func (RemoveNode) kind() string     { return "node remove" }
 
 func (p PutNode) apply(c *change) error {
 	if p.ID == "" || p.Hostname == "" {
@@ -66,6 +74,19 @@ func (p PutNode) apply(c *change) error {
 	}
 	n.Updated = p.Now
 	n.Hostname, n.Addr, n.Control, n.Gossip, n.DataPath = p.Hostname, p.Addr, p.Control, p.Gossip, p.DataPath
+	if !known || p.Certificate != (Certificate{}) {
+		n.noteCertificate(p.Certificate)
+	}
+	c.putNode(n)
+	return nil
+}
+
+func (p PutCertificate) apply(c *change) error {
+	n, known := c.Nodes.Get(p.ID)
+	if !known {
+		return cnm.Errorf(cnm.NotFound, "node %s not found", p.ID)
+	}
+	n.Updated = p.Now
 	n.noteCertificate(p.Certificate)
 	c.putNode(n)
 	return nil
