@@ -19,6 +19,7 @@ const (
 	publicLen = 32
 	version   = 1
 	flagESN   = 1
+	flagIP    = 2
 
 	// domain sets what is signed apart from all else that a node's key signs.
 	domain = "weft epoch key announcement\x00"
@@ -33,6 +34,7 @@ type Announcement struct {
 	Epoch      uint64
 	Algorithm  Algorithm // that it seals with
 	ESN        bool      // whether its sequence numbers have 64 bits
+	InIP       bool      // whether it receives ESP in IP as well as in UDP
 	Workers    int       // how many SAs it sends by, 1 to MaxWorkers
 	Public     [publicLen]byte
 }
@@ -77,7 +79,10 @@ func (a *Announcement) appendBody(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, a.Epoch)
 	flags := byte(0)
 	if a.ESN {
-		flags = flagESN
+		flags |= flagESN
+	}
+	if a.InIP {
+		flags |= flagIP
 	}
 	b = append(b, byte(a.Algorithm), flags, byte(a.Workers))
 	return append(b, a.Public[:]...)
@@ -131,7 +136,7 @@ func parse(b []byte) (a Announcement, body, signature []byte, err error) {
 	a.Epoch = binary.BigEndian.Uint64(r.next(8))
 	a.Algorithm = Algorithm(r.next(1)[0])
 	flags := r.next(1)[0]
-	a.ESN = flags&flagESN != 0
+	a.ESN, a.InIP = flags&flagESN != 0, flags&flagIP != 0
 	a.Workers = int(r.next(1)[0])
 	a.Public = [publicLen]byte(r.next(publicLen))
 	body = b[:len(b)-len(r.rest)]
@@ -141,7 +146,7 @@ func parse(b []byte) (a Announcement, body, signature []byte, err error) {
 		return a, nil, nil, errCut
 	case len(r.rest) != 0:
 		return a, nil, nil, fmt.Errorf("%d bytes follow its end", len(r.rest))
-	case flags&^flagESN != 0:
+	case flags&^(flagESN|flagIP) != 0:
 		return a, nil, nil, fmt.Errorf("flags %#x are unknown", flags)
 	}
 	return a, body, signature, a.check()

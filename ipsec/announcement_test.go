@@ -46,7 +46,7 @@ func TestAnnouncement(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			want := announcementOf("192.0.2.1:4500", 1<<63, 9)
-			want.Public[5] = 5
+			want.Public[5], want.InIP = 5, true
 			b, err := Encode(want, c.sign)
 			if err != nil {
 				t.Fatal(err)
@@ -142,9 +142,13 @@ func TestAnnouncementBounds(t *testing.T) {
 	}
 	anybody := func(*Announcement, []byte, []byte) error { return nil }
 	flags := len(b) - len("s") - 2 - publicLen - 2
-	b[flags] |= 2
-	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "flags 0x3") {
+	b[flags] |= 4
+	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "flags 0x5") {
 		t.Errorf("a flag from the future: %v", err)
+	}
+	b[flags] = flagESN | flagIP
+	if a, err := Decode(b, anybody); err != nil || !a.ESN || !a.InIP {
+		t.Errorf("both flags: %+v, %v", a, err)
 	}
 	b[flags], b[0] = flagESN, 2
 	if _, err := Decode(b, anybody); err == nil || !strings.Contains(err.Error(), "version 2, want 1") {

@@ -18,7 +18,7 @@ import (
 //	SPI    = the first of the eight 32-bit words of HKDF-Expand(prk, "spi" ‖ info) that is 256 or more
 //
 // A body is what an announcement says, in its one encoding: node, address,
-// generation, epoch, algorithm, ESN, number of workers, public key. It tells its
+// generation, epoch, algorithm, flags, number of workers, public key. It tells its
 // own length. Who disagrees about any of it has other keys and another SPI. The
 // order of the bodies is the direction. SPIs of 0 to 255 are reserved (RFC 4303,
 // 2.1); that eight words in a row are has a chance of 2^-192.

@@ -116,6 +116,7 @@ func TestKeysBind(t *testing.T) {
 		{"epoch", func(a *Announcement) { a.Epoch++ }},
 		{"algorithm", func(a *Announcement) { a.Algorithm = ChaCha20Poly1305 }},
 		{"ESN", func(a *Announcement) { a.ESN = false }},
+		{"ESP in IP", func(a *Announcement) { a.InIP = true }},
 		{"workers", func(a *Announcement) { a.Workers++ }},
 		{"public key", func(a *Announcement) { a.Public[31]++ }},
 	} {

@@ -18,6 +18,10 @@
 // never fragmented. The source port is taken from the dynamic range by the inner
 // flow (RFC 7348, 5), out of a few.
 //
+// A socket for ESP ([Config].ESP) seals what it sends and opens what it receives (package
+// ipsec): in UDP, or in IP itself by a raw socket ([Config].Raw), which has neither GSO
+// nor GRO and takes CAP_NET_RAW.
+//
 // Not supported: the extensions that use reserved bits (group policy, GPE);
 // reserved bits are ignored on receipt, as RFC 7348 demands and unlike Linux,
 // which drops what sets them. Multicast underlays; copying the inner ECN field to

@@ -30,8 +30,12 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 	ends := [2]*sealedEnd{{Socket: listen(t, from, change...)}, {Socket: listen(t, to, change...)}}
 	var keys [2]*ipsec.EpochKey
 	for i, e := range ends {
+		vtep := e.Addr()
+		if vtep.Port() == 0 { // ESP in IP has none
+			vtep = netip.AddrPortFrom(vtep.Addr(), uint16(ipsec.Port+i))
+		}
 		key, err := ipsec.NewEpochKey(ipsec.Announcement{
-			Node: e.Addr().String(), VTEP: e.Addr(), Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: min(max(2, e.cfg.Workers), ipsec.MaxWorkers),
+			Node: vtep.String(), VTEP: vtep, Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: min(max(2, e.cfg.Workers), ipsec.MaxWorkers),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -326,9 +330,10 @@ func BenchmarkSealed(b *testing.B) {
 	for _, c := range []struct {
 		name         string
 		frames, size int
-	}{{"tcp gso", 44, 1408 - 28}, {"one", 1, 64}} {
+		raw          bool // needs CAP_NET_RAW
+	}{{"tcp gso", 44, 1408 - 28, false}, {"one", 1, 64, false}, {"in IP", 44, 1416 - 28, true}, {"one in IP", 1, 64, true}} {
 		b.Run(c.name, func(b *testing.B) {
-			from, to := sealedPair(b, "127.0.0.1", "127.0.0.2", true)
+			from, to := sealedPair(b, "127.0.0.1", "127.0.0.2", true, func(x *Config) { x.Raw = c.raw })
 			fs := list(b, udp(c.frames, c.size, 1)...)
 			batch := frame.NewBatch()
 			b.ReportAllocs()

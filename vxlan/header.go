@@ -66,11 +66,11 @@ func InnerMTU(underlay int, v6 bool) int {
 	return min(underlay, 65535) - Overhead4
 }
 
-// SealedMTU is InnerMTU where datagrams are sealed, in UDP (RFC 3948).
-func SealedMTU(underlay int, v6 bool, a ipsec.Algorithm) int {
+// SealedMTU is InnerMTU where datagrams are sealed: in UDP (RFC 3948) or in IP.
+func SealedMTU(underlay int, v6 bool, a ipsec.Algorithm, e ipsec.Encapsulation) int {
 	header := 20
 	if v6 {
 		header = 40
 	}
-	return a.MaxPayload(ipsec.InUDP, min(underlay, 65535)-header) - udpLen - HeaderLen - frame.EtherLen
+	return a.MaxPayload(e, min(underlay, 65535)-header) - udpLen - HeaderLen - frame.EtherLen
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"weft/internal/frame"
+	"weft/ipsec"
 )
 
 // ether is the shortest Ethernet frame.
@@ -119,6 +120,23 @@ func TestInnerMTU(t *testing.T) {
 	} {
 		if got := InnerMTU(c.underlay, c.v6); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		underlay int
+		v6       bool
+		in       ipsec.Encapsulation
+		want     int
+	}{
+		{"in UDP", 1500, false, ipsec.InUDP, 1408},
+		{"in IP", 1500, false, ipsec.InIP, 1416},
+		{"in UDP, IPv6", 1500, true, ipsec.InUDP, 1388},
+		{"in IP, IPv6", 1500, true, ipsec.InIP, 1396},
+		{"in IP, loopback", 65536, false, ipsec.InIP, 65448},
+	} {
+		if got := SealedMTU(c.underlay, c.v6, ipsec.AES256GCM, c.in); got != c.want {
+			t.Errorf("sealed %s: %d, want %d", c.name, got, c.want)
 		}
 	}
 	// The datagram of the largest inner packet on loopback is UDP's largest.

@@ -22,17 +22,21 @@ func udpSocket(a netip.Addr) (int, error) {
 		return -1, err
 	}
 	if a.Is6() {
-		err = errors.Join(
-			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1),
-			unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO))
-	} else {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
-	if err != nil {
+	if err = errors.Join(err, neverFragment(fd, a)); err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// neverFragment has the kernel refuse what is too large for its path.
+func neverFragment(fd int, a netip.Addr) error {
+	if a.Is6() {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
 }
 
 // poolTries is how many ports are tried for one socket of the pool.
@@ -108,6 +112,10 @@ func (s *Socket) probeReceive(fd int) {
 		return
 	}
 	rx.rung = ReceiveMMsg
+	if s.cfg.Raw {
+		rx.note = "ESP in IP has no GRO"
+		return
+	}
 	if s.cfg.NoGRO {
 		rx.note = "GRO is switched off"
 		return
@@ -124,6 +132,10 @@ func (s *Socket) probeReceive(fd int) {
 func (s *Socket) probeSend(fd int) {
 	if _, errno := sendmmsg(fd, nil); errno != 0 {
 		s.stepDown(SendSingle, "sendmmsg: "+errno.Error())
+		return
+	}
+	if s.cfg.Raw {
+		s.stepDown(SendMMsg, "ESP in IP has no GSO")
 		return
 	}
 	if s.cfg.NoGSO {

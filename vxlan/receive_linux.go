@@ -182,11 +182,11 @@ func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 			datagrams++
 			datagram := mem[start : start+n]
 			if rx.opener != nil {
-				var held bool
-				if datagram, held = rx.unseal(datagram); !held {
+				var at int
+				if datagram, at = rx.unseal(datagram); at == 0 {
 					continue
 				}
-				start += ipsec.PayloadOffset + udpLen
+				start += at
 				n = len(datagram)
 			}
 			vni, r := rx.admit(datagram)

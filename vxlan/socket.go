@@ -27,6 +27,10 @@ type Config struct {
 	// its SAs is accepted, only [Socket.NewSealedLink]'s links send. There is no pool:
 	// both ports are those that NATs know.
 	ESP bool
+	// Raw makes a socket for ESP one of IP protocol 50, without UDP (RFC 4303, 2): Addr
+	// has no port, and every packet is ESP. It takes CAP_NET_RAW, without which the
+	// error of Listen wraps fs.ErrPermission.
+	Raw bool
 	// Marked is handed what comes behind the non-ESP marker, the marker left off
 	// (RFC 3948, 2.3), by the reader of an ESP socket; nil: it is counted and no more.
 	// It must not wait.
@@ -83,6 +87,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Pool = max(c.Pool, 0); c.ESP {
 		c.Pool = 0
+	}
+	if c.Raw && (!c.ESP || c.Addr.Port() != 0) {
+		return c, fmt.Errorf("vxlan: a raw socket at %s: expected one for ESP, without a port", c.Addr)
 	}
 	if c.Workers == 0 {
 		c.Workers = 1

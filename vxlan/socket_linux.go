@@ -68,15 +68,15 @@ func Listen(c Config) (*Socket, error) {
 
 // open opens the descriptors, the listening one first.
 func (s *Socket) open() error {
-	fd, err := udpSocket(s.cfg.Addr.Addr())
+	fd, err := s.listener()
 	if err != nil {
-		return fmt.Errorf("vxlan: open a UDP socket for %s: %w", s.cfg.Addr.Addr(), err)
+		return err
 	}
 	s.fds = append(s.fds, fd)
 	s.fd.Store(int32(fd))
 	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.cfg.ReceiveBuffer)
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
-	if s.cfg.Addr.Addr().Is6() {
+	if s.cfg.Addr.Addr().Is6() && !s.cfg.Raw {
 		// VTEPs may send a zero checksum over IPv6 (RFC 6935); not fatal either.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
 	}
@@ -84,6 +84,9 @@ func (s *Socket) open() error {
 	s.probeSend(fd)
 	if s.addr, err = bind(fd, s.cfg.Addr); err != nil {
 		return s.cfg.explainBind(err)
+	}
+	if s.cfg.Raw {
+		s.addr = s.cfg.Addr // the kernel tells the protocol for a port
 	}
 	for range s.cfg.Pool {
 		fd, port, err := poolSocket(s.cfg.Addr.Addr(), s.cfg.SendBuffer)
@@ -96,7 +99,24 @@ func (s *Socket) open() error {
 	return nil
 }
 
-// Addr returns the address and port the socket receives on.
+// listener returns the descriptor that is to be bound.
+func (s *Socket) listener() (int, error) {
+	a := s.cfg.Addr.Addr()
+	if s.cfg.Raw {
+		fd, err := rawSocket(a)
+		if err != nil {
+			return -1, explainRaw(a, err)
+		}
+		return fd, nil
+	}
+	fd, err := udpSocket(a)
+	if err != nil {
+		return -1, fmt.Errorf("vxlan: open a UDP socket for %s: %w", a, err)
+	}
+	return fd, nil
+}
+
+// Addr returns the address and port the socket receives on; of a raw one, port 0.
 func (s *Socket) Addr() netip.AddrPort { return s.addr }
 
 // SourcePorts returns the pool's ports, which datagrams leave from beside Addr's.
@@ -124,11 +144,19 @@ func (s *Socket) Send(to netip.AddrPort, datagram []byte) error {
 	if fd < 0 {
 		return os.ErrClosed
 	}
-	at := addressOf(to)
+	at := s.destination(to)
 	if errno := sendTo(fd, datagram, &at); errno != 0 {
 		return fmt.Errorf("vxlan: send to %s: %w", to, errno)
 	}
 	return nil
+}
+
+// destination is where the kernel is told to send to.
+func (s *Socket) destination(to netip.AddrPort) address {
+	if s.cfg.Raw {
+		to = netip.AddrPortFrom(to.Addr(), 0) // IPv6 refuses another port than its protocol
+	}
+	return addressOf(to)
 }
 
 // Stats returns what the socket has done so far.
@@ -187,9 +215,12 @@ func (s *Socket) stepDown(to SendRung, why string) {
 
 // explainBind says who else may have the address and what to do.
 func (c *Config) explainBind(err error) error {
-	hint, others, option := "", "a VXLAN interface of the kernel (ip -d link show type vxlan)", "--data-path-port"
+	what, hint, others, option := "UDP "+c.Addr.String(), "", "a VXLAN interface of the kernel (ip -d link show type vxlan)", "--data-path-port"
 	if c.ESP {
 		others, option = "an IKE daemon such as strongSwan's", "--esp-port"
+	}
+	if c.Raw {
+		what = "IP protocol 50 at " + c.Addr.Addr().String()
 	}
 	switch {
 	case errors.Is(err, unix.EADDRINUSE):
@@ -199,5 +230,5 @@ func (c *Config) explainBind(err error) error {
 	case errors.Is(err, unix.EACCES):
 		hint = ": ports below 1024 need a right this process lacks; choose another port with " + option
 	}
-	return fmt.Errorf("vxlan: listen on UDP %s: %w%s", c.Addr, err, hint)
+	return fmt.Errorf("vxlan: listen on %s: %w%s", what, err, hint)
 }

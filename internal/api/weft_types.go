@@ -102,6 +102,7 @@ type PeerStats struct {
 type Underlay struct {
 	Addr        netip.AddrPort
 	ESP         bool   // carries encrypted overlays, else those in clear
+	InIP        bool   // with ESP: in IP (protocol 50), and Addr's port is 0; else in UDP
 	SendRung    string // "gso", "sendmmsg", "sendto"
 	ReceiveRung string // "gro", "recvmmsg", "recvfrom"
 	Control     uint64 // received datagrams that held no frame and were not meant to: keys, keepalives

@@ -24,7 +24,7 @@ type clusterFlags struct {
 
 func (f *clusterFlags) bind(c *cobra.Command) {
 	fl := c.Flags()
-	fl.StringVar(&f.NodeName, "node-name", "", "Name that a swarm shows this node by; give each node its own (default the host name)")
+	fl.StringVar(&f.NodeName, "node-name", "", "Name of this node in a swarm, where no two have the same (default the host name)")
 	fl.IntVar(&f.ControlPort, "control-port", node.DefaultControlPort, "TCP port that managers of a swarm listen on")
 	fl.IntVar(&f.GossipPort, "gossip-port", node.DefaultGossipPort, "TCP and UDP port that members of a swarm gossip on")
 	fl.StringVar(&f.GossipProfile, "gossip-profile", "lan", "How patient a swarm's nodes are with each other: lan, or wan for far sites; the same on all")

@@ -67,7 +67,7 @@ func (a *app) complete(root *cobra.Command) {
 // flagWords are the words of flags that are no [choice].
 var flagWords = map[string][]string{
 	"driver": {"bridge", "overlay"}, "ipam-driver": {"default", "null"}, "scope": {"local", "swarm"}, "type": {"container", "network"},
-	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"},
+	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"}, "esp-encapsulation": {"udp", "ip"},
 	"gossip-profile": {"lan", "wan"},
 }
 

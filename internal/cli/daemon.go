@@ -72,6 +72,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.Pools = f.pools
 	cfg.DataPathAddrs, cfg.AdvertiseAddr, cfg.DataPathPort = f.addrs, f.advertise, uint16(f.Port)
 	cfg.ESPPort, cfg.ESPKeepalive = uint16(f.ESPPort), f.Keepalive
+	cfg.ESPInIP = f.Encapsulation == espInIP
 	if f.Keepalive == 0 {
 		cfg.ESPKeepalive = -1
 	}

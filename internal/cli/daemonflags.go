@@ -177,7 +177,7 @@ func plainYAML(err error) error {
 var configKinds = map[string]string{
 	"host": "a socket such as unix:///run/weft/weft.sock", "data-dir": "an absolute path", "log-level": "debug, info, warn or error",
 	"log-format": "text or json", "workers": "a number", "tap-offload": "uso, tso, plain or water", "default-address-pool": `a list such as ["base=10.10.0.0/16,size=24"]`,
-	"data-path-addr": `a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`, "data-path-port": "a number", "esp-port": "a number", "esp-keepalive": "a time such as 20s", "advertise-addr": "an address or an interface",
+	"data-path-addr": `a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`, "data-path-port": "a number", "esp-port": "a number", "esp-encapsulation": "udp or ip", "esp-keepalive": "a time such as 20s", "advertise-addr": "an address or an interface",
 	"node-name": "text", "control-port": "a number", "gossip-port": "a number",
 	"gossip-profile": "text", "gossip-interval": "a time such as 200ms", "gossip-probe-interval": "a time such as 1s",
 	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 10s",

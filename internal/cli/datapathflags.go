@@ -21,7 +21,8 @@ type dataPathFlags struct {
 	Port    int      `yaml:"data-path-port"`
 	ESPPort int      `yaml:"esp-port"`
 
-	Keepalive time.Duration `yaml:"esp-keepalive"`
+	Encapsulation string        `yaml:"esp-encapsulation"`
+	Keepalive     time.Duration `yaml:"esp-keepalive"`
 
 	Advertise string `yaml:"advertise-addr"`
 	NoGSO     bool   `yaml:"no-udp-gso"`
@@ -30,6 +31,12 @@ type dataPathFlags struct {
 	addrs     []netip.Addr
 	advertise netip.Addr
 }
+
+// The values of --esp-encapsulation.
+const (
+	espInUDP = "udp"
+	espInIP  = "ip"
+)
 
 // The ports a data path may have, as in Docker: above are the source ports that
 // datagrams leave from.
@@ -43,6 +50,7 @@ func (f *dataPathFlags) bind(c *cobra.Command) {
 	fl.StringSliceVar(&f.Addrs, "data-path-addr", nil, "Address or interface that overlays are carried over, one of each family; repeatable, or with commas")
 	fl.IntVar(&f.Port, "data-path-port", node.DefaultDataPathPort, "UDP port of overlays, 1024 to 49151")
 	fl.IntVar(&f.ESPPort, "esp-port", ipsec.Port, "UDP port of encrypted overlays, 1024 to 49151")
+	fl.StringVar(&f.Encapsulation, "esp-encapsulation", espInUDP, "What carries encrypted overlays: udp, or ip (protocol 50, which needs CAP_NET_RAW) to nodes that have ip as well")
 	fl.DurationVar(&f.Keepalive, "esp-keepalive", node.DefaultESPKeepalive, "Time between two keepalives to each node of an encrypted overlay, for NATs on the way; 0 sends none")
 	fl.StringVar(&f.Advertise, "advertise-addr", "", "Address or interface that other nodes know this one by")
 	fl.BoolVar(&f.NoGSO, "no-udp-gso", false, "Do not let the kernel cut datagrams that are sent")
@@ -59,6 +67,9 @@ func (f *dataPathFlags) merge(given func(string) bool, file *dataPathFlags) {
 	}
 	if !given("esp-keepalive") {
 		f.Keepalive = file.Keepalive
+	}
+	if !given("esp-encapsulation") {
+		f.Encapsulation = file.Encapsulation
 	}
 	if !given("esp-port") {
 		f.ESPPort = file.ESPPort
@@ -82,6 +93,8 @@ func (f *dataPathFlags) check(of func(string) ([]netip.Addr, error)) error {
 	switch {
 	case f.ESPPort != 0 && (f.ESPPort < minDataPathPort || f.ESPPort > maxDataPathPort):
 		return fmt.Errorf("esp-port %d: expected %d to %d, or 0 for %d", f.ESPPort, minDataPathPort, maxDataPathPort, ipsec.Port)
+	case f.Encapsulation != "" && f.Encapsulation != espInUDP && f.Encapsulation != espInIP:
+		return fmt.Errorf("esp-encapsulation %q: expected %s or %s", f.Encapsulation, espInUDP, espInIP)
 	case f.Keepalive < 0 || f.Keepalive > time.Hour || f.Keepalive > 0 && f.Keepalive < time.Second:
 		return fmt.Errorf("esp-keepalive %v: expected 1s to 1h, or 0 for none", f.Keepalive)
 	case f.ESPPort != 0 && f.ESPPort == f.Port:

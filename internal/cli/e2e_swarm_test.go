@@ -70,7 +70,10 @@ func TestSwarmEndToEnd(t *testing.T) {
 		one.end(t)
 		one.begin(t)
 		y := sit(t, one.command("swarm", "unlock"))
-		y.types("Enter unlock key: ", "SWMKEY-1-half of")
+		hidden := func() bool { return y.echo(t) == 0 } // not with the prompt, but then
+		y.sees("Enter unlock key: ")
+		eventually(t, "what is typed is hidden", hidden)
+		y.types("", "SWMKEY-1-half of")
 		time.Sleep(50 * time.Millisecond)
 		y.types("", "\x03")
 		if code := y.leaves(); code != exitInterrupted || strings.Contains(y.seen.String(), "half of") {
@@ -80,7 +83,9 @@ func TestSwarmEndToEnd(t *testing.T) {
 			t.Error("interrupted, it left a terminal that shows nothing")
 		}
 		y = sit(t, one.command("swarm", "unlock"))
-		y.types("Enter unlock key: ", key+"\r")
+		y.sees("Enter unlock key: ")
+		eventually(t, "what is typed is hidden", hidden)
+		y.types("", key+"\r")
 		if code := y.leaves(); code != 0 || strings.Contains(y.seen.String(), "SWMKEY") {
 			t.Errorf("exit code %d, the screen shows %q", code, y.seen.String())
 		}

@@ -15,8 +15,8 @@ func (a *app) peersCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "peers [ls]", Short: "List the overlays' remote VTEPs: what came from each, what went to it, what was dropped",
 		Long: "List the overlays' remote VTEPs. RX is what came from a peer, TX what went to it, CIPHER what seals it (- is in clear), MTU\n" +
-			"what fits into one datagram to it, MACS how many addresses were learned behind it. --underlay lists the UDP sockets that carry\n" +
-			"the overlays instead; CARRIES says which: those in clear (vxlan), or the encrypted ones (esp).",
+			"what fits into one datagram to it, MACS how many addresses were learned behind it. --underlay lists the sockets that carry\n" +
+			"the overlays instead; CARRIES says which: those in clear (vxlan), or the encrypted ones, in UDP (esp) or in IP (esp-ip).",
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if underlay && f.network != "" {
@@ -38,7 +38,7 @@ func (a *app) peersCmd() *cobra.Command {
 	both := ls(c, &f, "Condition such as network=wide, vni=4097, peer=192.0.2.2:4789")
 	for _, cmd := range append(both.Commands(), both) {
 		cmd.Long = c.Long
-		cmd.Flags().BoolVar(&underlay, "underlay", false, "List the UDP sockets instead")
+		cmd.Flags().BoolVar(&underlay, "underlay", false, "List the sockets instead")
 	}
 	return both
 }
@@ -98,12 +98,15 @@ func underlayRecords(underlays []api.Underlay) []record {
 	rows := make([]record, 0, len(underlays))
 	for _, u := range underlays {
 		total, why := drops(u.Drops)
-		carries := "vxlan"
-		if u.ESP {
+		carries, at := "vxlan", u.Addr.String()
+		switch {
+		case u.InIP:
+			carries, at = "esp-ip", u.Addr.Addr().String()
+		case u.ESP:
 			carries = "esp"
 		}
 		rows = append(rows, record{
-			"Address": u.Addr.String(), "Carries": carries, "Control": u.Control, "Send": u.SendRung, "Receive": u.ReceiveRung, "RxDatagrams": u.RxDatagrams, "TxDatagrams": u.TxDatagrams,
+			"Address": at, "Carries": carries, "Control": u.Control, "Send": u.SendRung, "Receive": u.ReceiveRung, "RxDatagrams": u.RxDatagrams, "TxDatagrams": u.TxDatagrams,
 			"GROMessages": u.GROMessages, "GSOMessages": u.GSOMessages, "KernelDrops": u.KernelDrops, "Dropped": total, "Drops": why,
 		})
 	}

@@ -47,11 +47,13 @@ func TestUnderlayListing(t *testing.T) {
 	var b bytes.Buffer
 	rows := underlayRecords([]api.Underlay{{Addr: netip.MustParseAddrPort("192.0.2.1:4789"), SendRung: "gso", ReceiveRung: "recvmmsg",
 		RxDatagrams: 9, TxDatagrams: 90, KernelDrops: 1, Drops: map[string]uint64{"unknown-vtep": 6}},
-		{Addr: netip.MustParseAddrPort("192.0.2.1:4500"), ESP: true, SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 3, Control: 1, Drops: map[string]uint64{"replayed": 2}}})
+		{Addr: netip.MustParseAddrPort("192.0.2.1:4500"), ESP: true, SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 3, Control: 1, Drops: map[string]uint64{"replayed": 2}},
+		{Addr: netip.MustParseAddrPort("192.0.2.1:0"), ESP: true, InIP: true, SendRung: "sendmmsg", ReceiveRung: "recvmmsg", TxDatagrams: 4}})
 	want := "" +
-		"ADDRESS          CARRIES   SEND      RECEIVE    RX DATAGRAMS   TX DATAGRAMS   KERNEL DROPS   DROPPED   WHY\n" +
-		"192.0.2.1:4789   vxlan     gso       recvmmsg   9              90             1              6         unknown-vtep=6\n" +
-		"192.0.2.1:4500   esp       gso       gro        3              0              0              2         replayed=2\n"
+		"ADDRESS          CARRIES   SEND       RECEIVE    RX DATAGRAMS   TX DATAGRAMS   KERNEL DROPS   DROPPED   WHY\n" +
+		"192.0.2.1:4789   vxlan     gso        recvmmsg   9              90             1              6         unknown-vtep=6\n" +
+		"192.0.2.1:4500   esp       gso        gro        3              0              0              2         replayed=2\n" +
+		"192.0.2.1        esp-ip    sendmmsg   recvmmsg   0              4              0              0         \n"
 	if err := underlayListing().print(&b, "", false, rows); err != nil || b.String() != want {
 		t.Errorf("%v\n%s\nwant\n%s", err, b.String(), want)
 	}

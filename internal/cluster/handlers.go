@@ -180,6 +180,7 @@ func (g *manager) admit(ctx context.Context, _ caller, req *joinRequest) (*joinR
 		req.Node.Control = netip.AddrPort{} // it will not listen
 	}
 	n := putNode(&req.Node, cert, g.m.cfg.now())
+	n.Unique = true
 	if _, err := g.apply(ctx, n); err != nil {
 		return nil, err
 	}

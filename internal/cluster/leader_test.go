@@ -99,3 +99,28 @@ func TestForceNewCluster(t *testing.T) {
 		t.Errorf("a node outside of every swarm: %v", err)
 	}
 }
+
+// TestDemoteBesideDead: of three managers one is dead when another is demoted. The
+// third leads alone.
+func TestDemoteBesideDead(t *testing.T) {
+	hosts := testCluster(t, 0)
+	for n := byte(2); n <= 3; n++ {
+		h := joinTest(t, hosts[0], n, true)
+		t.Cleanup(h.Close)
+		hosts = append(hosts, h)
+	}
+	eventually(t, "three vote", func() bool { voters, _ := hosts[0].View().voters(); return voters == 3 && hosts[0].manager.leads() })
+	nw := overlayNet(t, hosts[0].Member, "front")
+	hosts[2].Close()
+	eventually(t, "the third is known to be down", func() bool { return hosts[0].nodeState(hosts[2].ID()) == cnm.NodeDown })
+	n := hosts[0].View().node(hosts[1].ID())
+	spec := n.Spec
+	spec.Role = cnm.Worker
+	if err := hosts[0].UpdateNode(t.Context(), n.ID, 0, spec); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "one votes", func() bool { voters, _ := hosts[0].View().voters(); return voters == 1 && hosts[0].manager.leads() })
+	if _, _, err := hosts[0].Allocate(t.Context(), Want{Endpoint: cnm.NewID(), Network: nw.ID}); err != nil {
+		t.Errorf("an address: %v", err)
+	}
+}

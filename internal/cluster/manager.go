@@ -49,7 +49,7 @@ type caller struct {
 }
 
 // startManager opens the store, with this node as its only voter if first, and the
-// control port. Calls wait until serve.
+// control port. Calls and duties wait until serve.
 func (m *Member) startManager(first bool) (*manager, error) {
 	g := &manager{m: m}
 	port, err := listenControl(m.cfg.over(), m.cfg.listenAddr(), m.serverTLS(), m.refused)
@@ -70,12 +70,12 @@ func (m *Member) startManager(first bool) (*manager, error) {
 		return nil, err
 	}
 	g.prepareCalls()
-	g.wg.Go(g.lead)
 	return g, nil
 }
 
-// serve answers calls: the member has its view and its gossip.
+// serve answers calls, and does a leader's duties: the member has its view and its gossip.
 func (g *manager) serve() {
+	g.wg.Go(g.lead)
 	g.wg.Go(func() { g.rpc.Serve(g.port.lanes[protoRPC]) })
 	g.wg.Go(func() { g.join.Serve(g.port.lanes[protoJoin]) })
 }
@@ -232,7 +232,7 @@ func (g *manager) untilRotation() time.Duration {
 func (g *manager) duties() error {
 	ctx, cancel := context.WithTimeout(g.m.ctx, 10*time.Second)
 	defer cancel()
-	if err := g.store.Reconcile(ctx); err != nil {
+	if err := g.store.Reconcile(ctx, func(id string) bool { return g.m.nodeState(id) == cnm.NodeReady }); err != nil {
 		return err
 	}
 	if err := g.finishRoot(ctx); err != nil {

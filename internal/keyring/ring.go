@@ -290,8 +290,9 @@ func (r *Ring) Tick(now time.Time) (changed bool) {
 
 // A Probe is a dummy packet to be sent.
 type Probe struct {
-	To netip.AddrPort
-	By *ipsec.Outbound
+	To   netip.AddrPort
+	InIP bool // whether it may be sent in IP
+	By   *ipsec.Outbound
 }
 
 // Probes returns what is to be sent now, so that the others see that this node has
@@ -306,7 +307,8 @@ func (r *Ring) Probes(now time.Time) (out []Probe, unsettled bool) {
 		}
 		sas := p.Probes(nil)
 		for _, sa := range sas {
-			out = append(out, Probe{p.heard[len(p.heard)-1].VTEP, sa})
+			last := &p.heard[len(p.heard)-1]
+			out = append(out, Probe{last.VTEP, last.InIP, sa})
 		}
 		if len(sas) > 0 {
 			unsettled = true

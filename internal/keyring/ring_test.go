@@ -269,6 +269,7 @@ func TestBounds(t *testing.T) {
 // say they are.
 func TestProbes(t *testing.T) {
 	a, b := newRing(1, 1), newRing(2, 1)
+	b.cfg.Own.InIP = true
 	begin(t, a, 2, start)
 	begin(t, b, 2, start)
 	meet(t, a, b, start)
@@ -276,8 +277,8 @@ func TestProbes(t *testing.T) {
 	for now := start; now.Before(start.Add(20 * time.Second)); now = now.Add(10 * time.Millisecond) {
 		probes, _ := a.Probes(now)
 		for _, p := range probes {
-			if p.To != vtep(2) {
-				t.Errorf("a probe to %v", p.To)
+			if p.To != vtep(2) || !p.InIP {
+				t.Errorf("a probe to %v, in IP %v", p.To, p.InIP)
 			}
 		}
 		if len(probes) != 0 && len(probes) != 2 { // by the pairs of both epochs
@@ -293,6 +294,9 @@ func TestProbes(t *testing.T) {
 	// What was heard is told once more, and then there is silence.
 	probes, _ := b.Probes(start.Add(headStart))
 	for _, p := range probes {
+		if p.InIP {
+			t.Error("a probe in IP to a node that does not receive it")
+		}
 		open(a, 2, sealed(t, p.By))
 	}
 	now := start.Add(time.Minute)

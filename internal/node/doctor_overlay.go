@@ -102,6 +102,9 @@ func (n *Node) keyChecks() (checks []Check) {
 				c.Found = fmt.Sprintf("network %s: nothing sealed has come from it", strings.Join(r.Networks, ", "))
 			}
 			hint := "nothing is sent in clear instead. Does it run, and does UDP get through to its ESP port?"
+			if n.cfg.ESPInIP {
+				hint += " And IP protocol 50 (--esp-encapsulation)?"
+			}
 			if r.Secret != "" {
 				hint += " Has it the same secret, weft.cipher and weft.esn, and does its clock show the same half of the day?"
 			}
@@ -118,7 +121,11 @@ func (us *underlaySocket) check(now time.Time) Check {
 	if u.ESP {
 		name = "encrypted overlay at "
 	}
-	c := good(name+u.Addr.String(), "send %s, receive %s, %d datagrams out, %d in", u.SendRung, u.ReceiveRung, u.TxDatagrams, u.RxDatagrams)
+	at := u.Addr.String()
+	if u.InIP {
+		at = u.Addr.Addr().String() + ", IP protocol 50"
+	}
+	c := good(name+at, "send %s, receive %s, %d datagrams out, %d in", u.SendRung, u.ReceiveRung, u.TxDatagrams, u.RxDatagrams)
 	var advice []string
 	if u.Fault != "" {
 		advice = append(advice, "the underlay's last error was: "+u.Fault)

@@ -138,6 +138,9 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	}
 	under := n.cfg.underlay()
 	under.marked = n.takeMarked
+	if err := under.mayCarryInIP(); err != nil {
+		return err
+	}
 	n.path, err = newDataPath(n.cfg.Workers, under, n.own, n.portDied, n.workerBroke)
 	if err != nil {
 		return err

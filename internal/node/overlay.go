@@ -7,6 +7,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/ipsec"
 	"weft/vxlan"
 )
 
@@ -91,7 +92,7 @@ func innerMTU(paths map[netip.Addr]int, peer netip.Addr, s sealing) int {
 	if s.keys == nil {
 		return vxlan.InnerMTU(mtu, peer.Is6())
 	}
-	return vxlan.SealedMTU(mtu, peer.Is6(), s.esp)
+	return vxlan.SealedMTU(mtu, peer.Is6(), s.esp, s.in)
 }
 
 // mtuLocked is the MTU of a network's interfaces.
@@ -106,7 +107,7 @@ func (n *Node) mtuLocked(nw *network) int {
 	if nw.Scope == cnm.ScopeSwarm {
 		if mtu == 0 { // what the nodes to come most likely allow
 			if nw.overlay.Encrypted {
-				return vxlan.SealedMTU(cnm.DefaultMTU, false, nw.overlay.Cipher)
+				return vxlan.SealedMTU(cnm.DefaultMTU, false, nw.overlay.Cipher, ipsec.InUDP)
 			}
 			return cnm.DefaultOverlayMTU
 		}

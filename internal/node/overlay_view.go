@@ -109,7 +109,7 @@ func bothWays(s *vswitch.Stats) map[string]uint64 {
 func (us *underlaySocket) view() Underlay {
 	s := us.Stats()
 	return Underlay{
-		Addr: us.Addr(), ESP: us.esp, Control: s.Control, SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
+		Addr: us.Addr(), ESP: us.esp, InIP: us.inIP, Control: s.Control, SendRung: s.SendRung.String(), ReceiveRung: s.ReceiveRung.String(),
 		RxDatagrams: s.Datagrams, TxDatagrams: s.SentDatagrams, GROMessages: s.Merged, GSOMessages: s.SentMerged,
 		KernelDrops: s.KernelDrops, Fault: s.SendFault, Drops: dropNames(&s.Drops),
 	}

@@ -52,6 +52,7 @@ type sealing struct {
 	at   netip.AddrPort // where the peer receives ESP
 	keys *ipsec.Peer
 	esp  ipsec.Algorithm
+	in   ipsec.Encapsulation
 }
 
 // ringKeyOf is the ring that a network's tunnels to a family need.
@@ -152,7 +153,7 @@ func (n *Node) ringLocked(key ringKey, epoch uint64, own netip.Addr, now time.Ti
 	}
 	r := &ring{toTell: make(map[netip.AddrPort]*telling)}
 	c := keyring.Config{Own: ipsec.Announcement{
-		VTEP: netip.AddrPortFrom(own, n.cfg.ESPPort), Algorithm: key.algorithm, ESN: key.esn, Workers: min(n.cfg.Workers+1, ipsec.MaxWorkers),
+		VTEP: netip.AddrPortFrom(own, n.cfg.ESPPort), Algorithm: key.algorithm, ESN: key.esn, InIP: n.cfg.ESPInIP, Workers: min(n.cfg.Workers+1, ipsec.MaxWorkers),
 	}}
 	if key.secret == "" {
 		c.Own.Node, c.Sign = n.member.ID(), n.member.Sign
@@ -229,13 +230,21 @@ func (n *Node) sealLocked(nw *network, node string, vtep netip.AddrPort) sealing
 	if !nw.overlay.Encrypted {
 		return sealing{}
 	}
-	s := sealing{at: netip.AddrPortFrom(vtep.Addr(), n.cfg.ESPPort), keys: n.noKeys, esp: nw.overlay.Cipher}
+	s := sealing{at: netip.AddrPortFrom(vtep.Addr(), n.cfg.ESPPort), keys: n.noKeys, esp: nw.overlay.Cipher, in: ipsec.InUDP}
 	if r := n.rings[ringKeyOf(&nw.overlay, vtep.Addr().Is6())]; r != nil {
 		if keys, a := r.Peer(node); keys != nil {
-			s.at, s.keys = a.VTEP, keys
+			s.at, s.keys, s.in = a.VTEP, keys, n.espTo(a.InIP)
 		}
 	}
 	return s
+}
+
+// espTo is how ESP is sent to a peer that receives it in IP or does not.
+func (n *Node) espTo(inIP bool) ipsec.Encapsulation {
+	if inIP && n.cfg.ESPInIP {
+		return ipsec.InIP
+	}
+	return ipsec.InUDP
 }
 
 // keyWait bounds how long an endpoint's attaching waits for the keys of its network.
@@ -339,12 +348,12 @@ func (n *Node) turnKeys(sealer *ipsec.Sealer, scratch []byte) (soon bool) {
 		n.path.setSAs(n.inboundSAs)
 	}
 	for _, l := range letters {
-		n.path.sendESP(l.to, l.datagram)
+		n.path.sendESP(l.to, l.datagram, ipsec.InUDP)
 	}
 	for _, p := range probes {
 		// The payload of a dummy packet means nothing (RFC 4303, 2.6).
 		if size, r := sealer.Seal(p.By, scratch, ipsec.NextNone, make([]byte, 16)); r == 0 {
-			n.path.sendESP(p.To, scratch[:size])
+			n.path.sendESP(p.To, scratch[:size], n.espTo(p.InIP)) // as all that they prove can be opened
 		}
 	}
 	return soon

@@ -41,6 +41,9 @@ type Config struct {
 	DataPathPort uint16
 	// ESPPort (UDP) is where it receives what is sealed; default: 4500.
 	ESPPort uint16
+	// ESPInIP has it send ESP in IP (protocol 50) to peers that receive it so, and
+	// receive it so beside UDP. It takes CAP_NET_RAW.
+	ESPInIP bool
 	// ESPKeepalive is the time between two keepalives to each peer (RFC 3948, 2.3), by
 	// which NATs keep their mappings; default: 20 s, negative: none are sent.
 	ESPKeepalive time.Duration
@@ -265,6 +268,7 @@ type PeerStats struct {
 type Underlay struct {
 	Addr        netip.AddrPort // bound to
 	ESP         bool           // carries encrypted overlays, else those in clear
+	InIP        bool           // with ESP: in IP (protocol 50), and Addr's port is 0; else in UDP
 	SendRung    string         // "gso", "sendmmsg", "sendto"
 	ReceiveRung string         // "gro", "recvmmsg", "recvfrom"
 	Control     uint64         // received datagrams that held no frame and were not meant to: keys, keepalives

@@ -26,6 +26,10 @@ import (
 // so that no turn that began later finds the port's slot. A socket is opened
 // with the first tunnel of its family and closed after the last: a node without
 // overlays holds no port.
+//
+// A node that carries ESP in IP has two sockets for what is sealed: every tunnel's
+// route is in both, for the peer may send either way, and its link is made on the one
+// that the peer is sent to by. Announcements and keepalives go by UDP always.
 
 // tunnelHorizon is the split-horizon group of all tunnels: what came from one
 // VTEP never goes to another, for its sender has sent it there already.
@@ -36,6 +40,7 @@ type underlay struct {
 	v4, v6 *underlaySocket
 	// For ESP: what goes to and comes from encrypted networks.
 	esp4, esp6 *underlaySocket
+	raw4, raw6 *underlaySocket              // the same in IP, if the node is to
 	sas        *ipsec.Table                 // what they open by
 	hosts      atomic.Pointer[[]netip.Addr] // the host's addresses, as last read
 }
@@ -43,6 +48,7 @@ type underlay struct {
 type underlaySocket struct {
 	*vxlan.Socket
 	esp    bool // carries encrypted networks
+	inIP   bool // and in IP
 	charge *charge
 	routes map[*livePort]vxlan.Route
 	// What nobody here expects: a VNI or a VTEP that no network has, what is in clear
@@ -67,30 +73,59 @@ func (us *underlaySocket) unexpected() uint64 {
 	return drops[frame.UnknownVNI] + drops[frame.UnknownVTEP] + drops[frame.Cleartext] + drops[frame.BadICV]
 }
 
-// family returns where the socket for a peer's family is kept: one in clear, or one
-// for ESP.
-func (u *underlay) family(peer netip.Addr, sealed bool) **underlaySocket {
-	switch {
-	case sealed && peer.Is4():
-		return &u.esp4
-	case sealed:
-		return &u.esp6
-	case peer.Is4():
-		return &u.v4
+// A carriage is what a socket carries.
+type carriage uint8
+
+const (
+	inClear carriage = iota
+	espInUDP
+	espInIP
+)
+
+// at returns where the socket for a peer's family is kept.
+func (u *underlay) at(peer netip.Addr, c carriage) **underlaySocket {
+	at := [...][2]**underlaySocket{{&u.v4, &u.v6}, {&u.esp4, &u.esp6}, {&u.raw4, &u.raw6}}[c]
+	if peer.Is4() {
+		return at[0]
 	}
-	return &u.v6
+	return at[1]
 }
 
-// of returns where the socket is kept that a tunnel uses.
-func (u *underlay) of(p *portPlan) **underlaySocket {
-	return u.family(p.peer.Addr(), p.seal.keys != nil)
+// carriage is what a tunnel sends by.
+func (s *sealing) carriage() carriage {
+	switch {
+	case s.keys == nil:
+		return inClear
+	case s.in == ipsec.InIP:
+		return espInIP
+	}
+	return espInUDP
+}
+
+// of returns where the socket is kept that a tunnel sends by.
+func (u *underlay) of(p *portPlan) **underlaySocket { return u.at(p.peer.Addr(), p.seal.carriage()) }
+
+// carriages are how what comes by a tunnel may come.
+func (u *underlay) carriages(p *portPlan) []carriage {
+	switch {
+	case p.seal.keys == nil:
+		return []carriage{inClear}
+	case u.cfg.inIP:
+		return []carriage{espInUDP, espInIP}
+	}
+	return []carriage{espInUDP}
+}
+
+// places lists where the sockets are kept.
+func (u *underlay) places() []**underlaySocket {
+	return []**underlaySocket{&u.v4, &u.v6, &u.esp4, &u.esp6, &u.raw4, &u.raw6}
 }
 
 // sockets lists the ones that are open.
 func (u *underlay) sockets() (open []*underlaySocket) {
-	for _, s := range []*underlaySocket{u.v4, u.v6, u.esp4, u.esp6} {
-		if s != nil {
-			open = append(open, s)
+	for _, at := range u.places() {
+		if *at != nil {
+			open = append(open, *at)
 		}
 	}
 	return open
@@ -108,30 +143,50 @@ func (u *underlay) close() {
 	for _, s := range u.sockets() {
 		s.Close()
 	}
-	u.v4, u.v6, u.esp4, u.esp6 = nil, nil, nil, nil
+	for _, at := range u.places() {
+		*at = nil
+	}
 }
 
-// socket returns the socket that a tunnel uses, opened if it was not.
-func (d *dataPath) socket(p *portPlan) (*underlaySocket, error) {
-	at := d.underlay.of(p)
+// socketsFor returns the sockets that a tunnel receives by and the one that it sends
+// by, opened if they were not.
+func (d *dataPath) socketsFor(p *portPlan) (all []*underlaySocket, sends *underlaySocket, err error) {
+	for _, c := range d.underlay.carriages(p) {
+		us, err := d.socket(p.peer.Addr(), c)
+		if err != nil {
+			return nil, nil, err
+		}
+		if all = append(all, us); c == p.seal.carriage() {
+			sends = us
+		}
+	}
+	return all, sends, nil
+}
+
+// socket returns the socket for a peer's family, opened if it was not.
+func (d *dataPath) socket(peer netip.Addr, carries carriage) (*underlaySocket, error) {
+	at := d.underlay.at(peer, carries)
 	if *at != nil {
 		return *at, nil
 	}
 	c := &d.underlay.cfg
-	local, err := c.local(p.peer.Addr())
+	local, err := c.local(peer)
 	if err != nil {
 		return nil, err
 	}
 	conf := vxlan.Config{Addr: local, NoGSO: c.noGSO, NoGRO: c.noGRO, Workers: c.workers}
-	if p.seal.keys != nil {
+	switch carries {
+	case espInUDP:
 		conf.Addr, conf.ESP, conf.Marked = netip.AddrPortFrom(local.Addr(), c.esp), true, c.marked
+	case espInIP:
+		conf.Addr, conf.ESP, conf.Raw = netip.AddrPortFrom(local.Addr(), 0), true, true
 	}
 	s, err := vxlan.Listen(conf)
 	if err != nil {
 		return nil, err
 	}
 	s.SetSAs(d.underlay.sas)
-	us := &underlaySocket{Socket: s, esp: conf.ESP, routes: make(map[*livePort]vxlan.Route)}
+	us := &underlaySocket{Socket: s, esp: conf.ESP, inIP: conf.Raw, routes: make(map[*livePort]vxlan.Route)}
 	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, s) }, func() uint64 {
 		st := s.Stats()
 		return st.Bytes + st.Frames*frameCost
@@ -162,7 +217,7 @@ func (d *dataPath) addTunnel(s step) error {
 		return nil
 	}
 	peer := s.port.peer
-	us, err := d.socket(&s.port)
+	all, us, err := d.socketsFor(&s.port)
 	if err != nil {
 		return fmt.Errorf("network %s: %w", dom.Name(), err)
 	}
@@ -183,7 +238,9 @@ func (d *dataPath) addTunnel(s step) error {
 	}
 	lp := &livePort{key: s.key, network: s.network, plan: s.port, port: p}
 	route.Port = p.Index()
-	us.routes[lp] = route
+	for _, us := range all {
+		us.routes[lp] = route
+	}
 	d.underlay.announce()
 	d.enter(lp)
 	return nil
@@ -199,7 +256,7 @@ func (u *underlay) announce() {
 			routes = append(routes, r)
 		}
 		for _, esp := range []*underlaySocket{u.esp4, u.esp6} {
-			if esp == nil || us == u.esp4 || us == u.esp6 {
+			if esp == nil || us.esp {
 				continue
 			}
 			for lp, r := range esp.routes {
@@ -212,11 +269,9 @@ func (u *underlay) announce() {
 
 // unroute makes the sockets refuse what comes for a tunnel.
 func (u *underlay) unroute(lp *livePort) {
-	us := *u.of(&lp.plan)
-	if us == nil {
-		return
+	for _, us := range u.sockets() {
+		delete(us.routes, lp)
 	}
-	delete(us.routes, lp)
 	u.announce()
 }
 
@@ -227,25 +282,29 @@ func (d *dataPath) setSAs(all func() []*ipsec.Inbound) {
 	defer d.mu.Unlock()
 	table, _ := ipsec.NewTable(all()) // one too many is lost, not believed
 	d.underlay.sas = table
-	for _, us := range []*underlaySocket{d.underlay.esp4, d.underlay.esp6} {
-		if us != nil {
+	for _, us := range d.underlay.sockets() {
+		if us.esp {
 			us.SetSAs(table)
 		}
 	}
 }
 
 // sendESP sends a datagram that holds no frame, if there is a socket to send it from.
-func (d *dataPath) sendESP(to netip.AddrPort, datagram []byte) {
+func (d *dataPath) sendESP(to netip.AddrPort, datagram []byte, in ipsec.Encapsulation) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if us := *d.underlay.family(to.Addr(), true); us != nil {
+	carries := espInUDP
+	if in == ipsec.InIP {
+		carries = espInIP
+	}
+	if us := *d.underlay.at(to.Addr(), carries); us != nil {
 		_ = us.Send(to, datagram) // what is lost is sent again
 	}
 }
 
 // closeUnused closes the sockets that no tunnel needs any more.
 func (d *dataPath) closeUnused() {
-	for _, at := range []**underlaySocket{&d.underlay.v4, &d.underlay.v6, &d.underlay.esp4, &d.underlay.esp6} {
+	for _, at := range d.underlay.places() {
 		if us := *at; us != nil && len(us.routes) == 0 {
 			us.charge.worker.drop(us.charge)
 			us.Close()

@@ -15,6 +15,7 @@ type underlayConfig struct {
 	bound        bool         // addrs were asked for: a family that has none is not served
 	port         uint16
 	esp          uint16 // where what is sealed is received
+	inIP         bool   // what is sealed is carried in IP as well
 	noGSO, noGRO bool
 	workers      int
 	marked       func(from netip.AddrPort, datagram []byte) // takes announcements
@@ -25,8 +26,12 @@ type underlayConfig struct {
 // before there is an overlay.
 func (c *underlayConfig) probe() (errs []error) {
 	for _, a := range c.addrs {
-		for _, conf := range []vxlan.Config{{Addr: netip.AddrPortFrom(a, c.port)}, {Addr: netip.AddrPortFrom(a, c.esp), ESP: true}} {
-			if !c.bound && (conf.Addr.Port() == DefaultDataPathPort && !conf.ESP || conf.Addr.Port() == ipsec.Port && conf.ESP) {
+		confs := []vxlan.Config{{Addr: netip.AddrPortFrom(a, c.port)}, {Addr: netip.AddrPortFrom(a, c.esp), ESP: true}}
+		if c.inIP {
+			confs = append(confs, vxlan.Config{Addr: netip.AddrPortFrom(a, 0), ESP: true, Raw: true})
+		}
+		for _, conf := range confs {
+			if !c.bound && !conf.Raw && (conf.Addr.Port() == DefaultDataPathPort && !conf.ESP || conf.Addr.Port() == ipsec.Port && conf.ESP) {
 				continue
 			}
 			s, err := vxlan.Listen(conf)
@@ -40,10 +45,22 @@ func (c *underlayConfig) probe() (errs []error) {
 	return errs
 }
 
+// mayCarryInIP fails where this process may not have the sockets that ESP in IP takes.
+func (c *underlayConfig) mayCarryInIP() error {
+	if !c.inIP {
+		return nil
+	}
+	s, err := vxlan.Listen(vxlan.Config{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0), ESP: true, Raw: true})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
+
 // underlay derives where the node's VTEP listens: at the data path addresses,
 // else at the advertised one, else everywhere.
 func (c *Config) underlay() underlayConfig {
-	u := underlayConfig{addrs: c.DataPathAddrs, port: c.DataPathPort, esp: c.ESPPort, noGSO: c.NoGSO, noGRO: c.NoGRO}
+	u := underlayConfig{addrs: c.DataPathAddrs, port: c.DataPathPort, esp: c.ESPPort, inIP: c.ESPInIP, noGSO: c.NoGSO, noGRO: c.NoGRO}
 	if len(u.addrs) == 0 && c.AdvertiseAddr.IsValid() {
 		u.addrs = []netip.Addr{c.AdvertiseAddr}
 	}

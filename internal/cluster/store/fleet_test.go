@@ -269,7 +269,7 @@ func (f *fleet) reconcile() {
 	for range 10 {
 		_, s := f.leader()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		err := s.Reconcile(ctx)
+		err := s.Reconcile(ctx, func(string) bool { return true })
 		cancel()
 		if err == nil {
 			return

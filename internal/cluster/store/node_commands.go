@@ -20,6 +20,7 @@ type PutNode struct {
 	Gossip      netip.AddrPort
 	DataPath    []netip.AddrPort
 	Certificate Certificate
+	Unique      bool // no other node may have the host name
 	Now         time.Time
 }
 
@@ -72,12 +73,28 @@ func (p PutNode) apply(c *change) error {
 		}
 		n = Node{ID: p.ID, Version: c.index, Created: p.Now, Spec: p.Spec}
 	}
+	if err := c.checkHostname(&p); err != nil {
+		return err
+	}
 	n.Updated = p.Now
 	n.Hostname, n.Addr, n.Control, n.Gossip, n.DataPath = p.Hostname, p.Addr, p.Control, p.Gossip, p.DataPath
 	if !known || p.Certificate != (Certificate{}) {
 		n.noteCertificate(p.Certificate)
 	}
 	c.putNode(n)
+	return nil
+}
+
+// checkHostname refuses a name by which people would not know whom they mean.
+func (c *change) checkHostname(p *PutNode) error {
+	if !p.Unique {
+		return nil
+	}
+	for _, n := range c.Nodes.All() {
+		if n.ID != p.ID && (n.Hostname == p.Hostname || n.Name() == p.Hostname) {
+			return cnm.Errorf(cnm.Conflict, "the name %s is taken by node %s: start this daemon with another --node-name, or take that node out with \"weft node rm %s\" if it is gone", p.Hostname, n.ID, n.ID)
+		}
+	}
 	return nil
 }
 

@@ -281,6 +281,29 @@ func TestWatch(t *testing.T) {
 
 // The steps to every target from every beginning end at the rule, through states
 // that can still decide.
+// TestStepsAway: the votes of those who do not answer go first.
+func TestStepsAway(t *testing.T) {
+	for _, c := range []struct{ name, has, managers, away, want string }{
+		{"another is demoted", "+1* +2 +3", "1 3", "3", "demote 3, remove 2"},
+		{"it is demoted itself", "+1* +2 +3", "1 2", "3", "remove 3, demote 2"},
+		{"all are there", "+1* +2 +3", "1 3", "", "remove 2, demote 3"},
+		{"a new one comes", "+1* +2 +3", "1 3 4", "3", "add 4, promote 4, remove 2"},
+		{"the leader goes", "+1* +2 +3", "2 3", "3", "demote 3, hand over"},
+	} {
+		var managers []Server
+		for _, id := range strings.Fields(c.managers) {
+			managers = append(managers, Server{ID: id, Addr: id})
+		}
+		var words []string
+		for _, s := range awayFirst(steps(servers(c.has), managers), servers(c.has), func(id string) bool { return id != c.away }) {
+			words = append(words, strings.TrimSpace(s.verb+" "+s.id))
+		}
+		if got := strings.Join(words, ", "); got != c.want {
+			t.Errorf("%s: steps %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestSteps(t *testing.T) {
 	for _, c := range []struct{ name, has, managers, want string }{
 		{"alone", "+1*", "1", ""},

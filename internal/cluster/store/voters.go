@@ -20,7 +20,11 @@ import (
 // removed, and then the leader calls Reconcile. Whether a manager answers plays no
 // part: one that is thought to be dead keeps its vote until a user says otherwise.
 //
-// raft changes one server at a time. The order keeps as many losses bearable as
+// raft changes one server at a time, and each change must be agreed on by those who
+// vote after it. So the votes of managers that do not answer are taken first, while
+// those that do are enough: else a swarm of three that has lost one, and is to lose
+// another by a user's word, would be left with two of whom one is not there. Beyond that
+// the order keeps as many losses bearable as
 // there can be on the way: who is gone is removed first, then new managers are
 // taken in as standbys, then standbys get votes, those that came first before
 // others, then votes that are too many are taken. A leader that is no manager any
@@ -104,6 +108,31 @@ func surplus(has, managers []Server, votes []string, want int, leaves bool) (out
 	return out
 }
 
+// awayFirst orders steps for a time when a voter does not answer: the votes of those
+// who are away go first, those of others last.
+func awayFirst(list []step, has []Server, answers func(id string) bool) []step {
+	if !slices.ContainsFunc(has, func(s Server) bool { return s.Voter && !answers(s.ID) }) {
+		return list
+	}
+	slices.SortStableFunc(list, func(a, b step) int {
+		return cmp.Compare(a.rank(answers), b.rank(answers))
+	})
+	return list
+}
+
+func (s step) rank(answers func(id string) bool) int {
+	switch s.verb {
+	case "remove", "demote":
+		if answers(s.id) {
+			return 2
+		}
+		return 0
+	case "hand over":
+		return 3
+	}
+	return 1
+}
+
 // Servers returns the managers raft knows, sorted by ID.
 func (s *Store) Servers() ([]Server, error) {
 	f := s.raft.GetConfiguration()
@@ -137,8 +166,9 @@ func (s *State) managers() (out []Server) {
 // Reconcile makes the servers of raft those that are managers in the state, with
 // the votes they should have. The leader calls it when one of both has changed, and
 // when it has become the leader. It returns [ErrNotLeader] when the leader had to
-// hand over: the next one goes on.
-func (s *Store) Reconcile(ctx context.Context) error {
+// hand over: the next one goes on. answers tells who is there, as far as is known; it
+// decides on the order of changes alone.
+func (s *Store) Reconcile(ctx context.Context, answers func(id string) bool) error {
 	if err := s.Barrier(ctx); err != nil {
 		return err
 	}
@@ -150,7 +180,7 @@ func (s *Store) Reconcile(ctx context.Context) error {
 	if len(managers) == 0 {
 		return cnm.Errorf(cnm.Unavailable, "no manager of the swarm has an address: votes stay as they are")
 	}
-	for _, st := range steps(has, managers) {
+	for _, st := range awayFirst(steps(has, managers), has, answers) {
 		s.cfg.Log.Info("change the managers", "step", st.verb, "node", st.id, "address", st.addr)
 		if err := s.settle(ctx, s.start(ctx, st)); err != nil {
 			return fmt.Errorf("%s manager %s: %w", st.verb, st.id, err)
