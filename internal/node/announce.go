@@ -115,14 +115,13 @@ type letter struct {
 // soon.
 func (r *ring) tellLocked(now time.Time) (letters []letter, soon bool) {
 	for at, t := range r.toTell {
-		if now.Before(t.next) {
-			soon = soon || t.pause < tellEvery
-			continue
+		if !now.Before(t.next) {
+			for _, a := range r.Announcements() {
+				letters = append(letters, letter{at, slices.Concat(make([]byte, 4), []byte(announceMagic), a)})
+			}
+			t.next, t.pause = now.Add(t.pause), min(2*t.pause, tellEvery)
 		}
-		for _, a := range r.Announcements() {
-			letters = append(letters, letter{at, slices.Concat(make([]byte, 4), []byte(announceMagic), a)})
-		}
-		t.next, t.pause = now.Add(t.pause), min(2*t.pause, tellEvery)
+		soon = soon || t.pause < tellEvery
 	}
 	return letters, soon
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"weft/internal/keyring"
 	"weft/ipsec"
 )
 
@@ -134,5 +135,22 @@ func TestExportNothing(t *testing.T) {
 	n.log = slog.New(slog.NewTextHandler(&log, nil))
 	if keys, err := n.ExportKeys(""); err != nil || len(keys) != 0 || log.Len() != 0 {
 		t.Errorf("%d keys, %v, logged %q", len(keys), err, &log)
+	}
+}
+
+// TestTellSoon: who was told just now is told again soon, until it was told often.
+func TestTellSoon(t *testing.T) {
+	at, now := netip.MustParseAddrPort("192.0.2.2:4500"), time.Unix(1_700_000_000, 0)
+	told := &telling{now, firstTell}
+	r := &ring{Ring: keyring.New(keyring.Config{}), toTell: map[netip.AddrPort]*telling{at: told}}
+	for _, want := range []time.Duration{firstTell, 2 * firstTell, 4 * firstTell} {
+		if _, soon := r.tellLocked(now); !soon || told.next.Sub(now) != want {
+			t.Errorf("soon %v, in %v, expected %v", soon, told.next.Sub(now), want)
+		}
+		now = told.next
+	}
+	told.pause = tellEvery
+	if _, soon := r.tellLocked(now); soon {
+		t.Error("soon, though the peer was told often")
 	}
 }
