@@ -40,6 +40,7 @@ soak: ## what takes minutes: 1,000 ports, churn under traffic, a daemon killed a
 	@internal/nettest/setup.sh test
 	$(GO) test -tags soak -count=1 -timeout 20m -v -run Soak ./internal/node
 	$(GO) test -tags soak -race -count=1 -timeout 20m -v -run SoakChurn ./internal/node
+	$(GO) test -tags soak -count=1 -timeout 20m -v -run Soak ./internal/cluster
 
 bench: build ## weft beside other switches, one table: docs/benchmarks.md and JSON
 	@internal/nettest/setup.sh bench

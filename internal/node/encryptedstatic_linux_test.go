@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/nettest"
 	"weft/ipsec"
 )
 
@@ -211,7 +212,7 @@ func believed(n *Node) string {
 func TestEncryptedIPv6(t *testing.T) {
 	watchLeaks(t)
 	if l, err := net.ListenPacket("udp6", "[::1]:0"); err != nil {
-		t.Skipf("this host has no IPv6: %v", err)
+		nettest.Skip(t, "this host has no IPv6: %v", err)
 	} else {
 		l.Close()
 	}
