@@ -18,8 +18,12 @@ const (
 	Overhead6 = 40 + 8 + HeaderLen + frame.EtherLen
 )
 
-// udpLen is the length of a UDP header.
-const udpLen = 8
+const (
+	// udpLen is the length of a UDP header.
+	udpLen = 8
+	// sealedHeaders are what a frame is sealed with: an inner UDP header and VXLAN's.
+	sealedHeaders = udpLen + HeaderLen
+)
 
 // Port is the UDP port IANA assigned to VXLAN.
 const Port = 4789
@@ -72,5 +76,5 @@ func SealedMTU(underlay int, v6 bool, a ipsec.Algorithm, e ipsec.Encapsulation) 
 	if v6 {
 		header = 40
 	}
-	return a.MaxPayload(e, min(underlay, 65535)-header) - udpLen - HeaderLen - frame.EtherLen
+	return a.MaxPayload(e, min(underlay, 65535)-header) - sealedHeaders - frame.EtherLen
 }

@@ -31,8 +31,9 @@ func (s *Socket) NewLink(peer netip.AddrPort, vni uint32) *Link {
 }
 
 // NewSealedLink is NewLink of a socket for ESP, which the VTEP has at peer; port 0
-// stands for [ipsec.Port], and a raw socket has no use for it. What leaves is sealed by the worker's SA that keys say, and
-// while there is none, nothing does: the error is [ErrNoKey].
+// stands for [ipsec.Port], and a raw socket has no use for it. What leaves is sealed by
+// the worker's SA that keys say, and while there is none, nothing does: the error is
+// [ErrNoKey].
 func (s *Socket) NewSealedLink(peer netip.AddrPort, vni uint32, keys *ipsec.Peer) *Link {
 	if peer.Port() == 0 {
 		peer = netip.AddrPortFrom(peer.Addr(), ipsec.Port)

@@ -18,9 +18,6 @@ import (
 //
 // Without a key nothing leaves: the link refuses every frame.
 
-// sealedHeaders are the inner UDP header and VXLAN's, in bytes.
-const sealedHeaders = 8 + HeaderLen
-
 // prepareSeal chooses the SA that the frames are sealed by, and has room for them.
 func (tx *sender) prepareSeal(l *Link, fs []*frame.Frame) error {
 	tx.by = l.keys.Outbound(tx.worker)

@@ -11,7 +11,6 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/sandbox"
-	"weft/vxlan"
 )
 
 // allocateAll gives a sandbox that starts its endpoints, all or none.
@@ -245,9 +244,7 @@ func (n *Node) describe(e *cnm.Endpoint) sandbox.Interface {
 	if o.Sysctls != "" {
 		i.Sysctls, _ = cnm.EndpointSysctls(o.Sysctls, e.IfName)
 	}
-	if n.isOverlay(e.NetworkID) {
-		i.MaxSuperframe = vxlan.MaxSuperframe(e.MTU)
-	}
+	i.MaxSuperframe = n.maxSuperframe(e.NetworkID, e.MTU)
 	for _, p := range []netip.Prefix{e.IPv4, e.IPv6} {
 		if p.IsValid() {
 			i.Addrs = append(i.Addrs, p)

@@ -144,11 +144,23 @@ func (n *Node) sealsLocked(nw *network) map[netip.AddrPort]sealing {
 	return n.staticSealsLocked(nw)
 }
 
-func (n *Node) isOverlay(network string) bool {
+// maxSuperframe bounds the superframes of an interface with an MTU on a network; 0
+// where nothing does.
+func (n *Node) maxSuperframe(network string, mtu int) int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	nw := n.networks[network]
-	return nw != nil && nw.Driver == cnm.DriverOverlay
+	if nw := n.networks[network]; nw != nil && nw.Driver == cnm.DriverOverlay {
+		return nw.maxSuperframe(mtu)
+	}
+	return 0
+}
+
+// maxSuperframe is Node.maxSuperframe of an overlay.
+func (nw *network) maxSuperframe(mtu int) int {
+	if nw.overlay.Encrypted {
+		return vxlan.MaxSealedSuperframe(mtu, nw.overlay.Cipher)
+	}
+	return vxlan.MaxSuperframe(mtu)
 }
 
 // remotesLocked lists the VTEPs of an overlay but this node's own.
@@ -197,9 +209,12 @@ func (n *Node) stale() (ids []string) {
 	return ids
 }
 
-// staleLocked maps interfaces of b to the MTU they should have.
-func (n *Node) staleLocked(b *box) map[string]int {
-	var out map[string]int
+// A linkSize is what an overlay lets an interface send.
+type linkSize struct{ mtu, superframe int }
+
+// staleLocked maps interfaces of b to the sizes they should have.
+func (n *Node) staleLocked(b *box) map[string]linkSize {
+	var out map[string]linkSize
 	for _, e := range b.sb.Endpoints {
 		nw := n.networks[e.NetworkID]
 		if nw == nil || nw.Driver != cnm.DriverOverlay || b.devices[e.IfName] == nil {
@@ -207,9 +222,9 @@ func (n *Node) staleLocked(b *box) map[string]int {
 		}
 		if mtu := n.mtuLocked(nw); mtu != e.MTU && mtu != b.refusedMTU[e.IfName] {
 			if out == nil {
-				out = make(map[string]int)
+				out = make(map[string]linkSize)
 			}
-			out[e.IfName] = mtu
+			out[e.IfName] = linkSize{mtu, nw.maxSuperframe(mtu)}
 		}
 	}
 	return out
@@ -231,8 +246,9 @@ func (n *Node) followMTU(id string) {
 		return
 	}
 	set := false
-	for ifName, mtu := range stale {
-		if err := p.SetMTU(ctx, ifName, mtu, vxlan.MaxSuperframe(mtu)); err != nil {
+	for ifName, size := range stale {
+		mtu := size.mtu
+		if err := p.SetMTU(ctx, ifName, mtu, size.superframe); err != nil {
 			n.log.Error("set the MTU of an overlay's interface", "sandbox", name, "interface", ifName, "mtu", mtu, "error", err)
 			n.mu.Lock()
 			if b.refusedMTU == nil {
