@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"net/netip"
@@ -361,9 +360,6 @@ func (r *Ring) Status() (out []Status) {
 	slices.SortFunc(out, func(a, b Status) int { return cmp.Compare(a.Node, b.Node) })
 	return out
 }
-
-// Same reports whether two lists of announcements say the same.
-func Same(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
 // Own returns who the node is in this ring.
 func (r *Ring) Own() ipsec.Announcement {

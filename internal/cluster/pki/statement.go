@@ -42,8 +42,8 @@ func NewTrust(rootsPEM []byte) (Trust, error) {
 	return Trust{roots}, err
 }
 
-// Verify returns who states a message. The error says why it is nobody that one of the
-// roots vouches for now.
+// Verify returns who states a message. The error says why, at this time, no root vouches
+// for whoever does.
 func (t Trust) Verify(message, statement []byte, now time.Time) (Subject, error) {
 	if len(statement) < 2 || len(statement)-2 < int(binary.BigEndian.Uint16(statement)) {
 		return Subject{}, errors.New("the statement is cut short")
