@@ -282,3 +282,20 @@ func TestAnnounceUnderRenew(t *testing.T) {
 		}
 	}
 }
+
+// TestHeldByUse: a network that is held for an endpoint to come has no rows of one that
+// has gone.
+func TestHeldByUse(t *testing.T) {
+	hosts := testCluster(t, 1)
+	n := overlayNet(t, hosts[0].Member, "a").ID
+	for _, h := range hosts {
+		if err := h.Use(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows := func() int { return len(hosts[1].Neighbours(n).Endpoints) }
+	hosts[0].SetShares(map[string]Share{n: {Endpoints: []Endpoint{rose()}}})
+	eventually(t, "the endpoint is known", func() bool { return rows() == 1 })
+	hosts[0].SetShares(map[string]Share{})
+	eventually(t, "the endpoint is gone", func() bool { return rows() == 0 && len(hosts[1].Neighbours(n).Nodes) == 1 })
+}

@@ -131,6 +131,11 @@ func (m *Member) announcer() {
 			}
 			m.announce(network, said[network], rows)
 		}
+		for network, was := range said {
+			if want[network] == nil { // held by a Use alone: nobody lives here
+				m.announce(network, was, nil)
+			}
+		}
 		if want != nil && !m.settled.Swap(true) {
 			m.forget("")
 		}
