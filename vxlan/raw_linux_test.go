@@ -290,23 +290,7 @@ func TestRawWithoutRight(t *testing.T) {
 func TestRawAllocates(t *testing.T) {
 	nettest.Namespaced(t, func(t *testing.T) {
 		a, b := rawPair(t, "127.0.0.1", "127.0.0.2")
-		fs := list(t, udp(20, 1380, 1)...)
-		batch := frame.NewBatch()
-		if n := testing.AllocsPerRun(20, func() {
-			if _, err := a.q.WriteBatch(fs); err != nil {
-				t.Fatal(err)
-			}
-			for got := 0; got < len(fs); {
-				batch.Reset()
-				n, err := b.ReadBatch(batch)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got += n
-			}
-		}); n != 0 {
-			t.Errorf("%v allocations for a run", n)
-		}
+		noAllocations(t, a, b)
 		woken := make(chan bool)
 		fd := b.FD()
 		go func() { woken <- wait(t, fd, 10*time.Second) }()

@@ -42,7 +42,7 @@ func (tx *sender) seal(f *frame.Frame) []byte {
 		return nil
 	}
 	head := &tx.head
-	binary.BigEndian.PutUint16(head[0:], SourcePort(f))
+	binary.BigEndian.PutUint16(head[0:], Port) // nobody on the way could choose a path by it
 	binary.BigEndian.PutUint16(head[2:], Port)
 	binary.BigEndian.PutUint16(head[4:], uint16(n))
 	// No checksum: the ICV is more (RFC 3948, 3.1.2; for IPv6 RFC 6935).

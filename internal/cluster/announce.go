@@ -52,7 +52,7 @@ type verified struct {
 // announcements returns those of a node's that can be believed.
 func (m *Member) announcements(n *Node, encoded [][]byte) (out []ipsec.Announcement, err error) {
 	for _, b := range encoded {
-		a, e := m.verified.decode(m.View(), b, time.Now())
+		a, e := m.verified.decode(m.View(), b, m.cfg.now())
 		switch {
 		case e != nil:
 		case a.Node != n.ID:

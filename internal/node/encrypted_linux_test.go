@@ -25,15 +25,7 @@ func encryptedConfig(t *testing.T, last byte) Config {
 // encryptedSwarm is swarm, with a port of ESP of its own.
 func encryptedSwarm(t *testing.T, count byte) map[byte]*Node {
 	t.Helper()
-	nodes := map[byte]*Node{1: openBeside(t, encryptedConfig(t, 1))}
-	if _, err := nodes[1].SwarmInit(t.Context(), cnm.SwarmInit{}); err != nil {
-		t.Fatal(err)
-	}
-	for last := byte(2); last <= count; last++ {
-		nodes[last] = openBeside(t, encryptedConfig(t, last))
-		joinSwarm(t, nodes[last], nodes[1])
-	}
-	return nodes
+	return swarmOf(t, count, encryptedConfig)
 }
 
 // TestEncryptedSwarm: sandboxes of an encrypted network reach each other, over nothing

@@ -32,12 +32,17 @@ func swarmConfig(t *testing.T, last byte) Config {
 // swarm makes a swarm of nodes at 127.0.0.1 and up, the first its manager.
 func swarm(t *testing.T, count byte) map[byte]*Node {
 	t.Helper()
-	nodes := map[byte]*Node{1: openBeside(t, swarmConfig(t, 1))}
+	return swarmOf(t, count, swarmConfig)
+}
+
+func swarmOf(t *testing.T, count byte, config func(t *testing.T, last byte) Config) map[byte]*Node {
+	t.Helper()
+	nodes := map[byte]*Node{1: openBeside(t, config(t, 1))}
 	if _, err := nodes[1].SwarmInit(t.Context(), cnm.SwarmInit{}); err != nil {
 		t.Fatal(err)
 	}
 	for last := byte(2); last <= count; last++ {
-		nodes[last] = openBeside(t, swarmConfig(t, last))
+		nodes[last] = openBeside(t, config(t, last))
 		joinSwarm(t, nodes[last], nodes[1])
 	}
 	return nodes
