@@ -23,7 +23,8 @@ import (
 //
 // A new root comes with its certificate signed by the old one, and both are trusted
 // (pki, root.go). Members see new roots in their views and renew. When the last one
-// has, finishRoot takes the old one away; until then join tokens name the old one.
+// has, and a grace is over, finishRoot takes the old one away; until then join tokens
+// name the old one.
 
 // defaultKeyRotation is Docker's.
 const defaultKeyRotation = 12 * time.Hour
@@ -32,6 +33,11 @@ const defaultKeyRotation = 12 * time.Hour
 // node that is not cut off has heard of it: half the time between two rotations, if that
 // is less.
 const keyGrace = 3 * time.Second
+
+// rootGrace is how long a root is trusted that nobody needs any more: the answer to the
+// last renewal may be lost, with its leader or without, and that node asks again by its
+// old certificate. A new leader begins the grace anew.
+const rootGrace = 3 * time.Second
 
 // minKeyRotation is the shortest time between two rotations.
 const minKeyRotation = time.Second
@@ -109,9 +115,10 @@ func (g *manager) replaceRoot(ctx context.Context, now time.Time) error {
 	return err
 }
 
-// finishRoot ends the replacing of a root once all members have renewed.
+// finishRoot ends the replacing of a root rootGrace after all members have renewed.
 func (g *manager) finishRoot(ctx context.Context) error {
-	s := g.store.State()
+	s, ends := g.store.State(), g.rootEnds
+	g.rootEnds = time.Time{}
 	if len(s.Cluster.Roots) < 2 {
 		return nil
 	}
@@ -121,6 +128,12 @@ func (g *manager) finishRoot(ctx context.Context) error {
 		if n.Certificate.Root != digest(root.Certificate) {
 			return nil
 		}
+	}
+	if ends.IsZero() {
+		ends = time.Now().Add(rootGrace)
+	}
+	if g.rootEnds = ends; time.Until(ends) > 0 {
+		return nil
 	}
 	root.Cross = nil
 	_, err := g.apply(ctx, store.SetRoots{Version: s.Cluster.Version, Roots: []store.Root{root}, Now: g.m.cfg.now()})

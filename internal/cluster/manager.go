@@ -40,6 +40,7 @@ type manager struct {
 	wg    sync.WaitGroup
 
 	rotating atomic.Bool // keys of the gossip are being replaced
+	rootEnds time.Time   // when a root that nobody needs any more goes; lead's, zero if there is none
 }
 
 // A caller is who asks.
@@ -195,10 +196,10 @@ func (g *manager) lead() {
 		wait := leadCheck
 		switch {
 		case !g.leads() || s.Cluster.ID == "":
-			done = 0
-		case s.Version != done || g.rotationDue(g.m.cfg.now()) <= 0:
+			done, g.rootEnds = 0, time.Time{}
+		case s.Version != done || g.untilDuty() == 0:
 			if err := g.duties(); err == nil {
-				done, wait, said = s.Version, g.untilRotation(), ""
+				done, wait, said = s.Version, min(leadCheck, g.untilDuty()), ""
 			} else if !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, errNoLeader) && g.m.ctx.Err() == nil {
 				if err.Error() != said {
 					said = err.Error()
@@ -207,7 +208,7 @@ func (g *manager) lead() {
 				wait = time.Second
 			}
 		default:
-			wait = g.untilRotation()
+			wait = min(leadCheck, g.untilDuty())
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -222,9 +223,13 @@ func (g *manager) lead() {
 	}
 }
 
-// untilRotation is how long a leader that has nothing to do waits.
-func (g *manager) untilRotation() time.Duration {
-	return min(leadCheck, max(g.rotationDue(g.m.cfg.now()), 0))
+// untilDuty is how long it is until a leader has something to do.
+func (g *manager) untilDuty() time.Duration {
+	d := g.rotationDue(g.m.cfg.now())
+	if !g.rootEnds.IsZero() {
+		d = min(d, time.Until(g.rootEnds))
+	}
+	return max(d, 0)
 }
 
 // duties gives the managers their votes, ends the replacing of a root, and rotates

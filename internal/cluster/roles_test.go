@@ -222,13 +222,43 @@ func TestUnsavedCertificate(t *testing.T) {
 	if !asksAgain(t, w, nw.ID) {
 		t.Error("no address with the new certificate")
 	}
-	if err := os.RemoveAll(block); err != nil {
+	// Not removed in place: the node tries all the time, and would write amid the removal.
+	if err := os.Rename(block, filepath.Join(t.TempDir(), "away")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it is on disk", func() bool {
 		id, err := pki.LoadIdentity(w.cfg.Dir)
 		return err == nil && id.Certificate().Equal(w.identity.Load().Certificate()) && !w.unsaved.Load()
 	})
+}
+
+// TestLostRenewal: a node that never got the certificate that a manager has given out
+// asks once more by its old one, though it was the last.
+func TestLostRenewal(t *testing.T) {
+	hosts := testCluster(t, 1)
+	nw := overlayNet(t, hosts[0].Member, "front")
+	w := hosts[1]
+	old := w.identity.Load()
+	s, err := hosts[0].Swarm()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hosts[0].UpdateSwarm(t.Context(), 0, s.Spec, cnm.SwarmRotate{Root: true}); err != nil {
+		t.Fatal(err)
+	}
+	renewed := func() bool { return !w.identity.Load().Certificate().Equal(old.Certificate()) }
+	eventually(t, "it has renewed", renewed)
+	w.identity.Store(old)
+	w.links.reset()
+	wake(w.toRenew)
+	eventually(t, "it has renewed again", renewed)
+	eventually(t, "the manager trusts the new root alone", func() bool {
+		return bytes.Count(hosts[0].identity.Load().RootsPEM(), []byte("BEGIN")) == 1
+	})
+	w.links.reset()
+	if !asksAgain(t, w, nw.ID) {
+		t.Error("no address with the new certificate")
+	}
 }
 
 // TestCallsWait: a manager that starts answers no call before it has its gossip.

@@ -14,6 +14,7 @@ import (
 	"weft/internal/frame"
 	"weft/tap"
 	"weft/vswitch"
+	"weft/vxlan"
 )
 
 // Theory of operation: the data path's owner
@@ -46,6 +47,7 @@ type dataPath struct {
 	serial   uint32
 	closed   bool
 	underlay underlay // the sockets of overlay networks
+	pathMTU  func(*vxlan.Socket, netip.Addr) (int, error)
 	faults   map[faultKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
@@ -58,6 +60,7 @@ func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke
 	u.workers = workers + 1 // and the asker
 	d := &dataPath{
 		underlay: underlay{cfg: u},
+		pathMTU:  (*vxlan.Socket).PathMTU,
 
 		sw:      vswitch.New(vswitch.Config{Workers: workers + 1, Seed: rand.Uint64()}),
 		current: plan{},

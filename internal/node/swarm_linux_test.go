@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/vxlan"
 )
 
 // The ports of the nodes of these tests, which are not those other packages' tests
@@ -80,6 +81,14 @@ func reachInTime(t *testing.T, n *Node, from string, to cnm.Sandbox) {
 	})
 }
 
+// underlayOf makes a node believe that the kernel answers so when it asks for the
+// underlay's MTU.
+func underlayOf(n *Node, answer func(*vxlan.Socket, netip.Addr) (int, error)) {
+	n.path.mu.Lock()
+	defer n.path.mu.Unlock()
+	n.path.pathMTU = answer
+}
+
 // TestSwarm is a swarm of three nodes, and what its users see: sandboxes on any node
 // reach each other by addresses given in turn, nobody is looked for on the
 // underlay, a node that starts again goes on, one that leaves is gone.
@@ -126,16 +135,18 @@ func TestSwarm(t *testing.T) {
 	}
 
 	// A node that has a smaller underlay has it for all.
-	inTime(t, "a smaller MTU is heard of", func() bool {
-		n := nodes[3]
-		n.mu.Lock()
-		n.pathMTU = map[netip.Addr]int{loopback(1): 65535, loopback(2): 9000} // until it looks again
-		n.mu.Unlock()
-		n.announce()
-		nw, err := nodes[1].Network("over")
-		return err == nil && nw.MTU == 9000-50
+	mtuIs := func(want int) func() bool {
+		return func() bool { nw, err := nodes[1].Network("over"); return err == nil && nw.MTU == want }
+	}
+	underlayOf(nodes[3], func(s *vxlan.Socket, peer netip.Addr) (int, error) {
+		if peer == loopback(2) {
+			return 9000, nil
+		}
+		return s.PathMTU(peer)
 	})
-	inTime(t, "a larger MTU is heard of", func() bool { nw, err := nodes[1].Network("over"); return err == nil && nw.MTU == 65485 })
+	inTime(t, "a smaller MTU is heard of", mtuIs(9000-50))
+	underlayOf(nodes[3], (*vxlan.Socket).PathMTU)
+	inTime(t, "a larger MTU is heard of", mtuIs(65485))
 
 	// Its own addresses alone can be asked for once.
 	mustNetwork(t, nodes[1], cnm.Network{Name: "fixed", Driver: cnm.DriverOverlay, IPAM: pool("10.66.30.0/24")})

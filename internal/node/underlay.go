@@ -347,7 +347,7 @@ func (d *dataPath) pathMTUs(last map[netip.Addr]int) map[netip.Addr]int {
 			continue
 		}
 		if us := *d.underlay.of(&lp.plan); us != nil {
-			if mtu, err := us.PathMTU(peer); err == nil {
+			if mtu, err := d.pathMTU(us.Socket, peer); err == nil {
 				found[peer] = mtu
 			} else if mtu := last[peer]; mtu != 0 {
 				found[peer] = mtu
