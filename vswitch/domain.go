@@ -58,6 +58,7 @@ type Domain struct {
 	neighbours *arp.Table
 	gateway    gateway
 	members    atomic.Pointer[[]*Port]
+	exit       atomic.Pointer[Port]
 	snoop      *snooper // nil where the domain does not
 }
 

@@ -58,6 +58,9 @@ func (p *Port) guardStep(f *frame.Frame) frame.Reason {
 func (w *Worker) learn(in *Port, f *frame.Frame) frame.Reason {
 	src := f.SrcMAC()
 	d := in.domain
+	if in.cfg.Exit {
+		return in.fromExit(f)
+	}
 	if d.gateway.on && src == d.gateway.mac {
 		return d.snoop.foreignQuery(in, f)
 	}
@@ -81,11 +84,11 @@ func (w *Worker) forward(in *Port, f *frame.Frame) frame.Reason {
 		return w.flood(in, f)
 	}
 	if d.gateway.on && dst == d.gateway.mac {
-		return d.gateway.unserved(f)
+		return w.exitTo(in, f)
 	}
 	out := lookup(w.ports, d.fdb.lookup(fdbKey(f.View.VLAN, dst)))
 	switch {
-	case out == nil && d.cfg.DropUnknownMAC:
+	case out == nil && (d.cfg.DropUnknownMAC || in.cfg.Exit):
 		return frame.UnknownMAC
 	case out == nil:
 		return w.flood(in, f)
@@ -111,7 +114,7 @@ func (w *Worker) flood(in *Port, f *frame.Frame) frame.Reason {
 	nobody := frame.NoPort
 	quiet := in.domain.cfg.QuietTunnels && !unicast(f.DstMAC())
 	for _, out := range *in.domain.members.Load() {
-		if out == in {
+		if out == in || out.cfg.Exit {
 			continue
 		}
 		if !in.reaches(out) {

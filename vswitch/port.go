@@ -56,6 +56,9 @@ type PortConfig struct {
 	// MTU is the largest IP packet, in bytes, that leaves through the port at
 	// first (see [Port.SetMTU]); 0 does not check.
 	MTU int
+	// Exit makes the port the domain's way out; see exit.go. A domain has one at
+	// most, and it needs a gateway.
+	Exit bool
 	// VLANs, when not nil, are the only 802.1Q identifiers the port carries; 0
 	// stands for untagged frames.
 	VLANs []uint16

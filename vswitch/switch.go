@@ -83,6 +83,9 @@ func (s *Switch) AddPort(c PortConfig, queues ...Queue) (*Port, error) {
 	if c.MaxMACs == 0 {
 		c.MaxMACs = DefaultMaxMACs
 	}
+	if c.Exit && (!c.Domain.gateway.on || c.MAC != frame.MAC{}) {
+		return nil, fmt.Errorf("vswitch: port %q: an exit sends from its domain's gateway, and %q has none or the port has a MAC of its own", c.Name, c.Domain.cfg.Name)
+	}
 	p := &Port{
 		cfg: c, sw: s, domain: c.Domain, queues: queues,
 		guard: newGuard(&c), vlans: vlanSet(c.VLANs), counters: make([]counters, s.cfg.Workers),
@@ -97,6 +100,9 @@ func (s *Switch) AddPort(c PortConfig, queues ...Queue) (*Port, error) {
 			return nil, ErrTooManyPorts
 		}
 		slot, table = len(table), append(table, nil)
+	}
+	if c.Exit && !c.Domain.exit.CompareAndSwap(nil, p) {
+		return nil, fmt.Errorf("vswitch: port %q: %q has an exit", c.Name, c.Domain.cfg.Name)
 	}
 	s.serial++
 	p.serial, p.slot, table[slot] = s.serial, uint32(slot), p
@@ -125,6 +131,7 @@ func (s *Switch) RemovePort(p *Port) {
 	s.ports.Store(&table)
 	members := slices.DeleteFunc(slices.Clone(*p.domain.members.Load()), func(q *Port) bool { return q == p })
 	p.domain.members.Store(&members)
+	p.domain.exit.CompareAndSwap(p, nil)
 	s.forget(p)
 	s.quiesce()
 	// A turn that was under way may have learned once more. The slot is not

@@ -114,6 +114,11 @@ func (t *Trace) forward(w *Worker, in *Port, f *frame.Frame) {
 		t.note("forward", "%s: dropped: %s", dst, t.Reason)
 		return
 	}
+	if exit := in.domain.exit.Load(); exit != nil && dst == in.domain.gateway.mac {
+		t.Verdict = frame.Forwarded
+		t.note("forward", "%s is the gateway: by the way out, %s", dst, exit.cfg.Name)
+		return
+	}
 	if known == nil || !unicast(dst) {
 		t.Verdict = frame.Forwarded
 		t.note("forward", "%s: flooded to %d ports", dst, len(w.active))
@@ -158,6 +163,9 @@ func (t *Trace) note(step, format string, args ...any) {
 // wouldLearn says what the learn step would do, without doing it.
 func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 	src, d := f.SrcMAC(), in.domain
+	if in.cfg.Exit {
+		return src.String() + " comes by the way out", in.fromExit(f)
+	}
 	if d.gateway.on && src == d.gateway.mac {
 		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)
 	}
