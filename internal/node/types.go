@@ -141,7 +141,7 @@ type Info struct {
 	Networks      int
 	Ports         int    // ports on the switch
 	Workers       int    // data path goroutines
-	Uplink        string // "host", "none"
+	Uplink        string // "host", "none", "packet:INTERFACE"
 	HostLoopback  bool   // sandboxes reach the host's loopback
 	Rung          string // best offload rung among TAPs: "uso", "tso", "plain", "water"
 	Pools         []AddressPool
