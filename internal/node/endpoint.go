@@ -272,7 +272,7 @@ func (n *Node) describe(e *cnm.Endpoint) sandbox.Interface {
 func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
 	hosts = cnm.HostsFile{
 		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Endpoints: sb.Endpoints, Extra: sb.Spec.ExtraHosts,
-		HostGateway: n.hostGateway(),
+		HostGateway: n.hostGateway(sb),
 	}.Bytes()
 	host := cnm.ParseResolvConf(hostResolvConf()).Override(sb.Spec)
 	switch {
@@ -306,9 +306,13 @@ func (n *Node) leadsOut(sb *cnm.Sandbox) (v4, v6 bool) {
 	return leads(gw4, true), leads(gw6, false)
 }
 
-// hostGateway is what host-gateway in an extra host stands for: the default
-// network's gateway.
-func (n *Node) hostGateway() netip.Addr {
+// hostGateway is what host-gateway in an extra host stands for: the gateway that the
+// sandbox's own default route goes to, for only there --host-loopback lets it reach the
+// host; without one Docker's, the default network's.
+func (n *Node) hostGateway(sb *cnm.Sandbox) netip.Addr {
+	if r := routesOf(sb.Endpoints); r.gw4.IsValid() {
+		return r.gw4
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if nw, err := n.findNetworkLocked(cnm.NetBridge); err == nil {

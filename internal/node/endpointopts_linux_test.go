@@ -225,7 +225,7 @@ func TestQueues(t *testing.T) {
 // The doctor tries what the daemon may use.
 func TestDoctorOffload(t *testing.T) {
 	needSandboxes(t)
-	for _, c := range doctor(t.TempDir(), tap.TSO) {
+	for _, c := range doctor(t.TempDir(), tap.TSO, Uplink{}) {
 		if c.Name == "TAP offloads" {
 			if c.Status != OK || c.Found != "tso, the most that --tap-offload allows" {
 				t.Errorf("%+v", c)

@@ -51,11 +51,20 @@ func TestResolvConfFollows(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
-	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("inner")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("inner"), ExtraHosts: []string{"me:host-gateway"}})
+	hosts := func(want string) {
+		t.Helper()
+		if got, _ := execute(t, n, "rose", "print", "/etc/hosts"); !strings.Contains(got, "\n"+want+"\tme\n") {
+			t.Errorf("host-gateway is not %s:\n%s", want, got)
+		}
+	}
+	bridge, _ := n.Network("bridge")
+	hosts(bridge.IPAM.Config[0].Gateway.String())
 	mustConnect(t, n, "yard", "rose")
 	if got, _ := execute(t, n, "rose", "print", "/etc/resolv.conf"); got != v4 {
 		t.Errorf("after a connect: %q", got)
 	}
+	hosts("10.67.50.1")
 	mustDisconnect(t, n, "yard", "rose")
 	if got, _ := execute(t, n, "rose", "print", "/etc/resolv.conf"); got != none {
 		t.Errorf("after a disconnect: %q", got)
