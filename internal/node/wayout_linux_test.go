@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,8 +17,12 @@ import (
 	"weft/internal/nettest"
 )
 
-// The machine of these tests has one address that is not its loopback's, of each family.
-var machine4, machine6 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:51::1")
+// The machine of these tests has one address that is not its loopback's, of each family,
+// and one that is in a subnet of a network of weft's.
+var (
+	machine4, machine6 = netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:51::1")
+	machineInside      = netip.MustParseAddr("10.67.55.77")
+)
 
 // onMachine runs body in a network namespace with these addresses.
 func onMachine(t *testing.T, body func(t *testing.T)) {
@@ -27,7 +32,7 @@ func onMachine(t *testing.T, body func(t *testing.T)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, a := range []netip.Addr{machine4, machine6} {
+		for _, a := range []netip.Addr{machine4, machine6, machineInside} {
 			addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}, Flags: 0x02} // IFA_F_NODAD
 			if err := netlink.AddrAdd(lo, addr); err != nil {
 				t.Fatal(err)
@@ -154,7 +159,7 @@ func statsOf(t *testing.T, n *Node, port string) PortStats {
 func TestWayOutLoopback(t *testing.T) {
 	onMachine(t, func(t *testing.T) {
 		watchLeaks(t)
-		lo := serveHost(t, loopback(1), "loopback")
+		lo, inside := serveHost(t, loopback(1), "loopback"), serveHost(t, machineInside, "inside")
 		for _, allowed := range []bool{false, true} {
 			c := overlayConfig(t, 1)
 			c.HostLoopback = allowed
@@ -182,7 +187,12 @@ func TestWayOutLoopback(t *testing.T) {
 				fetch(t, n, at.from, netip.AddrPortFrom(at.gw, lo.addr.Port()), at.want)
 			}
 			reach(t, n, "rose", addr4(other, "other"), false)
-			for _, name := range []string{"rose", "tulip", "aster"} {
+			fetch(t, n, "rose", inside.addr, "")
+			if err := errors.Join(n.SandboxRemove(t.Context(), "aster", true), n.NetworkRemove(t.Context(), "other")); err != nil {
+				t.Fatal(err)
+			}
+			fetch(t, n, "rose", inside.addr, "inside: hello") // nobody's any more
+			for _, name := range []string{"rose", "tulip"} {
 				if err := n.SandboxRemove(t.Context(), name, true); err != nil {
 					t.Fatal(err)
 				}
