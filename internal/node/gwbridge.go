@@ -196,16 +196,17 @@ func (n *Node) settleAgain(b *box) {
 	}
 }
 
-// settleRestored is settle for a sandbox that was just restored. Its default routes are
-// set again if it lost an interface: they may have gone with it.
+// settleRestored is settle for a sandbox that was just restored. Its default routes and
+// its files are set again if it has other interfaces now: they may have gone with one.
 func (n *Node) settleRestored(b *box) {
 	b.op.Lock()
 	defer b.op.Unlock()
+	before := len(b.sb.Endpoints)
+	n.settleAgain(b)
 	n.mu.Lock()
-	changed := b.changed
+	changed := b.changed || len(b.sb.Endpoints) != before
 	b.changed = false
 	n.mu.Unlock()
-	n.settleAgain(b)
 	if !changed {
 		return
 	}
