@@ -166,6 +166,7 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			errs = append(errs, err)
 		}
+		n.endFlows(true, e)
 		dev.Close()
 		if p != nil {
 			if err := p.RemoveInterface(ctx, e.IfName); err != nil && !gone(err) {

@@ -91,6 +91,8 @@ func inside(args []string) int {
 		}
 	case "serve":
 		err = serve(args[1])
+	case "sendone":
+		err = sendOne(args[1])
 	case "packets":
 		err = servePackets(args[1])
 	case "ask":

@@ -48,6 +48,8 @@ type listener struct {
 	target netip.AddrPort
 }
 
+var errNoUplink = errors.New("this node has the uplink none, by which nothing comes in")
+
 // openPorts gives a sandbox that starts the ports it publishes.
 func (n *Node) openPorts(b *box) error {
 	n.portOp.Lock()
@@ -59,7 +61,7 @@ func (n *Node) openPorts(b *box) error {
 		return nil
 	}
 	if n.cfg.Uplink.Kind == UplinkNone {
-		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: this node has the uplink none, by which nothing comes in", mappings[0])
+		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: %w", mappings[0], errNoUplink)
 	}
 	for _, m := range mappings {
 		if err := n.openPort(b, m); err != nil {
@@ -165,7 +167,11 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 	}
 	network, id := e.Network, e.NetworkID
 	n.mu.Unlock()
-	if by = n.path.publisher(id); by == nil {
+	by, ok := n.path.exitOf(id).(publisher)
+	switch {
+	case n.cfg.Uplink.Kind == UplinkNone:
+		return nil, target, errNoUplink
+	case !ok:
 		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
 	}
 	return by, netip.AddrPortFrom(addr, p.Port), nil
@@ -195,17 +201,6 @@ func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
 		return e, e.IPv4.Addr()
 	}
 	return nil, netip.Addr{}
-}
-
-// publisher returns what ports are published by on a network, nil if there is nothing.
-func (d *dataPath) publisher(network string) publisher {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if lp := d.ports[exitKey(network)]; lp != nil {
-		p, _ := lp.exit.(publisher)
-		return p
-	}
-	return nil
 }
 
 // hostAddrs are the addresses a port is to be had on: the one asked for, the network's,

@@ -183,3 +183,78 @@ func TestPortsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// Who is off a network is forgotten by its way out at once: what was sent to him does not
+// reach who has his address next, and clients of his do not wait.
+func TestPortsForgotten(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		n := openBeside(t, testConfig(t))
+		mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("bridge")}) // the exit stays open with her
+		mustNetwork(t, n, cnm.Network{Name: "z", IPAM: pool("10.67.51.0/24")})
+		server := cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":80"), Networks: on("bridge", "z"), Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80, HostPort: 8080, HostIP: home4}}}
+		mustRun(t, n, server)
+		at := netip.AddrPortFrom(home4, 8080)
+		called(t, home4, at, "172.17.0.1")
+		c, err := net.Dial("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintln(c, "hello")
+		c.SetDeadline(time.Now().Add(3 * time.Second))
+		b := make([]byte, 100)
+		if _, err := c.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		mustDisconnect(t, n, "bridge", "rose")
+		if _, err := c.Read(b); err == nil || !strings.Contains(err.Error(), "reset") {
+			t.Errorf("a client of the network she left: %v", err)
+		}
+		called(t, home4, at, "10.67.51.1")
+
+		to, err := net.ListenPacket("udp", netip.AddrPortFrom(machine4, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer to.Close()
+		daisy := mustRun(t, n, cnm.SandboxSpec{Name: "daisy", Networks: on("bridge"), Cmd: program("sendone", to.LocalAddr().String())})
+		to.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, _, err := to.ReadFrom(b); err != nil {
+			t.Fatal(err)
+		}
+		flows := func() (out []string) {
+			all, err := n.Flows("bridge")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range all {
+				if f.Endpoint.Addr() == addr4(daisy, "bridge") {
+					out = append(out, f.Proto)
+				}
+			}
+			return out
+		}
+		if got := flows(); !slices.Equal(got, []string{"udp"}) {
+			t.Errorf("flows: %v", got)
+		}
+		if err := n.SandboxRemove(t.Context(), "daisy", true); err != nil {
+			t.Fatal(err)
+		}
+		if got := flows(); got != nil {
+			t.Errorf("flows of one that has gone: %v", got)
+		}
+	})
+}
+
+// sendOne sends a datagram, and waits.
+func sendOne(to string) error {
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Fprintln(c, "hello")
+	time.Sleep(time.Minute)
+	return nil
+}
