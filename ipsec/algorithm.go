@@ -1,7 +1,6 @@
 package ipsec
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
 
@@ -66,9 +65,5 @@ func (a Algorithm) aead(key []byte) (cipher.AEAD, error) {
 	if a == ChaCha20Poly1305 {
 		return chacha20poly1305.New(key)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return newGCM(key)
 }

@@ -102,9 +102,8 @@ func NewSealer() *Sealer { return new(Sealer) }
 // for many. The reason is NoKey without an SA or one that has come to its end, and
 // TooBig if dst is shorter than [Algorithm.PacketLen].
 //
-// The pieces are copied and then sealed in place, for ciphers want one range. That
-// costs 4 % more than to seal from one buffer into another (BenchmarkSeal), and
-// saves a segment's own copying.
+// The pieces are copied and then sealed in place, for ciphers want one range. The copy
+// costs 25 ns for 1,400 bytes (BenchmarkSeal), and saves a segment's own copying.
 func (s *Sealer) Seal(o *Outbound, dst []byte, next uint8, pieces ...[]byte) (int, frame.Reason) {
 	n := 0
 	for _, p := range pieces {
