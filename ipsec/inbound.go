@@ -18,7 +18,7 @@ import (
 // (RFC 4303, 3.4.3). What fails leaves the SA as it was.
 //
 // SPIs are derived, not assigned, so two SAs of one source address may have the
-// same, one time in 2^32. The table then holds both, and the ICV tells which one
+// same, one time in 2^26 if workers of one number have them. The table then holds both, and the ICV tells which one
 // is meant: each is tried on a copy. Linux and others that know one SA for an SPI
 // would lose such packets until the next epoch.
 //
