@@ -3,7 +3,6 @@ package ipsec
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/subtle"
 	"encoding/binary"
 	"errors"
 	"math/bits"
@@ -83,11 +82,18 @@ func (g *vectorGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
 	}
 	var tag [tagLen]byte
 	cryptVector(&g.key, &nonce[0], aad, &out[0], &sealed[0], n, true, &tag[0])
-	if subtle.ConstantTimeCompare(tag[:], sealed[n:]) != 1 {
+	if differ(&tag, (*[tagLen]byte)(sealed[n:])) {
 		clear(out)
 		return nil, errOpen
 	}
 	return dst[:len(dst)+n], nil
+}
+
+// differ compares two tags, in the same time whatever they are.
+func differ(a, b *[tagLen]byte) bool {
+	first := binary.NativeEndian.Uint64(a[:]) ^ binary.NativeEndian.Uint64(b[:])
+	second := binary.NativeEndian.Uint64(a[8:]) ^ binary.NativeEndian.Uint64(b[8:])
+	return first|second != 0
 }
 
 // inPlace returns the n bytes that are to be written, nil if what is to be done is

@@ -15,8 +15,10 @@
 // Z0-Z13 round keys, Z14 the last, Z15 counters, Z16 4 in each lane, Z17 what
 // reverses bytes, Z18-Z21 blocks, Z22 low, Z23 middle and Z24 high parts of products,
 // Z25 the hash so far in its lowest lane and 0 in the others, Z26 0xc2<<56 in each
-// word, X27 the tag's mask, Z28-Z31 scratch; AX key, DX rounds, SI source, DI
-// destination, CX bytes left, R8 which way.
+// word, Z27-Z31 scratch; AX key, DX rounds, SI source, DI destination, CX bytes left,
+// R8 which way, R13 what is to be hashed next. That is always what is sealed: when
+// opening, the source, and when sealing, what the turn before made, so that to encrypt
+// and to hash can go on at the same time. The tag's mask waits where the tag will be.
 
 // Where things are in a vectorKey.
 #define ROUNDKEY(i) (16*i)(AX)
@@ -75,6 +77,42 @@ GLOBL ·poly<>(SB), RODATA|NOPTR, $16
 	VPXORQ     Z29, Z22, Z22      \
 	VPXORQ     Z30, Z24, Z24      \
 	VPTERNLOGQ $0x96, z, Z31, Z23
+
+// COUNT4 begins with sixteen blocks, and CRYPT4 ends with them.
+#define COUNT4 \
+	COUNT(Z18) \
+	COUNT(Z19) \
+	COUNT(Z20) \
+	COUNT(Z21)
+
+#define CRYPT4 \
+	VAESENCLAST Z14, Z18, Z18       \
+	VAESENCLAST Z14, Z19, Z19       \
+	VAESENCLAST Z14, Z20, Z20       \
+	VAESENCLAST Z14, Z21, Z21       \
+	VPXORQ      (SI), Z18, Z18      \
+	VPXORQ      64(SI), Z19, Z19    \
+	VPXORQ      128(SI), Z20, Z20   \
+	VPXORQ      192(SI), Z21, Z21   \
+	VMOVDQU64   Z18, (DI)           \
+	VMOVDQU64   Z19, 64(DI)         \
+	VMOVDQU64   Z20, 128(DI)        \
+	VMOVDQU64   Z21, 192(DI)        \
+	ADDQ        $256, SI            \
+	ADDQ        $256, DI            \
+	SUBQ        $256, CX
+
+// HASH4 multiplies four of the blocks that are to be hashed, HASH4FIRST the first.
+#define HASH4(at, powers) \
+	VMOVDQU64 at(R13), Z27  \
+	VPSHUFB   Z17, Z27, Z27 \
+	MULTIPLY(Z27, powers)
+
+#define HASH4FIRST \
+	VMOVDQU64 (R13), Z27    \
+	VPSHUFB   Z17, Z27, Z27 \
+	VPXORQ    Z25, Z27, Z27 \
+	MULTIPLY(Z27, POWER(16))
 
 // REDUCE makes the products the hash so far. They are 0 then.
 #define REDUCE \
@@ -177,14 +215,17 @@ first:
 
 masked:
 	VAESENCLAST X14, X27, X27
+	MOVQ        tag+72(FP), R12
+	VMOVDQU64   X27, (R12)
 	CMPQ        CX, $256
 	JB          tail
+	MOVQ        SI, R13
+	TESTQ       R8, R8
+	JNZ         sixteen
 
-sixteen:
-	COUNT(Z18)
-	COUNT(Z19)
-	COUNT(Z20)
-	COUNT(Z21)
+	// There is nothing to hash before the first sixteen blocks are sealed.
+	MOVQ DI, R13
+	COUNT4
 	ROUND4(Z1)
 	ROUND4(Z2)
 	ROUND4(Z3)
@@ -195,52 +236,54 @@ sixteen:
 	ROUND4(Z8)
 	ROUND4(Z9)
 	CMPQ DX, $10
-	JE   last4
+	JE   sealed
 	ROUND4(Z10)
 	ROUND4(Z11)
 	ROUND4(Z12)
 	ROUND4(Z13)
 
-last4:
-	VAESENCLAST Z14, Z18, Z18
-	VAESENCLAST Z14, Z19, Z19
-	VAESENCLAST Z14, Z20, Z20
-	VAESENCLAST Z14, Z21, Z21
-	VMOVDQU64   (SI), Z28
-	VMOVDQU64   64(SI), Z29
-	VMOVDQU64   128(SI), Z30
-	VMOVDQU64   192(SI), Z31
-	VPXORQ      Z28, Z18, Z18
-	VPXORQ      Z29, Z19, Z19
-	VPXORQ      Z30, Z20, Z20
-	VPXORQ      Z31, Z21, Z21
-	VMOVDQU64   Z18, (DI)
-	VMOVDQU64   Z19, 64(DI)
-	VMOVDQU64   Z20, 128(DI)
-	VMOVDQU64   Z21, 192(DI)
-	TESTQ       R8, R8
-	JZ          hash4
-	VMOVDQA64   Z28, Z18
-	VMOVDQA64   Z29, Z19
-	VMOVDQA64   Z30, Z20
-	VMOVDQA64   Z31, Z21
+sealed:
+	CRYPT4
+	CMPQ CX, $256
+	JB   behind
 
-hash4:
-	VPSHUFB Z17, Z18, Z18
-	VPSHUFB Z17, Z19, Z19
-	VPSHUFB Z17, Z20, Z20
-	VPSHUFB Z17, Z21, Z21
-	VPXORQ  Z25, Z18, Z18
-	MULTIPLY(Z18, POWER(16))
-	MULTIPLY(Z19, POWER(12))
-	MULTIPLY(Z20, POWER(8))
-	MULTIPLY(Z21, POWER(4))
+sixteen:
+	COUNT4
+	ROUND4(Z1)
+	HASH4(64, POWER(12))
+	ROUND4(Z2)
+	ROUND4(Z3)
+	HASH4(128, POWER(8))
+	ROUND4(Z4)
+	ROUND4(Z5)
+	HASH4(192, POWER(4))
+	ROUND4(Z6)
+	ROUND4(Z7)
+	HASH4FIRST
+	ROUND4(Z8)
+	ROUND4(Z9)
 	REDUCE
-	ADDQ    $256, SI
-	ADDQ    $256, DI
-	SUBQ    $256, CX
-	CMPQ    CX, $256
-	JAE     sixteen
+	ADDQ $256, R13
+	CMPQ DX, $10
+	JE   crypt
+	ROUND4(Z10)
+	ROUND4(Z11)
+	ROUND4(Z12)
+	ROUND4(Z13)
+
+crypt:
+	CRYPT4
+	CMPQ  CX, $256
+	JAE   sixteen
+	TESTQ R8, R8
+	JNZ   tail
+
+behind:
+	HASH4(64, POWER(12))
+	HASH4(128, POWER(8))
+	HASH4(192, POWER(4))
+	HASH4FIRST
+	REDUCE
 
 tail:
 	TESTQ CX, CX
@@ -317,8 +360,8 @@ lengths:
 	VPTERNLOGQ  $0x96, Z18, Z31, Z23
 	REDUCE
 	VPSHUFB     X17, X25, X25
-	VPXORQ      X27, X25, X25
 	MOVQ        tag+72(FP), BX
+	VPXORQ      (BX), X25, X25
 	VMOVDQU64   X25, (BX)
 	VZEROUPPER
 	RET
