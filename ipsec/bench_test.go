@@ -96,6 +96,7 @@ func BenchmarkSeal(b *testing.B) {
 		}{
 			{"in place", func(int) { s.SealInPlace(o, buf, NextUDP, benchLen) }},
 			{"one piece", func(int) { s.Seal(o, buf, NextUDP, src[:benchLen]) }},
+			{"from elsewhere", func(int) { s.SealFrom(o, buf, src, NextUDP, benchLen) }},
 			{"two pieces", func(int) { s.Seal(o, buf, NextUDP, src[:82], src[100:100+benchLen-82]) }},
 			{"bare from one buffer to another", bare(src)},
 		} {

@@ -64,7 +64,7 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 
 // Seal is cipher.AEAD's.
 func (g *vectorGCM) Seal(dst, nonce, plain, aad []byte) []byte {
-	out := inPlace(dst, nonce, plain, aad, len(plain)+tagLen)
+	out := within(dst, nonce, plain, aad, len(plain)+tagLen)
 	if out == nil {
 		return g.AEAD.Seal(dst, nonce, plain, aad)
 	}
@@ -76,7 +76,7 @@ func (g *vectorGCM) Seal(dst, nonce, plain, aad []byte) []byte {
 // Open is cipher.AEAD's.
 func (g *vectorGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
 	n := len(sealed) - tagLen
-	out := inPlace(dst, nonce, sealed, aad, n)
+	out := within(dst, nonce, sealed, aad, n)
 	if out == nil {
 		return g.AEAD.Open(dst, nonce, sealed, aad)
 	}
@@ -96,17 +96,15 @@ func differ(a, b *[tagLen]byte) bool {
 	return first|second != 0
 }
 
-// inPlace returns the n bytes that are to be written, nil if what is to be done is
-// not the assembler's to do.
-func inPlace(dst, nonce, src, aad []byte, n int) []byte {
+// within returns the n bytes that are to be written, nil if what is to be done is not
+// the assembler's to do. As cipher.AEAD has it, they are those of src or have none in
+// common with it; nobody checks that here.
+func within(dst, nonce, src, aad []byte, n int) []byte {
 	at := len(dst)
 	if len(nonce) != nonceLen || len(aad) == 0 || len(aad) > aes.BlockSize || len(src) == 0 || n <= 0 || n > MaxPacket || cap(dst)-at < n {
 		return nil
 	}
-	if out := dst[at : at+n]; &out[0] == &src[0] {
-		return out
-	}
-	return nil
+	return dst[at : at+n]
 }
 
 // expand makes the round keys (FIPS 197, 5.2).

@@ -49,6 +49,10 @@ func sameGCM(t *testing.T, r *rand.Rand, vector, standard cipher.AEAD, nonce, pl
 		t.Fatalf("%d bytes, %d of additional data: opened\n%x (%v)\nwant\n%x", len(plain), len(aad), got, err, plain)
 	}
 	copy(before[around+len(plain):], want[len(plain):])
+	apart := make([]byte, 0, len(want))
+	if apart = vector.Seal(apart, nonce, plain, aad); !bytes.Equal(apart, want) {
+		t.Fatalf("%d bytes, %d of additional data: sealed elsewhere\n%x\nwant\n%x", len(plain), len(aad), apart, want)
+	}
 	outside("Open")
 	copy(sealed, want)
 	sealed[r.IntN(len(sealed))] ^= 1 << r.IntN(8)
