@@ -45,11 +45,15 @@ func TestEncryptedSpread(t *testing.T) {
 	}
 	// Each client's port has a worker of its own, and so has each reader of the server's node.
 	d := nodes[2].path
-	d.mu.Lock()
+	over, err := nodes[2].Network("over")
+	if err != nil {
+		t.Fatal(err)
+	}
 	worker := 0
+	d.mu.Lock()
 	for _, lp := range d.ports {
-		if lp.device != nil {
-			give(d, lp.charges[0], worker)
+		if lp.network == over.ID && lp.device != nil {
+			give(d, lp.charges[0], worker%2)
 			worker++
 		}
 	}
