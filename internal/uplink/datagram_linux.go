@@ -162,7 +162,10 @@ func (h *Host) sendOut(p *packet) {
 			return
 		}
 	}
-	errno := h.send(d, p, payload)
+	errno, mtu := h.send(d, p, payload), 0
+	if errno == unix.EMSGSIZE {
+		mtu = h.drainErrors(d.sock, &c.msg, p.now)
+	}
 	if errno == 0 {
 		d.sent = min(d.sent+1, settled)
 		d.out += uint64(len(payload))
@@ -173,7 +176,7 @@ func (h *Host) sendOut(p *packet) {
 	}
 	c.mu.Unlock()
 	if errno != 0 {
-		h.unsent(p, errno)
+		h.unsent(p, errno, mtu)
 	}
 }
 
@@ -184,7 +187,7 @@ func (h *Host) begin(p *packet, key flowKey) (*client, *datagrams) {
 		h.counts.add(badSource)
 		return nil, nil
 	}
-	outside, j := h.cfg.judge(p.dst)
+	outside, j := h.cfg.judgeFrom(p.src, p.dst)
 	if j != allowed {
 		h.refuse(p, j)
 		return nil, nil

@@ -92,7 +92,7 @@ func (h *Host) readSockets(b *frame.Batch) {
 		}
 		s.client.mu.Lock()
 		if !s.closed && e.Events&unix.EPOLLERR != 0 {
-			h.drainErrors(s, now)
+			h.drainErrors(s, &rx.msg, now)
 		}
 		for range perSocket {
 			if s.closed || b.Full() || rx.left.some() || !h.readOne(b, s, now) {

@@ -65,8 +65,9 @@ func (d *datagrams) sendSegments(payload []byte, size int) unix.Errno {
 	return d.sendOne(payload)
 }
 
-// unsent tells an endpoint why its datagram could not be sent.
-func (h *Host) unsent(p *packet, errno unix.Errno) {
+// unsent tells an endpoint why its datagram could not be sent; mtu is that of the
+// path, if that is why.
+func (h *Host) unsent(p *packet, errno unix.Errno, mtu int) {
 	switch errno {
 	case unix.EAGAIN, unix.ENOBUFS:
 		h.counts.add(sendBlocked)
@@ -74,7 +75,10 @@ func (h *Host) unsent(p *packet, errno unix.Errno) {
 	}
 	h.counts.add(sendFailed)
 	switch errno {
-	case unix.EMSGSIZE: // the error queue says what would fit
+	case unix.EMSGSIZE:
+		if mtu > 0 {
+			h.report(p.src, h.cfg.gateway(p.src), packetTooBig.of(p.v4, mtu), p.ip, p.now)
+		}
 	case unix.ENETUNREACH:
 		h.answer(p, netUnreachable)
 	case unix.EHOSTUNREACH:
@@ -86,12 +90,12 @@ func (h *Host) unsent(p *packet, errno unix.Errno) {
 
 // A sock_extended_err (linux/errqueue.h), and where the error came from.
 type extended struct {
-	errno        unix.Errno
-	origin       uint8
-	kind, code   uint8
-	info         uint32
-	from         netip.Addr
-	valid, local bool
+	errno      unix.Errno
+	origin     uint8
+	kind, code uint8
+	info       uint32
+	from       netip.Addr
+	valid      bool
 }
 
 const (
@@ -114,7 +118,7 @@ func errorOf(control []byte) (e extended) {
 		e.errno = unix.Errno(binary.NativeEndian.Uint32(data))
 		e.origin, e.kind, e.code = data[4], data[5], data[6]
 		e.info = binary.NativeEndian.Uint32(data[8:])
-		e.valid, e.local = true, e.origin == originLocal
+		e.valid = true
 		if len(data) < 32 {
 			continue
 		}
@@ -130,20 +134,26 @@ func errorOf(control []byte) (e extended) {
 }
 
 // drainErrors passes the ICMP errors that a socket got on to the endpoint, whose
-// client is locked.
-func (h *Host) drainErrors(s *socket, now int64) {
+// client is locked. It returns the MTU of a path that something was too big for in
+// the first place, 0 if nothing was: such an error does not say about what it is.
+func (h *Host) drainErrors(s *socket, msg *message, now int64) (mtu int) {
 	var quoted [128]byte
 	for range 16 {
-		n, errno := h.rx.msg.receive(s.fd, quoted[:], unix.MSG_ERRQUEUE)
+		n, errno := msg.receive(s.fd, quoted[:], unix.MSG_ERRQUEUE)
 		if errno != 0 {
 			break
 		}
-		if e := errorOf(h.rx.msg.received()); e.valid {
-			h.passError(s, &e, addrPort(&h.rx.msg.name), quoted[:n], now)
+		switch e := errorOf(msg.received()); {
+		case !e.valid:
+		case e.origin == originLocal && e.errno == unix.EMSGSIZE:
+			mtu = int(e.info)
+		default:
+			h.passError(s, &e, addrPort(&msg.name), quoted[:n], now)
 		}
 	}
 	// What is pending beside the queue would be reported for ever.
 	unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return mtu
 }
 
 // passError tells an endpoint of an error about what it sent to an outside
@@ -174,10 +184,6 @@ func (h *Host) passError(s *socket, e *extended, to netip.AddrPort, data []byte,
 		if seen := h.cfg.seenAs(e.from); e.from.IsValid() && e.from.Is4() == v4 && !h.cfg.Inside(seen) && !e.from.IsUnspecified() {
 			from = seen
 		}
-	case e.local && e.errno == unix.EMSGSIZE:
-		said = packetTooBig.of(v4, int(e.info))
-	case e.local:
-		said = hostUnreachable.of(v4, 0)
 	default:
 		return
 	}
