@@ -31,8 +31,6 @@ type vectorKey struct {
 
 const maxPower = 18
 
-const tagLen = 16
-
 // A vectorGCM is AES-GCM.
 type vectorGCM struct {
 	cipher.AEAD // the standard library's
@@ -64,25 +62,25 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 
 // Seal is cipher.AEAD's.
 func (g *vectorGCM) Seal(dst, nonce, plain, aad []byte) []byte {
-	out := within(dst, nonce, plain, aad, len(plain)+tagLen)
+	out := within(dst, nonce, plain, aad, len(plain)+icvLen)
 	if out == nil {
 		return g.AEAD.Seal(dst, nonce, plain, aad)
 	}
 	n := len(plain)
 	cryptVector(&g.key, &nonce[0], aad, &out[0], &plain[0], n, false, &out[n])
-	return dst[:len(dst)+n+tagLen]
+	return dst[:len(dst)+n+icvLen]
 }
 
 // Open is cipher.AEAD's.
 func (g *vectorGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
-	n := len(sealed) - tagLen
+	n := len(sealed) - icvLen
 	out := within(dst, nonce, sealed, aad, n)
 	if out == nil {
 		return g.AEAD.Open(dst, nonce, sealed, aad)
 	}
-	var tag [tagLen]byte
+	var tag [icvLen]byte
 	cryptVector(&g.key, &nonce[0], aad, &out[0], &sealed[0], n, true, &tag[0])
-	if differ(&tag, (*[tagLen]byte)(sealed[n:])) {
+	if differ(&tag, (*[icvLen]byte)(sealed[n:])) {
 		clear(out)
 		return nil, errOpen
 	}
@@ -90,7 +88,7 @@ func (g *vectorGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
 }
 
 // differ compares two tags, in the same time whatever they are.
-func differ(a, b *[tagLen]byte) bool {
+func differ(a, b *[icvLen]byte) bool {
 	first := binary.NativeEndian.Uint64(a[:]) ^ binary.NativeEndian.Uint64(b[:])
 	second := binary.NativeEndian.Uint64(a[8:]) ^ binary.NativeEndian.Uint64(b[8:])
 	return first|second != 0
