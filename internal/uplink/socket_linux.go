@@ -142,6 +142,10 @@ func openSocket(proto uint8, of netip.Addr) (int, error) {
 		unix.Close(fd)
 		return -1, err
 	}
+	if proto == frame.ProtoUDP {
+		// Several datagrams of one size come at once (Linux 5.0): as well without.
+		unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+	}
 	return fd, nil
 }
 
