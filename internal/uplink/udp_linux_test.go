@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
 	"weft/internal/nettest"
@@ -170,6 +171,35 @@ func TestUDPErrors(t *testing.T) {
 				t.Fatalf("no answer: %v", h.Stats().Counts)
 			}
 		})
+	}
+}
+
+// TestUDPHops: the uplink is a hop, so traceroute sees what is behind it.
+func TestUDPHops(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	w := newWire(t, h)
+	server := udpSocket(t, outside4)
+	raw, err := server.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTTL, 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := away(outside4)
+	for _, ttl := range []uint8{64, 2, 255} {
+		l4 := nettest.UDP(alice4, to, 5000, server.LocalAddr().(*net.UDPAddr).AddrPort().Port(), []byte("x"))[34:]
+		w.send(nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IPTTL(alice4.IP, to.IP, frame.ProtoUDP, ttl, l4)), frame.Offload{})
+		oob := make([]byte, 64)
+		_, n, _, _, err := server.ReadMsgUDP(make([]byte, 10), oob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, got, _ := nextControl(oob[:n]); len(got) < 4 || got[0] != ttl-1 {
+			t.Errorf("TTL %d came as %v", ttl, got)
+		}
 	}
 }
 
