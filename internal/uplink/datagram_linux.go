@@ -228,7 +228,7 @@ func (h *Host) mapping(c *client, key flowKey) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{fd: fd, proto: key.proto, endpoint: key.endpoint, client: c}
+	s := &socket{fd: fd, proto: key.proto, v4: c.addr.Is4(), endpoint: key.endpoint, client: c}
 	if err := h.sockets.add(s); err != nil {
 		return nil, err
 	}

@@ -33,6 +33,10 @@ import (
 // splice carries the connection's bytes until both halves have ended.
 func (s *stream) splice() {
 	s.end.SocketOptions().SetKeepAlive(true)
+	if s.crowded {
+		s.end.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
+		s.end.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
+	}
 	raw, err := s.conn.SyscallConn()
 	if err != nil {
 		s.abort()
