@@ -38,7 +38,7 @@ func (h *Host) mayConnect(p *packet) bool {
 		h.counts.add(badSource)
 		return false
 	}
-	_, j := h.cfg.judge(p.dst)
+	_, j := h.cfg.judgeFrom(p.src, p.dst)
 	switch j {
 	case allowed, refused: // the latter by the stack, and counted in unclaimed
 		return true
