@@ -56,10 +56,10 @@ func (d *datagrams) idleLimit() int64 {
 		return idlePublished
 	case d.key.proto != frame.ProtoUDP:
 		return idleEcho
-	case d.sent >= settled && d.got >= settled:
-		return idleSettled
 	case d.key.remote.Port() == 53 && d.got >= d.sent:
 		return idleShort
+	case d.sent >= settled && d.got >= settled:
+		return idleSettled
 	}
 	return idleDefault
 }

@@ -308,3 +308,29 @@ func TestEchoForbidden(t *testing.T) {
 		}
 	})
 }
+
+// TestIdleLimits: how long a flow may be idle.
+func TestIdleLimits(t *testing.T) {
+	to := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(outside4), port) }
+	for _, tt := range []struct {
+		name      string
+		proto     uint8
+		port      uint16
+		way       direction
+		sent, got uint32
+		want      time.Duration
+	}{
+		{"unanswered", frame.ProtoUDP, 4000, began, 3, 0, 5 * time.Minute},
+		{"answered", frame.ProtoUDP, 4000, began, 1, 1, 5 * time.Minute},
+		{"both several times", frame.ProtoUDP, 4000, began, 3, 3, 30 * time.Minute},
+		{"DNS", frame.ProtoUDP, 53, began, 3, 3, 30 * time.Second},
+		{"DNS unanswered", frame.ProtoUDP, 53, began, 2, 1, 5 * time.Minute},
+		{"ping", frame.ProtoICMP, 0, began, 3, 3, time.Minute},
+		{"published", frame.ProtoUDP, 4000, cameIn, 0, 1, 24 * time.Hour},
+	} {
+		d := datagrams{key: flowKey{proto: tt.proto, remote: to(tt.port)}, way: tt.way, sent: tt.sent, got: tt.got}
+		if got := time.Duration(d.idleLimit()); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
