@@ -64,6 +64,18 @@ func (h *Host) newClient(a netip.Addr) *client {
 	return c
 }
 
+// forget takes a client of which nothing is left out of the table.
+func (h *Host) forget(c *client) {
+	h.clientsMu.Lock()
+	defer h.clientsMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone && c.idle() {
+		c.gone = true
+		delete(h.clients, c.addr)
+	}
+}
+
 func (h *Host) closeClients() {
 	h.clientsMu.Lock()
 	defer h.clientsMu.Unlock()

@@ -81,6 +81,7 @@ func TestBadFrames(t *testing.T) {
 		{"broadcast", nettest.UDP(alice4, away("255.255.255.255"), 5000, 5, nil), "destination-refused", false},
 		{"this network", nettest.UDP(alice4, away("0.0.0.1"), 5000, 5, nil), "destination-refused", false},
 		{"IPv4-mapped loopback", nettest.UDP(alice6, away("::ffff:127.0.0.1"), 5000, 5, nil), "destination-refused", true},
+		{"IPv4-mapped", nettest.UDP(alice6, away("::ffff:"+outside4), 5000, 5, nil), "destination-refused", true},
 		{"IPv6 loopback", nettest.UDP(alice6, away("::1"), 5000, 5, nil), "destination-refused", true},
 		{"IPv6 link-local", nettest.UDP(alice6, away("fe80::1"), 5000, 5, nil), "destination-refused", true},
 		{"SYN to loopback", syn(alice4, away("127.0.0.1"), 1, 2), "destination-refused", true},

@@ -164,6 +164,7 @@ func TestPublishUDP(t *testing.T) {
 	serve("[fd00:18::2]:53")
 	all4, all6 := publish(t, h, "udp", "0.0.0.0:0", "172.18.0.2:53"), publish(t, h, "udp", "[::]:0", "[fd00:18::2]:53")
 	one := publish(t, h, "udp", "198.51.100.2:0", "172.18.0.2:53")
+	mixed := publish(t, h, "udp", "[::]:0", "172.18.0.2:53")
 	for _, tt := range []struct {
 		name, from, to string
 		port           *Published
@@ -175,6 +176,7 @@ func TestPublishUDP(t *testing.T) {
 		{"IPv6", outside6, outside6, all6, outside6},
 		{"loopback", "127.0.0.1", "127.0.0.1", all4, gateway4.IP.String()},
 		{"IPv6 loopback", "::1", "::1", all6, gateway6.IP.String()},
+		{"IPv6 to an endpoint's IPv4", outside6, outside6, mixed, gateway4.IP.String()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := udpSocket(t, tt.from)
@@ -198,12 +200,12 @@ func TestPublishUDP(t *testing.T) {
 		})
 	}
 	h.sweepOnce(h.now() + int64(time.Hour))
-	if n := h.Stats().UDP; n != 6 {
-		t.Errorf("%d flows of clients idle for an hour, want 6", n)
+	if n := h.Stats().UDP; n != 7 {
+		t.Errorf("%d flows of clients idle for an hour, want 7", n)
 	}
 	all4.Close()
-	if n := h.Stats().UDP; n != 3 {
-		t.Errorf("%d flows after a port was closed, want 3", n)
+	if n := h.Stats().UDP; n != 4 {
+		t.Errorf("%d flows after a port was closed, want 4", n)
 	}
 }
 

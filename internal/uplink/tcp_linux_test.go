@@ -351,3 +351,42 @@ func TestTCPHostLoopback(t *testing.T) {
 		}
 	}
 }
+
+// TestTCPCrowd: an endpoint with many connections has small buffers for the rest.
+func TestTCPCrowd(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	server := tcpServer(t, outside4, echo)
+	var all []net.Conn
+	for range crowd + 3 {
+		all = append(all, g.mustDial(server))
+	}
+	for _, c := range all {
+		data := pattern(100)
+		c.Write(data)
+		if _, err := io.ReadFull(c, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sizes := map[int64]int{}
+	for _, s := range h.copyStreams() {
+		sizes[s.end.SocketOptions().GetReceiveBufferSize()]++
+	}
+	// Those that were under way as the crowd grew may be among them.
+	if n := sizes[crowdedBuffer]; n < 3 || n > 10 || sizes[firstBuffer] != crowd+3-n {
+		t.Errorf("buffers: %v", sizes)
+	}
+	// A small one carries as much as a large one, in more steps.
+	c := all[len(all)-1]
+	data := pattern(4 << 20)
+	go c.Write(data)
+	got := make([]byte, len(data))
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("by small buffers: %v", err)
+	}
+	for _, c := range all {
+		c.Close()
+	}
+}
