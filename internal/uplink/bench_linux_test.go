@@ -204,3 +204,26 @@ func (k *kernelGuest) sibling(t testing.TB) *space {
 	}
 	return s
 }
+
+// BenchmarkRoundTrip sends one byte to a server outside, which sends it back.
+func BenchmarkRoundTrip(b *testing.B) {
+	_, k := benchGuest(b)
+	at := netip.MustParseAddrPort(tcpServer(b, outside4, echo))
+	b.ResetTimer()
+	k.do(func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Connect(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
+		}
+		defer unix.Close(fd)
+		one := []byte("x")
+		for i := 0; err == nil && i < b.N; i++ {
+			if _, err = unix.Write(fd, one); err == nil {
+				_, err = unix.Read(fd, one)
+			}
+		}
+		if err != nil {
+			b.Error(err)
+		}
+	})
+}

@@ -183,10 +183,6 @@ func (h *Host) sendOut(p *packet) {
 // begin makes the flow of a packet, and returns it with its client, locked; or
 // says to the endpoint why not.
 func (h *Host) begin(p *packet, key flowKey) (*client, *datagrams) {
-	if !h.is(p.src, p.mac) {
-		h.counts.add(badSource)
-		return nil, nil
-	}
 	outside, j := h.cfg.judgeFrom(p.src, p.dst)
 	if j != allowed {
 		h.refuse(p, j)

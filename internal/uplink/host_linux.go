@@ -110,7 +110,7 @@ func (h *Host) Caps() frame.Caps {
 func (h *Host) now() int64 { return int64(time.Since(h.start)) }
 
 // Close resets every connection, closes every socket and listener, and returns
-// when nothing is left. No worker may be in ReadBatch any more.
+// when nothing is left. No worker may use the queue any more.
 func (h *Host) Close() error {
 	h.close.Do(func() {
 		h.mu.Lock()

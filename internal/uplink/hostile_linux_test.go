@@ -72,6 +72,8 @@ func TestBadFrames(t *testing.T) {
 		{"SYN of a stranger", syn(stranger, out, 1, 2), "bad-source", false},
 		{"SYN with a neighbour's address", syn(thief, out, 1, 2), "bad-source", false},
 		{"datagram with a neighbour's address", nettest.UDP(thief, out, 5000, port, nil), "bad-source", false},
+		{"segment with a neighbour's address", nettest.TCP(thief, out, nettest.Segment{SrcPort: 1, DstPort: 2, Flags: nettest.ACK}), "bad-source", false},
+		{"fragment with a neighbour's address", nettest.Fragments(nettest.UDP(thief, out, 5000, port, make([]byte, 3000)), 1500)[0], "bad-source", false},
 		{"TCP in fragments", nettest.Fragments(big, 1500)[0], "tcp-fragment", false},
 		{"VLAN", nettest.Tag(udp, 5), "not-carried", false},
 		{"ARP", nettest.ARPRequest(alice4, gateway4.IP), "not-carried", false},

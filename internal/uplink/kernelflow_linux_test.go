@@ -275,6 +275,35 @@ func collect(t *testing.T, c net.Conn, size int, data []byte) {
 	}
 }
 
+// TestReadBatchFair: a stack that fills every batch does not keep datagrams back.
+func TestReadBatchFair(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	got := make(chan struct{}, 1)
+	server := udpServer(t, outside4, func(c *net.UDPConn, b []byte, from netip.AddrPort) {
+		udpEcho(c, b, from)
+		got <- struct{}{}
+	})
+	f := frame.NewBatch().Append(nettest.UDP(alice4, away(outside4), 5000, server.Port(), []byte("x")))
+	h.WriteBatch([]*frame.Frame{f})
+	<-got
+	large := nettest.Ether(alice4.MAC, gateway4.MAC, frame.EtherIPv4, nettest.IP(away(outside4).IP, alice4.IP, frame.ProtoUDP, make([]byte, 60000)))
+	b := frame.NewBatch()
+	for range 4 {
+		for range 10 {
+			h.ring.push(outgoing{raw: large})
+		}
+		b.Reset()
+		h.ReadBatch(b)
+		for i := range b.Len() {
+			if b.At(i).Len() < 100 {
+				return
+			}
+		}
+	}
+	t.Error("no datagram in four batches")
+}
+
 // TestSteadyStateAllocs: datagrams cost no memory, once their flow is there.
 func TestSteadyStateAllocs(t *testing.T) {
 	h := newHost(t, nil)

@@ -143,6 +143,27 @@ func reuse(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
 }
 
+// TestPublishHairpin: an endpoint reaches a published port by the host's address,
+// even its own.
+func TestPublishHairpin(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	addrServer(t, g.listen("172.18.0.2:80"))
+	c := g.mustDial(publish(t, h, "tcp", "0.0.0.0:0", "172.18.0.2:80").at(outside4))
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 64)
+	n, err := c.Read(b)
+	if err != nil || !strings.HasPrefix(string(b[:n]), outside4+":") {
+		t.Errorf("seen as %q, %v", b[:n], err)
+	}
+}
+
+// at returns an address of the host's with the published port.
+func (p *Published) at(ip string) string {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), p.Addr().Port()).String()
+}
+
 func TestPublishUDP(t *testing.T) {
 	nettest.CheckLeaks(t)
 	h := newHost(t, nil)

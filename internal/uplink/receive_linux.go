@@ -15,6 +15,7 @@ type receiver struct {
 	msg    message
 	events [64]unix.EpollEvent
 	left   fragments // a datagram of which not all fragments found room
+	odd    bool      // the ring comes first
 	// The last endpoint's MAC, for packets of the stack's come in runs.
 	addr tcpip.Address
 	mac  frame.MAC
@@ -38,18 +39,21 @@ func (h *Host) ReadBatch(b *frame.Batch) (int, error) {
 		h.ring.keep(false)
 	}
 	h.rx.addr = tcpip.Address{}
-	// A quarter is the sockets', for the stack alone could fill every batch.
-	h.readRing(b, frame.MaxBatch*3/4)
+	// Either alone could fill every batch, so they take turns at being the first.
+	h.rx.odd = !h.rx.odd
+	if h.rx.odd {
+		h.readRing(b)
+	}
 	if !h.sockets.empty() {
 		h.readSockets(b)
 	}
-	h.readRing(b, frame.MaxBatch)
+	h.readRing(b)
 	return b.Len() - before, nil
 }
 
-// readRing moves what is in the ring to the batch, until that has most frames.
-func (h *Host) readRing(b *frame.Batch, most int) {
-	for b.Len() < most && !b.Full() {
+// readRing moves what is in the ring to the batch.
+func (h *Host) readRing(b *frame.Batch) {
+	for !b.Full() {
 		o, ok := h.ring.pop()
 		if !ok {
 			return

@@ -1,13 +1,11 @@
 package uplink
 
 import (
-	"errors"
 	"io"
-	"net"
 	"sync"
 	"syscall"
+	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -28,7 +26,8 @@ import (
 //
 // FIN goes through as shutdown(SHUT_WR), each way by itself; the connection ends
 // when both have. RST, and whatever else is wrong with one side, becomes RST on
-// the other.
+// the other; but what that side had sent before is carried first, if it can be
+// within a grace: a server that refuses an upload answers, then resets.
 
 // splice carries the connection's bytes until both halves have ended.
 func (s *stream) splice() {
@@ -48,7 +47,21 @@ func (s *stream) splice() {
 	s.inward(raw)
 	close(ended)
 	both.Wait()
+	if s.torn.Load() {
+		s.abort()
+	}
 	s.finish()
+}
+
+// grace is how long what was sent before a reset may take.
+const grace = time.Second
+
+// tear notes that a side takes nothing more. The half that comes from there goes on
+// to its end; then both are reset, or when the grace is over.
+func (s *stream) tear() {
+	if s.torn.CompareAndSwap(false, true) {
+		time.AfterFunc(grace, s.abort)
+	}
 }
 
 // finish closes both sides, and waits until the endpoint has taken what was still
@@ -106,7 +119,7 @@ func (s *stream) outward(raw syscall.RawConn, inward <-chan struct{}) {
 		})
 		w.release()
 		if err != nil || w.err != nil {
-			s.abort()
+			s.tear()
 			return
 		}
 		switch state.(type) {
@@ -120,14 +133,17 @@ func (s *stream) outward(raw syscall.RawConn, inward <-chan struct{}) {
 		}
 		break
 	}
-	if err := s.conn.CloseWrite(); err != nil && !errors.Is(err, unix.ENOTCONN) {
-		s.abort()
+	if err := s.conn.CloseWrite(); err != nil {
+		s.tear()
 		return
 	}
 	s.halfDone()
 	for {
 		select {
 		case <-inward:
+			if failed(s.end) {
+				s.abort()
+			}
 			return
 		case <-ready:
 			if failed(s.end) {
@@ -173,16 +189,18 @@ func (s *stream) inward(raw syscall.RawConn) {
 		})
 		_, blocked := state.(*tcpip.ErrWouldBlock)
 		switch {
+		case err == nil && src.eof && s.torn.Load():
+			return
 		case err == nil && src.eof:
 			src.release()
 			s.end.Shutdown(tcpip.ShutdownWrite)
 			s.halfDone()
 			return
-		case err != nil, src.err != nil, !blocked:
-			src.release()
-			if !errors.Is(err, net.ErrClosed) {
-				s.abort()
-			}
+		case err != nil, src.err != nil:
+			s.abort()
+			return
+		case !blocked:
+			s.tear()
 			return
 		}
 		<-ready

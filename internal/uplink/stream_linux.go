@@ -24,6 +24,7 @@ type stream struct {
 	out, in atomic.Uint64 // bytes
 	state   atomic.Uint32
 	crowded bool // set with connected
+	torn    atomic.Bool
 
 	mu      sync.Mutex
 	conn    *net.TCPConn

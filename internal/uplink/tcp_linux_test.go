@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -388,5 +389,39 @@ func TestTCPCrowd(t *testing.T) {
 	}
 	for _, c := range all {
 		c.Close()
+	}
+}
+
+// TestTCPRefusedUpload: a server answers before it has read all, and closes, which
+// resets the connection. The answer comes through.
+func TestTCPRefusedUpload(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	for range 20 {
+		c := g.mustDial(tcpServer(t, outside4, func(c *net.TCPConn) {
+			io.ReadFull(c, make([]byte, 100000))
+			io.WriteString(c, "too large")
+		}))
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		wrote := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				_, err = c.Write(make([]byte, 10000))
+			}
+			wrote <- err
+		}()
+		b := make([]byte, 9)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "too large" {
+			t.Errorf("answer: %q, %v", b, err)
+		}
+		if err := <-wrote; errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the upload ended with %v", err)
+		}
+		c.Close()
+	}
+	if !eventually(func() bool { return h.Stats().TCP == 0 }) {
+		t.Errorf("left: %+v", h.Flows())
 	}
 }
