@@ -1,0 +1,2 @@
+// Package discovery is weft's DNS.
+package discovery
