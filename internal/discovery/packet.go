@@ -23,6 +23,7 @@ import (
 const (
 	headerLen = 12
 	optLen    = 11 // an OPT record without options
+	recordLen = 12 // a record before its data, with a pointer for a name
 
 	flagQR = 1 << 7 // in the first byte of the flags
 	flagAA = 1 << 2
@@ -85,15 +86,22 @@ func (q *question) parseOPT(b []byte) bool {
 	return true
 }
 
-// answer writes the answer to a question for addresses into out, at most limit bytes,
-// and returns its length; 0 means that it is not to be had here. Over a stream the
-// addresses beyond the limit are left out, in a datagram that is said (TC).
+// answer writes the answer to a question for addresses into out, from the records or a
+// forwarder's cache, and returns its length; 0 means that it is not to be had here. A
+// datagram into which not all addresses fit has as many as do, and TC.
 func (v *View) answer(msg, out []byte, q *question, stream bool) int {
 	s := v.state.Load()
+	limit := q.size
+	if stream {
+		limit = len(out)
+	}
 	var buf [8]match
 	of := v.matches(s, q.name, buf[:0])
 	if len(of) == 0 {
-		return 0
+		if s.forward == nil || s.Ndots {
+			return 0
+		}
+		return s.forward.answer(msg, out, q, limit)
 	}
 	got := s.addresses(of, q.qtype)
 	switch {
@@ -101,10 +109,6 @@ func (v *View) answer(msg, out []byte, q *question, stream bool) int {
 		return 0
 	case len(got) == 0:
 		return v.empty(msg, out, q, of)
-	}
-	limit := q.size
-	if stream {
-		limit = min(maxTCP, len(out))
 	}
 	n := reply(msg, out, q)
 	m, room := got[0], limit-n
@@ -116,12 +120,13 @@ func (v *View) answer(msg, out []byte, q *question, stream bool) int {
 		size = 16
 	}
 	count := len(row) / size
-	if each := headerLen + size; count*each > room {
-		count = room / each
-		if !stream {
-			out[2] |= flagTC
-			v.table.stats.count(Truncated)
+	if each := recordLen + size; count*each > room {
+		if stream {
+			return 0
 		}
+		count = room / each
+		out[2] |= flagTC
+		v.table.stats.count(Truncated)
 	}
 	binary.BigEndian.PutUint16(out[6:], uint16(count))
 	n = putAddresses(out, n, row, size, count, q.qtype, m.in.ttlOf(m.entry))
@@ -168,7 +173,7 @@ func putAddresses(out []byte, n int, row []byte, size, count int, qtype uint16, 
 	if count == 0 {
 		return n
 	}
-	start, each, total := n, headerLen+size, len(row)/size
+	start, each, total := n, recordLen+size, len(row)/size
 	at := 0
 	if count < total {
 		at = rand.IntN(total)

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"context"
 	"encoding/binary"
 
 	"github.com/miekg/dns"
@@ -10,24 +11,44 @@ import (
 type verdict uint8
 
 const (
-	drop    verdict = iota // no answer: it is none itself
+	drop    verdict = iota // no answer
 	send                   // the answer is there
-	forward                // somebody else is asked
+	forward                // the question is to be answered
 )
+
+// maxQuery is the longest query in bytes: a question and an OPT record with all options
+// that anybody sends are shorter by far.
+const maxQuery = 4096
 
 // A pending query is one that others are asked for.
 type pending struct {
-	query  *dns.Msg
-	prefix []dns.RR // CNAME records that lead to what is asked
-	name   string   // what is asked
-	view   *viewState
+	query, answer *dns.Msg
+	prefix        []dns.RR // CNAME records that lead to what is asked
+	name          string   // what is asked
+	to            *Forwarder
 }
 
-// handle answers a query from the records, or says what is to be asked elsewhere. The
-// order of the refusals is that of RFC 1035, 4.1.1, and RFC 6891, 6.1.3. Zone may be
-// nil. Nothing is sent for what has no header or is an answer itself, and nothing that
-// is longer than the client takes.
-func (v *View) handle(msg []byte, stats *Stats) (verdict, *dns.Msg, *pending) {
+// finish completes the answer with what others say.
+func (p *pending) finish(ctx context.Context) *dns.Msg {
+	m := p.answer
+	got, err := p.to.ask(ctx, p.query, p.name)
+	if err != nil || got.Rcode > 15 && m.IsEdns0() == nil {
+		m.Rcode = dns.RcodeServerFailure
+		return m
+	}
+	m.Rcode, m.Truncated = got.Rcode, got.Truncated
+	m.Answer, m.Ns = append(p.prefix, got.Answer...), got.Ns
+	if o := p.query.IsEdns0(); p.query.AuthenticatedData || o != nil && o.Do() { // RFC 6840, 5.8
+		m.AuthenticatedData = got.AuthenticatedData && len(p.prefix) == 0
+	}
+	return m
+}
+
+// check reads a query that did not take the short way. What is wrong with it is answered
+// at once, in the order of RFC 1035, 4.1.1, and RFC 6891, 6.1.3; with verdict forward it is
+// a proper question, and the answer to it is begun. Nothing is sent for what has no header
+// or is an answer itself.
+func check(msg []byte, stats *Stats) (does verdict, q, m *dns.Msg) {
 	if len(msg) < headerLen {
 		stats.count(Malformed)
 		return drop, nil, nil
@@ -38,43 +59,47 @@ func (v *View) handle(msg []byte, stats *Stats) (verdict, *dns.Msg, *pending) {
 	}
 	if op := msg[2] >> 3 & 15; op != dns.OpcodeQuery {
 		stats.count(NotImplemented)
-		return send, bare(msg, dns.RcodeNotImplemented), nil
+		return send, nil, bare(msg, dns.RcodeNotImplemented)
 	}
-	q := new(dns.Msg)
-	if binary.BigEndian.Uint16(msg[4:]) != 1 || binary.BigEndian.Uint16(msg[6:]) > 0 || q.Unpack(msg) != nil || len(q.Question) != 1 {
+	q = new(dns.Msg)
+	if len(msg) > maxQuery || binary.BigEndian.Uint16(msg[4:]) != 1 || binary.BigEndian.Uint16(msg[6:]) > 0 || q.Unpack(msg) != nil ||
+		len(q.Question) != 1 || countOPT(q) > 1 {
 		stats.count(Malformed)
-		return send, bare(msg, dns.RcodeFormatError), nil
+		return send, nil, bare(msg, dns.RcodeFormatError)
 	}
-	if opts := countOPT(q); opts > 1 {
-		stats.count(Malformed)
-		return send, bare(msg, dns.RcodeFormatError), nil
-	}
-	m := answerTo(q)
+	m = answerTo(q)
 	if o := q.IsEdns0(); o != nil && o.Version() != 0 {
 		m.Rcode = dns.RcodeBadVers
-		m.IsEdns0().SetExtendedRcode(dns.RcodeBadVers)
-		return send, m, nil
+		return send, q, m
 	}
 	switch qu := q.Question[0]; {
-	case qu.Qclass != dns.ClassINET, qu.Qtype == dns.TypeAXFR, qu.Qtype == dns.TypeIXFR, v == nil:
-		stats.count(Refused)
-		m.Rcode = dns.RcodeRefused
-		return send, m, nil
+	case qu.Qclass != dns.ClassINET:
+		return send, q, refuse(m, stats)
 	case qu.Qtype == dns.TypeANY:
 		m.Answer = []dns.RR{minimal(qu.Name)}
-		return send, m, nil
-	case qu.Qtype >= 128 && qu.Qtype < 255 || qu.Qtype == dns.TypeOPT || qu.Qtype == 0: // types of questions and meta types (RFC 6895, 3.1)
-		stats.count(Refused)
-		m.Rcode = dns.RcodeRefused
-		return send, m, nil
+		return send, q, m
+	case qu.Qtype == dns.TypeAXFR, qu.Qtype == dns.TypeIXFR:
+	case qu.Qtype >= 128 && qu.Qtype < 255, qu.Qtype == dns.TypeOPT, qu.Qtype == 0: // of questions and meta types (RFC 6895, 3.1)
+		return send, q, refuse(m, stats)
 	}
-	return v.local(q, m, stats)
+	return forward, q, m
+}
+
+func refuse(m *dns.Msg, stats *Stats) *dns.Msg {
+	stats.count(Refused)
+	m.Rcode = dns.RcodeRefused
+	return m
 }
 
 // local puts what the records have into the answer.
-func (v *View) local(q, m *dns.Msg, stats *Stats) (verdict, *dns.Msg, *pending) {
+// With a pending query others are to be asked.
+func (v *View) local(q, m *dns.Msg, stats *Stats) *pending {
 	s := v.state.Load()
 	qu := q.Question[0]
+	if qu.Qtype == dns.TypeAXFR || qu.Qtype == dns.TypeIXFR {
+		refuse(m, stats)
+		return nil
+	}
 	a := v.resolve(s, qu.Name, qu.Qtype)
 	switch {
 	case a.forward == "":
@@ -86,17 +111,17 @@ func (v *View) local(q, m *dns.Msg, stats *Stats) (verdict, *dns.Msg, *pending) 
 		} else {
 			stats.count(AnsweredEmpty)
 		}
-		return send, m, nil
+		return nil
 	case s.Ndots && isAddress(qu.Qtype) && singleLabel(a.forward):
 		m.Answer = a.rrs
 		stats.count(AnsweredEmpty)
-		return send, m, nil
+		return nil
 	case s.forward == nil:
 		stats.count(NotForwarded)
 		m.Rcode = dns.RcodeServerFailure // as Docker, for what it may not forward
-		return send, m, nil
+		return nil
 	}
-	return forward, m, &pending{query: q, prefix: a.rrs, name: a.forward, view: s}
+	return &pending{query: q, answer: m, prefix: a.rrs, name: a.forward, to: s.forward}
 }
 
 // minimal is the answer to ANY: one record that says why it is all (RFC 8482, 4.2).

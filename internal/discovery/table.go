@@ -184,4 +184,3 @@ func (tx *Tx) room(n *int, limit int, of map[string]*owner, id, what string) err
 	*n++
 	return nil
 }
-

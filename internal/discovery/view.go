@@ -68,6 +68,7 @@ type viewState struct {
 	ViewConfig
 	forward *Forwarder // nil: never
 	linked  bool       // there are links
+	zone    bool       // of a Zone: all networks, but each by its name only
 }
 
 // NewView returns a view of the table.
@@ -116,6 +117,9 @@ type match struct {
 // network, then wildcards.
 func (v *View) matches(s *viewState, name []byte, dst []match) []match {
 	nets := v.table.nets.Load()
+	if s.zone {
+		return nets.qualified(name, dst)
+	}
 	for end := len(name); end > 0; end = bytes.LastIndexByte(name[:end], '.') {
 		var network []byte
 		if end < len(name) {
@@ -137,6 +141,31 @@ func (v *View) matches(s *viewState, name []byte, dst []match) []match {
 		}
 	}
 	return s.wildcards(nets, name, dst)
+}
+
+// qualified appends the entry of NAME.NETWORK, or of a name of no network.
+func (n *networks) qualified(name []byte, dst []match) []match {
+	for end := bytes.LastIndexByte(name, '.'); end > 0; end = bytes.LastIndexByte(name[:end], '.') {
+		z := n.byName[string(name[end+1:])]
+		if z == nil {
+			continue
+		}
+		r := z.snap.Load()
+		if e, ok := r.names.getBytes(name[:end]); ok {
+			return append(dst, match{e, r})
+		}
+		if m, ok := wildcard(z, name[:end]); ok {
+			return append(dst, m)
+		}
+	}
+	r := n.all.snap.Load()
+	if e, ok := r.names.getBytes(name); ok {
+		return append(dst, match{e, r})
+	}
+	if m, ok := wildcard(n.all, name); ok {
+		return append(dst, m)
+	}
+	return dst
 }
 
 // onNetworks appends the entries of a name on the client's networks, or on the one
