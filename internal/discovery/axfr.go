@@ -62,17 +62,23 @@ func (z *Zone) answer(q, m *dns.Msg, client netip.Addr, stats *Stats) {
 		m.Ns = []dns.RR{z.soa()}
 		return
 	}
+	network := ""
+	if key, ok := normalize(below); ok {
+		if of := z.view.table.nets.Load().qualified([]byte(key), nil); len(of) > 0 {
+			network = of[0].in.network
+		}
+	}
 	a := z.view.resolve(z.view.state.Load(), below, qu.Qtype)
 	if m.Rcode = a.rcode; !a.known && len(a.rrs) == 0 {
 		m.Rcode = dns.RcodeNameError
 	}
 	for _, rr := range a.rrs {
 		if rr.Header().Name == dns.Fqdn(below) { // what an alias leads to is asked for by its own name
-			m.Answer = append(m.Answer, z.below(rr, ""))
+			m.Answer = append(m.Answer, z.move(rr, "", network))
 		}
 	}
 	for _, rr := range a.extra {
-		m.Extra = append([]dns.RR{z.below(rr, "")}, m.Extra...)
+		m.Extra = append([]dns.RR{z.move(rr, "", "")}, m.Extra...)
 	}
 	if len(m.Answer) > 0 {
 		stats.count(AnsweredLocal)
@@ -82,11 +88,16 @@ func (z *Zone) answer(q, m *dns.Msg, client netip.Addr, stats *Stats) {
 	m.Ns = []dns.RR{z.soa()}
 }
 
-// below moves a record into the zone: its own name, and of what it points to the names
-// that are in the zone. Network is the one whose clients see it, if the name does not say.
-func (z *Zone) below(rr dns.RR, network string) dns.RR {
+// move moves a record into the zone: its own name, with what is missing of it, and of
+// what it points to the names that are in the zone. Network is the one whose clients are
+// given the record.
+func (z *Zone) move(rr dns.RR, missing, network string) dns.RR {
 	rr = dns.Copy(rr)
-	rr.Header().Name = z.in(rr.Header().Name, network)
+	h := rr.Header()
+	if missing != "" {
+		h.Name += strings.ToLower(missing) + "."
+	}
+	h.Name += z.origin
 	switch rr := rr.(type) {
 	case *dns.CNAME:
 		rr.Target = z.target(rr.Target, network)
@@ -94,13 +105,6 @@ func (z *Zone) below(rr dns.RR, network string) dns.RR {
 		rr.Target = z.target(rr.Target, network)
 	}
 	return rr
-}
-
-func (z *Zone) in(name, network string) string {
-	if network != "" {
-		name += strings.ToLower(network) + "."
-	}
-	return name + z.origin
 }
 
 // target is a name in the zone where there is such a one.
@@ -146,7 +150,7 @@ func (z *Zone) records() iter.Seq[dns.RR] {
 				continue
 			}
 			seen[r.Value] = true
-			if rr = z.below(rr, r.Network); fits(rr) && !yield(rr) {
+			if rr = z.move(rr, r.Network, r.Network); fits(rr) && !yield(rr) {
 				return
 			}
 		}
