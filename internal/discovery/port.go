@@ -42,6 +42,15 @@ func (p Port) labels() []string {
 	return out
 }
 
+// is reports whether a port is looked up by a label, without its "_".
+func (p Port) is(label string) bool {
+	if p.Name != "" && p.Name == label {
+		return true
+	}
+	n, err := strconv.ParseUint(label, 10, 16)
+	return err == nil && label[0] != '0' && (n == uint64(p.Number) || n == uint64(p.Published))
+}
+
 // serviceName takes _PORT._PROTOCOL.NAME apart (RFC 2782).
 func serviceName(name string) (port, protocol, rest string, ok bool) {
 	first, rest, ok1 := strings.Cut(name, ".")

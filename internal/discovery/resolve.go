@@ -11,6 +11,10 @@ import (
 // maxChain is how many CNAME records are followed.
 const maxChain = 8
 
+// maxServices is how many SRV records an answer has at most: more do not fit a message with
+// their addresses.
+const maxServices = 1024
+
 // An answer is what there is to say to one question from the records.
 type answer struct {
 	rcode   int
@@ -53,7 +57,7 @@ func (a *answer) step(v *View, s *viewState, asked, name string, qtype uint16) (
 			}
 			return m.cname.Target
 		}
-		if isAddress(qtype) && len(m.addrs(qtype)) > 0 {
+		if len(m.addrs(qtype)) > 0 || m.host && !isAddress(qtype) {
 			break
 		}
 	}
@@ -151,7 +155,7 @@ func (a *answer) service(v *View, s *viewState, asked, name string) {
 			}
 			for p := range c.listens() {
 				srv := dns.SRV{Hdr: header(asked, dns.TypeSRV, m.in.ttl), Port: p.Number, Target: m.in.qualified(c.owner)}
-				if p.Protocol == protocol && p.is(port) && !seen[srv] {
+				if p.Protocol == protocol && p.is(port) && !seen[srv] && len(seen) < maxServices {
 					seen[srv] = true
 					a.rrs = append(a.rrs, &srv)
 					a.extra = c.addressRRs(a.extra, srv.Target, m.in.ttl)
@@ -167,16 +171,6 @@ func (a *answer) service(v *View, s *viewState, asked, name string) {
 			a.rcode = dns.RcodeNameError
 		}
 	}
-}
-
-// is reports whether a port is looked up by the label, without its "_".
-func (p Port) is(label string) bool {
-	for _, l := range p.labels() {
-		if l == label {
-			return true
-		}
-	}
-	return false
 }
 
 // addressRRs appends the addresses of a match in random order.

@@ -35,6 +35,10 @@ func (p plain) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 
 var errNotUDP = errors.New("not a UDP socket")
 
+// readBuffer is how many bytes of queries a socket may hold while its goroutine does not
+// get a processor.
+const readBuffer = 1 << 20
+
 // maxReadErrors is how many errors may follow each other until a socket is given up.
 const maxReadErrors = 10
 
@@ -43,6 +47,9 @@ func (s *Server) ServePacket(pc net.PacketConn) error {
 	d, ok := pc.(datagrams)
 	if !ok {
 		d = plain{pc}
+	}
+	if b, ok := pc.(interface{ SetReadBuffer(int) error }); ok {
+		b.SetReadBuffer(readBuffer) // the kernel gives what it may
 	}
 	return s.own(pc, func() {
 		defer s.disown(pc)
