@@ -24,7 +24,7 @@ func big(t testing.TB, n int) *Table {
 }
 
 func bigEndpoint(i int) Endpoint {
-	return Endpoint{Network: "n", ID: fmt.Sprint("e", i), Names: ContainerNames(fmt.Sprint("c", i), []string{fmt.Sprint("shared", i/10)}, fmt.Sprintf("%012x", i), fmt.Sprint("h", i)),
+	return Endpoint{Network: "n", ID: fmt.Sprint("e", i), Names: []string{fmt.Sprint("c", i), fmt.Sprint("shared", i/10), fmt.Sprintf("%012x", i), fmt.Sprint("h", i)},
 		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}}
 }
 

@@ -202,13 +202,6 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func TestContainerNames(t *testing.T) {
-	got := ContainerNames("rose", []string{"flower", "Rose", "db"}, "0123456789abcdef", "flower")
-	if want := []string{"rose", "flower", "db", "0123456789ab"}; !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
-
 // TestShuffle asks for a name with three addresses: each comes first about as often.
 func TestShuffle(t *testing.T) {
 	tb := NewTable(TableConfig{})

@@ -38,7 +38,7 @@ type Network struct {
 type Endpoint struct {
 	Network string // its ID
 	ID      string
-	Names   []string     // the first is the one that PTR and SRV records say: see ContainerNames
+	Names   []string     // the first is the one that PTR and SRV records say
 	Addrs   []netip.Addr // link-local ones are left out, as Docker's are
 	Ports   []Port       // exposed and published
 	State   State
@@ -72,21 +72,6 @@ type Static struct {
 	TTL     time.Duration // zero is the network's, negative is 0
 }
 
-// ContainerNames returns the names of a container in Docker's order: its name, its
-// aliases, the first 12 digits of its ID, its hostname, each once.
-func ContainerNames(name string, aliases []string, id, hostname string) []string {
-	if len(id) > 12 {
-		id = id[:12]
-	}
-	var out []string
-	for _, n := range append(append([]string{name}, aliases...), id, hostname) {
-		if n != "" && !slices.ContainsFunc(out, func(o string) bool { return strings.EqualFold(o, n) }) {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
 // An Origin is the kind of thing that a record comes from.
 type Origin uint8
 
@@ -101,8 +86,8 @@ func (o Origin) String() string { return [...]string{"endpoint", "service", "sta
 // Bounds of one source. What an endpoint or a service has beyond them is left out and
 // counted, a static record is refused.
 const (
-	maxNames  = 64
-	maxAddrs  = 32
+	maxNames  = 128
+	maxAddrs  = 64
 	maxPorts  = 256
 	maxValues = 64
 )

@@ -209,7 +209,7 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%s is %d", TableFull, stats.Get(TableFull))
 	}
 	e := Endpoint{Network: "2", ID: "9", Names: []string{"ok", "not ok", strings.Repeat("x", 64)}}
-	for i := range 100 {
+	for i := range 200 {
 		e.Names = append(e.Names, fmt.Sprint("n", i))
 		e.Addrs = append(e.Addrs, addrs(fmt.Sprint("10.0.0.", i))...)
 	}
