@@ -321,3 +321,29 @@ func exchange(t testing.TB, network string, addr netip.AddrPort, q *dns.Msg, tim
 	}
 	return m
 }
+
+// TestQuery asks a view without a socket.
+func TestQuery(t *testing.T) {
+	nettest.CheckLeaks(t)
+	s := newFakeServer(t, zoneData{"far.example. TXT": `"hi"`})
+	f := NewForwarder(ForwarderConfig{Dial: plainDial, Timeout: time.Second, Concurrency: 1, Servers: []Upstream{{Addr: s.addr}}})
+	v := world(t).NewView(ViewConfig{Networks: on("front"), Forwarder: f})
+	for _, c := range []struct{ name, kind, want string }{
+		{"rose", "", "NOERROR true [rose. 5 IN A 10.0.1.2] <nil>"},
+		{"Rose.front.", "aaaa", "NOERROR true [Rose.front. 5 IN AAAA fd00:1::2] <nil>"},
+		{"lily", "AAAA", "NOERROR true [] <nil>"},
+		{"far.example", "TXT", `NOERROR false [far.example. 300 IN TXT "hi"] <nil>`},
+		{"nobody", "A", "NXDOMAIN false [] <nil>"},
+		{"rose", "XYZ", ` false [] invalid record: type "XYZ" is not known`},
+		{"a..b", "A", ` false [] invalid record: "a..b" is no name`},
+	} {
+		r, err := v.Query(t.Context(), c.name, c.kind)
+		if got := fmt.Sprint(r.Rcode, " ", r.Local, " ", r.Records, " ", err); got != c.want {
+			t.Errorf("%s %s: %s, want %s", c.name, c.kind, got, c.want)
+		}
+	}
+	f.acquire()
+	if r, _ := v.Query(t.Context(), "other.example", "A"); r.Rcode != "REFUSED" {
+		t.Errorf("one too many: %v", r)
+	}
+}

@@ -45,7 +45,7 @@ func TestRules(t *testing.T) {
 	}
 	both := tb.NewView(ViewConfig{Networks: dynamic(on("local", "front", "back")), Forwarder: f})
 	front := tb.NewView(ViewConfig{Networks: on("front"), Forwarder: f})
-	linked := tb.NewView(ViewConfig{Networks: []Attachment{{Network: "front", Name: "front", Links: map[string]string{"DB": "Lily", "rose": "lily", "gone": "nobody"}}}, Forwarder: f})
+	linked := tb.NewView(ViewConfig{Networks: []Attachment{{Network: "front", Name: "front", Links: map[string]string{"DB": "Lily", "rose": "lily", "gone": "nobody", "0123456789ab": "nobody"}}}, Forwarder: f})
 	merged := tb.NewView(ViewConfig{Networks: dynamic(on("local", "front", "back")), Forwarder: f, Merge: true})
 	internal := tb.NewView(ViewConfig{Networks: []Attachment{{Network: "front", Internal: true}, {Network: "gw", GatewayBridge: true}}, Forwarder: f})
 	half := tb.NewView(ViewConfig{Networks: []Attachment{{Network: "front", Internal: true}, {Network: "local"}}, Forwarder: f})
@@ -87,6 +87,7 @@ func TestRules(t *testing.T) {
 		{"link with the network", linked, "db.front", "A", "10.0.1.3"},
 		{"link goes before a name of all", linked, "rose", "A", "10.0.1.3"},
 		{"link to nobody", linked, "gone", "A", "forward"},
+		{"a link hides the name that it takes", linked, "0123456789ab", "A", "forward"},
 		{"links are the client's own", front, "db", "A", "forward"},
 		{"which network wins: by name, not merged", both, "rose", "A", "10.0.2.2"},
 		{"which network wins: overlays before local ones", both, "only", "A", "10.0.2.4"},

@@ -47,6 +47,7 @@ func TestStatic(t *testing.T) {
 		{"alias of a name elsewhere", front, "far", "A", "example.org. forward example.org."},
 		{"alias, of any type", front, "far", "MX", "example.org. forward example.org."},
 		{"alias beside addresses is shadowed", front, "lily", "A", "10.0.1.3"},
+		{"and does not answer for the other family", front, "lily", "AAAA", "empty"},
 		{"loop", front, "l1", "A", "SERVFAIL"},
 		{"a chain as long as may be", front, "hop4", "A", "192.0.2.12 hop10. hop11. hop12. hop5. hop6. hop7. hop8. hop9."},
 		{"a chain that is too long", front, "hop3", "A", "SERVFAIL"},
