@@ -18,9 +18,9 @@ import (
 //	weft.                SOA, NS
 //
 // and of each what is among the answers at the time: nothing that is unhealthy, drains
-// or is shadowed. PTR records are of other zones and not in it. The serial number follows each
-// change; there is no NOTIFY, and IXFR is answered with the whole zone (RFC 1995, 4). There is
-// no TSIG: Allow says who may ask, by address.
+// or is shadowed. PTR records are of other zones and not in it. The serial number
+// follows each change; there is no NOTIFY, and IXFR is answered with the whole zone
+// (RFC 1995, 4). There is no TSIG: Allow says who may ask, by address.
 type Zone struct {
 	origin string // with the last dot, lower case
 	view   *View
@@ -89,8 +89,8 @@ func (z *Zone) answer(q, m *dns.Msg, client netip.Addr, stats *Stats) {
 }
 
 // move moves a record into the zone: its own name, with what is missing of it, and of
-// what it points to the names that are in the zone. Network is the one whose clients are
-// given the record.
+// what it points to the names that are in the zone. Network is the one whose clients
+// are given the record.
 func (z *Zone) move(rr dns.RR, missing, network string) dns.RR {
 	rr = dns.Copy(rr)
 	h := rr.Header()
@@ -166,8 +166,8 @@ func fits(rr dns.RR) bool {
 // transferBytes is about how long the messages of a transfer are.
 const transferBytes = 16 << 10
 
-// transfer answers a query over TCP if it is one for a transfer of the zone, and reports
-// whether it was. SOA records are first and last (RFC 5936, 2.2).
+// transfer answers a query over TCP if it is one for a transfer of the zone, and
+// reports whether it was. SOA records are first and last (RFC 5936, 2.2).
 func (z *Zone) transfer(s *Server, c *stream, client netip.Addr, msg []byte) bool {
 	q := new(dns.Msg)
 	if z == nil || len(msg) < headerLen || msg[2]&0xf8 != 0 || q.Unpack(msg) != nil || len(q.Question) != 1 ||

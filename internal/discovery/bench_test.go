@@ -28,8 +28,8 @@ func bigEndpoint(i int) Endpoint {
 		Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}}
 }
 
-// BenchmarkMemory answers questions for addresses from memory, as the socket's goroutine
-// does, among 20,000 endpoints.
+// BenchmarkMemory answers questions for addresses from memory, as the socket's
+// goroutine does, among 20,000 endpoints.
 func BenchmarkMemory(b *testing.B) {
 	tb := big(b, 20000)
 	v := tb.NewView(ViewConfig{Networks: on("n"), Forwarder: NewForwarder(ForwarderConfig{})})
@@ -78,8 +78,8 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-// BenchmarkLatency asks 20,000 questions a second, half of what is to be reached, and reports what
-// 99 of 100 took at most.
+// BenchmarkLatency asks 20,000 questions a second, half of what is to be reached, and
+// reports what 99 of 100 took at most.
 func BenchmarkLatency(b *testing.B) {
 	tb := big(b, 20000)
 	v := tb.NewView(ViewConfig{Networks: on("n")})

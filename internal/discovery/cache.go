@@ -13,10 +13,11 @@ import (
 // Theory of operation
 //
 // A cache keeps whole answers under their questions, packed, with the places of their
-// TTLs. It is bounded in bytes, the answer used longest ago goes first. Positive answers live as
-// long as the least of their TTLs, at most maxTTL; negative ones (NXDOMAIN, or no record
-// of the type) as long as their SOA record says, at most maxNegative, and without one not at all
-// (RFC 2308, 5). Failures are not kept. A nil cache keeps nothing.
+// TTLs. It is bounded in bytes, the answer used longest ago goes first. Positive
+// answers live as long as the least of their TTLs, at most maxTTL; negative ones
+// (NXDOMAIN, or no record of the type) as long as their SOA record says, at most
+// maxNegative, and without one not at all (RFC 2308, 5). Failures are not kept. A nil
+// cache keeps nothing.
 type cache struct {
 	bytes int // bound
 	stats *Stats
@@ -236,8 +237,8 @@ func (c *cache) message(key string) *dns.Msg {
 	return m
 }
 
-// answer writes an answer that is kept into out, where it fits limit; 0 means that it is
-// not to be had here.
+// answer writes an answer that is kept into out, where it fits limit; 0 means that it
+// is not to be had here.
 func (f *Forwarder) answer(msg, out []byte, q *question, limit int) int {
 	if f.cache == nil || msg[2]&flagRD == 0 {
 		return 0

@@ -29,9 +29,9 @@ type claim struct {
 //
 // Who is in rotation: VIPs and static records always; the backends of a service only
 // while they serve, so that a name without one that serves has an empty answer; an
-// endpoint under a name of its own while it serves, and else when nobody better
-// answers to the name: who asks for one container by name gets it, whatever its
-// state, as in Docker, and of several with one alias those that are well.
+// endpoint under a name of its own while it serves, and else when nobody better answers
+// to the name: who asks for one container by name gets it, whatever its state, as in
+// Docker, and of several with one alias those that are well.
 type entry struct {
 	claims []claim
 	v4, v6 []byte // the addresses of the answers, 4 and 16 bytes each

@@ -18,8 +18,8 @@ import (
 // EDNS may send more than 512 bytes; what is cut off here is asked for again over TCP.
 const maxReceive = 8 << 10
 
-// maxSpoofed is how many wrong answers are passed by until a server is given up: somebody
-// is guessing then.
+// maxSpoofed is how many wrong answers are passed by until a server is given up:
+// somebody is guessing then.
 const maxSpoofed = 256
 
 var errSpoofed = errors.New("too many answers to other questions")

@@ -20,8 +20,8 @@ func plainDial(ctx context.Context, network, address string) (net.Conn, error) {
 // zoneData is what a fakeServer knows: "name. TYPE" → value.
 type zoneData map[string]string
 
-// A fakeServer is a server to forward to, as good or bad as a test wants it. What it sends for a query
-// is up to answer: messages, in order.
+// A fakeServer is a server to forward to, as good or bad as a test wants it. What it
+// sends for a query is up to answer: messages, in order.
 type fakeServer struct {
 	addr   netip.AddrPort
 	udp    net.PacketConn

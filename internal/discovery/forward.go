@@ -18,19 +18,21 @@ import (
 // Theory of operation
 //
 // A Forwarder asks servers in order, each for Timeout at most, until one answers with
-// something else than SERVFAIL or REFUSED. A server that did not answer in time is asked
-// after the others for holdDown. Each question has a socket of its own, and with it a source port that
-// the kernel chose, and a random ID (RFC 5452, 9.2); what comes back must have come from
-// the server's address, with this ID and this question, or it is counted and not looked at.
-// The same question asked again meanwhile waits for the first (RFC 5452, 5: many equal ones
-// at a time make guessing easy). Of the answer only what belongs to the question is given on
-// (sanity.go), and it is kept under the question as a whole, so that one answer cannot
-// plant records for other names (cache.go).
+// something else than SERVFAIL or REFUSED. A server that did not answer in time is
+// asked after the others for holdDown. Each question has a socket of its own, and with
+// it a source port that the kernel chose, and a random ID (RFC 5452, 9.2); what comes
+// back must have come from the server's address, with this ID and this question, or it
+// is counted and not looked at. The same question asked again meanwhile waits for the
+// first (RFC 5452, 5: many equal ones at a time make guessing easy). Of the answer only
+// what belongs to the question is given on (sanity.go), and it is kept under the
+// question as a whole, so that one answer cannot plant records for other names
+// (cache.go).
 //
 // At most Concurrency questions are being forwarded; one more is refused at once. A
 // Forwarder has no goroutines: it works in its callers'.
 
-// A DialFunc opens a connection, as net.Dialer.DialContext does. The network is udp or tcp.
+// A DialFunc opens a connection, as net.Dialer.DialContext does. The network is udp or
+// tcp.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Docker's figures.

@@ -126,7 +126,8 @@ func TestForwardingRules(t *testing.T) {
 	})
 }
 
-// TestHostileServers forwards to servers that lie. The honest answer, which comes last, counts.
+// TestHostileServers forwards to servers that lie. The honest answer, which comes last,
+// counts.
 func TestHostileServers(t *testing.T) {
 	nettest.CheckLeaks(t)
 	good := zoneData{"x.example. A": "192.0.2.1"}
@@ -278,8 +279,9 @@ func TestPassing(t *testing.T) {
 	})
 }
 
-// TestConcurrency has a server hang: so many questions wait for it, one more is refused,
-// the same question is asked once, and another server's are answered meanwhile.
+// TestConcurrency has a server hang: so many questions wait for it, one more is
+// refused, the same question is asked once, and another server's are answered
+// meanwhile.
 func TestConcurrency(t *testing.T) {
 	nettest.CheckLeaks(t)
 	hung, good := newFakeServer(t, nil), newFakeServer(t, zoneData{"a.good. A": "192.0.2.1"})

@@ -28,8 +28,9 @@ func fuzzTable(f *testing.F) (*View, *Zone) {
 	return tb.NewView(ViewConfig{Networks: on("front", "back"), Forwarder: fw}), z
 }
 
-// FuzzQuery gives a server bytes. What it says is an answer to them that another library
-// can read, no longer than the client takes, and the same by the short way and the long.
+// FuzzQuery gives a server bytes. What it says is an answer to them that another
+// library can read, no longer than the client takes, and the same by the short way and
+// the long.
 func FuzzQuery(f *testing.F) {
 	v, z := fuzzTable(f)
 	for _, name := range []string{"rose.", "ROSE.front.", "web.", "www.", "l1.", "m300.", "a.wild.", "_80._tcp.rose.", "2.1.0.10.in-addr.arpa.", "cached.", "rose.front.weft.", "weft.", "nobody."} {
@@ -103,8 +104,8 @@ func check1(t *testing.T, msg, a []byte, p *pending, stream bool) {
 	}
 }
 
-// FuzzServerAnswer gives a forwarder bytes that a server sent. What is left of them is about
-// the question, and comes out of the cache as it went in.
+// FuzzServerAnswer gives a forwarder bytes that a server sent. What is left of them is
+// about the question, and comes out of the cache as it went in.
 func FuzzServerAnswer(f *testing.F) {
 	q := ask("x.example.", dns.TypeA)
 	q.Id = 7

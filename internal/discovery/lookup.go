@@ -14,8 +14,8 @@ type Reply struct {
 	Records []string // as in a zone file: name, TTL in seconds, class, type, value
 }
 
-// Query answers a question as the view's client is answered, over no socket. The kind is a
-// record type's name, A where it is empty.
+// Query answers a question as the view's client is answered, over no socket. The kind
+// is a record type's name, A where it is empty.
 func (v *View) Query(ctx context.Context, name, kind string) (Reply, error) {
 	qtype := dns.TypeA
 	if kind != "" {

@@ -8,9 +8,9 @@ import (
 )
 
 // Inside the package a name is its text in lower case without the last dot
-// ("web.front"), in letters, digits, "-" and "_" only. So the text stands for one
-// name on the wire, no escapes are needed, and a question with any other byte in it
-// is not for a name of ours.
+// ("web.front"), in letters, digits, "-" and "_" only. So the text stands for one name
+// on the wire, no escapes are needed, and a question with any other byte in it is not
+// for a name of ours.
 
 // Sizes in bytes (RFC 1035, 2.3.4).
 const (
@@ -61,8 +61,8 @@ func normalize(s string) (string, bool) {
 	return s, true
 }
 
-// normalizeOwner is normalize for the name of a record, which may be a wildcard:
-// its first label is then "*" (RFC 4592, 2.1.1).
+// normalizeOwner is normalize for the name of a record, which may be a wildcard: its
+// first label is then "*" (RFC 4592, 2.1.1).
 func normalizeOwner(s string) (string, bool) {
 	if rest, wild := strings.CutPrefix(s, "*."); wild {
 		rest, ok := normalize(rest)
@@ -74,9 +74,9 @@ func normalizeOwner(s string) (string, bool) {
 	return normalize(s)
 }
 
-// wireName appends to dst the name that is on the wire at msg[at:], and returns it
-// with the offset behind it. With ok false the name is malformed, compressed, the root,
-// or can be none of ours.
+// wireName appends to dst the name that is on the wire at msg[at:], and returns it with
+// the offset behind it. With ok false the name is malformed, compressed, the root, or
+// can be none of ours.
 func wireName(dst, msg []byte, at int) (name []byte, end int, ok bool) {
 	name = dst
 	for {
@@ -105,9 +105,9 @@ func wireName(dst, msg []byte, at int) (name []byte, end int, ok bool) {
 	}
 }
 
-// reverseAddr returns the address that a name of the reverse tree stands for: all
-// four octets under in-addr.arpa (RFC 1035, 3.5) or all 32 nibbles under ip6.arpa
-// (RFC 3596, 2.5).
+// reverseAddr returns the address that a name of the reverse tree stands for: all four
+// octets under in-addr.arpa (RFC 1035, 3.5) or all 32 nibbles under ip6.arpa (RFC 3596,
+// 2.5).
 func reverseAddr(name string) (a netip.Addr, ok bool) {
 	if rest, v4 := strings.CutSuffix(name, ".in-addr.arpa"); v4 {
 		f := strings.Split(rest, ".")

@@ -44,10 +44,10 @@ func (p *pending) finish(ctx context.Context) *dns.Msg {
 	return m
 }
 
-// check reads a query that did not take the short way. What is wrong with it is answered
-// at once, in the order of RFC 1035, 4.1.1, and RFC 6891, 6.1.3; with verdict forward it is
-// a proper question, and the answer to it is begun. Nothing is sent for what has no header
-// or is an answer itself.
+// check reads a query that did not take the short way. What is wrong with it is
+// answered at once, in the order of RFC 1035, 4.1.1, and RFC 6891, 6.1.3; with verdict
+// forward it is a proper question, and the answer to it is begun. Nothing is sent for
+// what has no header or is an answer itself.
 func check(msg []byte, stats *Stats) (does verdict, q, m *dns.Msg) {
 	if len(msg) < headerLen {
 		stats.count(Malformed)
@@ -91,8 +91,8 @@ func refuse(m *dns.Msg, stats *Stats) *dns.Msg {
 	return m
 }
 
-// local puts what the records have into the answer.
-// With a pending query others are to be asked.
+// local puts what the records have into the answer. With a pending query others are to
+// be asked.
 func (v *View) local(q, m *dns.Msg, stats *Stats) *pending {
 	s := v.state.Load()
 	qu := q.Question[0]

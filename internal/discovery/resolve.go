@@ -11,8 +11,8 @@ import (
 // maxChain is how many CNAME records are followed.
 const maxChain = 8
 
-// maxServices is how many SRV records an answer has at most: more do not fit a message with
-// their addresses.
+// maxServices is how many SRV records an answer has at most: more do not fit a message
+// with their addresses.
 const maxServices = 1024
 
 // An answer is what there is to say to one question from the records.
@@ -24,8 +24,8 @@ type answer struct {
 	forward string // what is left to be asked elsewhere, as a name with its last dot; empty: nothing
 }
 
-// resolve answers a question of any type from the records. The question's name is used as
-// it was asked, in its own upper and lower case.
+// resolve answers a question of any type from the records. The question's name is used
+// as it was asked, in its own upper and lower case.
 func (v *View) resolve(s *viewState, qname string, qtype uint16) answer {
 	var a answer
 	for asked := qname; len(a.rrs) <= maxChain; {
@@ -137,8 +137,8 @@ func (a *answer) pointer(v *View, s *viewState, asked, name string) {
 }
 
 // service answers _PORT._PROTOCOL.NAME with one record for each that listens there and
-// is in rotation, and adds their addresses (RFC 2782). The port of a name of ours where nobody
-// listens does not exist.
+// is in rotation, and adds their addresses (RFC 2782). The port of a name of ours where
+// nobody listens does not exist.
 func (a *answer) service(v *View, s *viewState, asked, name string) {
 	port, protocol, rest, ok := serviceName(name)
 	if !ok {

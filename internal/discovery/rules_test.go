@@ -32,8 +32,8 @@ func world(t testing.TB) *Table {
 	return tb
 }
 
-// TestRules holds the records to the rules that Docker's embedded server follows, and to
-// what is beyond them.
+// TestRules holds the records to the rules that Docker's embedded server follows, and
+// to what is beyond them.
 func TestRules(t *testing.T) {
 	tb := world(t)
 	f := NewForwarder(ForwarderConfig{})
@@ -154,7 +154,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestModeChange makes a VIP service one of dnsrr and back: no VIP stays behind (moby#38575).
+// TestModeChange makes a VIP service one of dnsrr and back: no VIP stays behind
+// (moby#38575).
 func TestModeChange(t *testing.T) {
 	tb := NewTable(TableConfig{})
 	v := tb.NewView(ViewConfig{Networks: on("n")})

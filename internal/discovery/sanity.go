@@ -6,9 +6,9 @@ import (
 	"github.com/miekg/dns"
 )
 
-// sanitize leaves in an answer what belongs to its question. A server, or who speaks for
-// it, can send records of any name with an answer; a client that believes them has been
-// poisoned. Kept are
+// sanitize leaves in an answer what belongs to its question. A server, or who speaks
+// for it, can send records of any name with an answer; a client that believes them has
+// been poisoned. Kept are
 //
 //   - of the answers, the records of the name that was asked for and of the names it is an
 //     alias of, by CNAME or DNAME (RFC 1034, 3.6.2; RFC 6672), with their signatures,

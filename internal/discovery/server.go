@@ -15,18 +15,20 @@ import (
 
 // Theory of operation
 //
-// A Server answers on sockets that were opened elsewhere: those of a sandbox's 127.0.0.11, or
-// those of a gateway, where each client has its own view. It has one goroutine for each socket and each
-// TCP connection, and one for each question that is forwarded: the forwarder bounds
-// these. Whatever the records or a cache can answer is answered in the socket's goroutine.
+// A Server answers on sockets that were opened elsewhere: those of a sandbox's
+// 127.0.0.11, or those of a gateway, where each client has its own view. It has one
+// goroutine for each socket and each TCP connection, and one for each question that is
+// forwarded: the forwarder bounds these. Whatever the records or a cache can answer is
+// answered in the socket's goroutine.
 //
-// A datagram is answered with one datagram, to where it came from, and with no more than its
-// sender takes: 512 bytes, or what its OPT record says, at most 4,096. In a sandbox nobody else
-// can be made to get it; at a gateway the switch's guard has seen to it that the source is
-// the sender's own. ANY gets one record (RFC 8482).
+// A datagram is answered with one datagram, to where it came from, and with no more
+// than its sender takes: 512 bytes, or what its OPT record says, at most 4,096. In a
+// sandbox nobody else can be made to get it; at a gateway the switch's guard has seen
+// to it that the source is the sender's own. ANY gets one record (RFC 8482).
 //
 // TCP (RFC 7766): questions may follow each other, answers come as they are ready; a
-// connection on which nothing comes for TCPIdle is closed, as is one whose client does not read.
+// connection on which nothing comes for TCPIdle is closed, as is one whose client does
+// not read.
 //
 // Close closes the sockets, ends what is being asked, and waits for all goroutines.
 
@@ -39,8 +41,8 @@ const (
 
 // ServerConfig is how a server is made.
 type ServerConfig struct {
-	// View is who a client is by its address; with nil, or a nil view, it is refused what is
-	// not in the Zone.
+	// View is who a client is by its address; with nil, or a nil view, it is refused
+	// what is not in the Zone.
 	View func(client netip.Addr) *View
 	Zone *Zone // may be nil
 
@@ -48,8 +50,8 @@ type ServerConfig struct {
 	TCPClients int           // of these, of one address
 	TCPIdle    time.Duration // until one that is silent is closed
 	Stats      *Stats
-	// Failed is told of a socket that does not work any more. It may be called by several
-	// goroutines and must not call Close.
+	// Failed is told of a socket that does not work any more. It may be called by
+	// several goroutines and must not call Close.
 	Failed func(error)
 }
 
@@ -144,8 +146,8 @@ type turn struct {
 	out  []byte
 }
 
-// respond returns the answer to a query, which is good until the next turn, or what others are to be
-// asked for it; both nil: nothing is sent.
+// respond returns the answer to a query, which is good until the next turn, or what
+// others are to be asked for it; both nil: nothing is sent.
 func (s *Server) respond(t *turn, v *View, client netip.Addr, msg []byte, stream bool) (answer []byte, p *pending) {
 	if v != nil && s.cfg.Zone == nil && t.q.parse(msg, t.name[:]) && isAddress(t.q.qtype) {
 		if n := v.answer(msg, t.out, &t.q, stream); n > 0 {

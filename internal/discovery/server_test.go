@@ -313,8 +313,8 @@ func TestPacketConns(t *testing.T) {
 	}
 }
 
-// TestManyServers is what a sandbox costs: two goroutines and little memory. There are as
-// many as an ordinary limit of 1,024 descriptors allows, with two each.
+// TestManyServers is what a sandbox costs: two goroutines and little memory. There are
+// as many as an ordinary limit of 1,024 descriptors allows, with two each.
 func TestManyServers(t *testing.T) {
 	nettest.CheckLeaks(t)
 	tb := world(t)

@@ -16,8 +16,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// BenchmarkSocket asks a server on loopback, one question at a time (its own share of the time
-// included), and with dnsperf where it is installed.
+// BenchmarkSocket asks a server on loopback, one question at a time (its own share of
+// the time included), and with dnsperf where it is installed.
 func BenchmarkSocket(b *testing.B) {
 	tb := big(b, 20000)
 	v := tb.NewView(ViewConfig{Networks: on("n")})
@@ -54,8 +54,8 @@ func BenchmarkSocket(b *testing.B) {
 	})
 }
 
-// dnsperf measures for some seconds and returns the queries per second and what was lost in
-// per cent.
+// dnsperf measures for some seconds and returns the queries per second and what was
+// lost in per cent.
 func dnsperf(b *testing.B, addr netip.AddrPort, more ...string) (rate, lost float64) {
 	var text strings.Builder
 	for i := range 2000 {

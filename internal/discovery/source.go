@@ -92,8 +92,8 @@ const (
 	maxValues = 64
 )
 
-// owner is a source whose records are published. Owners are immutable: a changed
-// source is another owner.
+// owner is a source whose records are published. Owners are immutable: a changed source
+// is another owner.
 type owner struct {
 	origin Origin
 	id     string

@@ -82,8 +82,8 @@ func NewTable(c TableConfig) *Table {
 // Serial returns a number that another one follows with every change (RFC 1982).
 func (t *Table) Serial() uint32 { return t.serial.Load() }
 
-// Update has change do several changes at a time and returns the conflicts that
-// began with them. The Tx is good only until change returns.
+// Update has change do several changes at a time and returns the conflicts that began
+// with them. The Tx is good only until change returns.
 func (t *Table) Update(change func(*Tx)) []Conflict {
 	t.mu.Lock()
 	defer t.mu.Unlock()

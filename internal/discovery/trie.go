@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// A trie is an immutable map from strings (a hash array mapped trie): with and
-// without return a new one that shares all but the path to what changed, so a
-// change costs some hundred bytes however many keys there are, and readers of the
-// old one are never in anybody's way. The hash is seeded, for keys come from outside.
+// A trie is an immutable map from strings (a hash array mapped trie): with and without
+// return a new one that shares all but the path to what changed, so a change costs some
+// hundred bytes however many keys there are, and readers of the old one are never in
+// anybody's way. The hash is seeded, for keys come from outside.
 type trie[V any] struct {
 	seed maphash.Seed
 	root *branch[V]

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestTrie does to a trie what is done to a map, and keeps old ones: each must stay
-// as it was.
+// TestTrie does to a trie what is done to a map, and keeps old ones: each must stay as
+// it was.
 func TestTrie(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	tr, m := newTrie[int](), map[string]int{}

@@ -15,7 +15,8 @@ type datagrams interface {
 	Close() error
 }
 
-// plain makes one of any net.PacketConn that speaks UDP, such as that of a userspace stack.
+// plain makes one of any net.PacketConn that speaks UDP, such as that of a userspace
+// stack.
 type plain struct{ net.PacketConn }
 
 func (p plain) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
@@ -35,8 +36,8 @@ func (p plain) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 
 var errNotUDP = errors.New("not a UDP socket")
 
-// readBuffer is how many bytes of queries a socket may hold while its goroutine does not
-// get a processor.
+// readBuffer is how many bytes of queries a socket may hold while its goroutine does
+// not get a processor.
 const readBuffer = 1 << 20
 
 // maxReadErrors is how many errors may follow each other until a socket is given up.

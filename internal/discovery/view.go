@@ -45,19 +45,21 @@ func Order(on []Attachment) {
 // ViewConfig is how a client sees the names of a table.
 type ViewConfig struct {
 	Networks []Attachment // in any order
-	// Merge has a name answered with the addresses of all networks that know it, instead of
-	// the first one's alone.
+	// Merge has a name answered with the addresses of all networks that know it,
+	// instead of the first one's alone.
 	Merge bool
-	// Ndots says that the user set ndots above 0: unknown names without a dot are answered
-	// with nothing, for the client's resolver will come again with a domain behind them.
+	// Ndots says that the user set ndots above 0: unknown names without a dot are
+	// answered with nothing, for the client's resolver will come again with a domain
+	// behind them.
 	Ndots bool
-	// Forwarder is asked what is not known here; nil: nobody is. A client whose networks
-	// are all internal never has its questions forwarded, whatever is said here.
+	// Forwarder is asked what is not known here; nil: nobody is. A client whose
+	// networks are all internal never has its questions forwarded, whatever is said
+	// here.
 	Forwarder *Forwarder
 }
 
-// A View is what one client is answered: which networks' names it sees, in which
-// order, and who is asked for the rest. It is safe for concurrent use.
+// A View is what one client is answered: which networks' names it sees, in which order,
+// and who is asked for the rest. It is safe for concurrent use.
 type View struct {
 	table *Table
 	state atomic.Pointer[viewState]
@@ -168,9 +170,9 @@ func (n *networks) qualified(name []byte, dst []match) []match {
 	return dst
 }
 
-// onNetworks appends the entries of a name on the client's networks, or on the one
-// that network names. With links the name is a link's and leads to another; without
-// them a network is passed by where it is a link's.
+// onNetworks appends the entries of a name on the client's networks, or on the one that
+// network names. With links the name is a link's and leads to another; without them a
+// network is passed by where it is a link's.
 func (s *viewState) onNetworks(nets *networks, name, network []byte, links bool, dst []match) []match {
 	for i := range s.Networks {
 		a := &s.Networks[i]
@@ -197,8 +199,8 @@ func (s *viewState) onNetworks(nets *networks, name, network []byte, links bool,
 	return dst
 }
 
-// wildcards appends the entries of the wildcards that cover a name: on each network
-// the one closest to it, unless a name that exists stands between (RFC 4592, 3.3.1).
+// wildcards appends the entries of the wildcards that cover a name: on each network the
+// one closest to it, unless a name that exists stands between (RFC 4592, 3.3.1).
 func (s *viewState) wildcards(nets *networks, name []byte, dst []match) []match {
 	for i := range s.Networks {
 		if z := nets.byID[s.Networks[i].Network]; z != nil {
@@ -233,8 +235,8 @@ func wildcard(z *zone, name []byte) (m match, ok bool) {
 	return m, false
 }
 
-// addresses returns which of the matches answer a question of type A or AAAA: the
-// first that has any or is a CNAME record; with Merge all that have any.
+// addresses returns which of the matches answer a question of type A or AAAA: the first
+// that has any or is a CNAME record; with Merge all that have any.
 func (s *viewState) addresses(of []match, qtype uint16) []match {
 	for i, m := range of {
 		if len(m.addrs(qtype)) == 0 && m.cname == nil {

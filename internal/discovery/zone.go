@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A zone is what is known of one network. Readers load records and take no lock.
-// The rest belongs to who holds the table's lock.
+// A zone is what is known of one network. Readers load records and take no lock. The
+// rest belongs to who holds the table's lock.
 //
 // An update puts what it retracts and asserts into edits; commit makes each entry that
 // is concerned anew, once, and publishes them together.
@@ -152,8 +152,8 @@ func (z *zone) assert(o *owner) {
 	}
 }
 
-// pointed returns the addresses that have PTR records: not those of static records,
-// of which a PTR is written like all else.
+// pointed returns the addresses that have PTR records: not those of static records, of
+// which a PTR is written like all else.
 func (o *owner) pointed() []netip.Addr {
 	if o.origin == FromStatic || o.host == "" {
 		return nil
