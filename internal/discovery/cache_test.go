@@ -67,7 +67,7 @@ func TestCacheAge(t *testing.T) {
 	nettest.CheckLeaks(t)
 	s := newFakeServer(t, zoneData{"x.example. A": "192.0.2.1"})
 	stats := &Stats{}
-	f := forwarder(stats, time.Second, s)
+	f := forwarder(stats, 5*time.Second, s)
 	now := time.Now()
 	f.cache.now = func() time.Time { return now }
 	v := NewTable(TableConfig{}).NewView(ViewConfig{Networks: on("n"), Forwarder: f})

@@ -147,6 +147,14 @@ func TestDigTransfer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("IXFR", func(t *testing.T) {
+		if out := dig(t, addr, "weft", fmt.Sprint("IXFR=", tb.Serial())); strings.Contains(out, "rose") || !strings.Contains(out, "hostmaster") {
+			t.Errorf("of who has it all:\n%s", out)
+		}
+		if out := dig(t, addr, "weft", fmt.Sprint("IXFR=", tb.Serial()-1)); !strings.Contains(out, "rose.front.weft.") {
+			t.Errorf("of who has an older one:\n%s", out)
+		}
+	})
 	t.Run("not allowed", func(t *testing.T) {
 		z, err := NewZone(tb, "weft", func(netip.Addr) bool { return false })
 		if err != nil {
