@@ -216,8 +216,12 @@ func (t *Table) Conflicts() (all []Conflict) {
 		if z == nets.all {
 			continue
 		}
-		for name := range global.all() {
-			if _, ok := r.names.get(name); ok {
+		few, many := global, r.names
+		if few.size > many.size {
+			few, many = many, few
+		}
+		for name := range few.all() {
+			if _, ok := many.get(name); ok {
 				all = append(all, Conflict{Network: r.network, Name: name, Shadow: true})
 			}
 		}

@@ -83,7 +83,8 @@ func NewTable(c TableConfig) *Table {
 func (t *Table) Serial() uint32 { return t.serial.Load() }
 
 // Update has change do several changes at a time and returns the conflicts that began
-// with them. The Tx is good only until change returns.
+// with them. A change that fails does nothing; the others are done all the same. The Tx
+// is good only until change returns.
 func (t *Table) Update(change func(*Tx)) []Conflict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
