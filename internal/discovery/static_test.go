@@ -82,6 +82,10 @@ func TestStatic(t *testing.T) {
 	tb.Update(func(tx *Tx) { tx.KeepStatics("", func(name, kind string) bool { return name == "global" }) })
 	expect(t, back, "global", "A", "192.0.2.3")
 	expect(t, back, "note.example", "TXT", "forward")
+	nets := tb.nets.Load()
+	if all, front := nets.all.snap.Load().wild, nets.byID["front"].snap.Load().wild; all != 0 || front != 1 {
+		t.Errorf("%d wildcards of no network and %d of front, want 0 and 1", all, front)
+	}
 }
 
 func TestStaticRefused(t *testing.T) {
