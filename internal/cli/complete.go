@@ -32,7 +32,7 @@ func completionTable() []completions {
 		{"exec", []namer{live}, false}, {"stop", []namer{live}, true}, {"kill", []namer{live}, true}, {"restart", []namer{any}, true},
 		{"start", []namer{any}, true}, {"rm", []namer{any}, true}, {"wait", []namer{any}, true}, {"logs", []namer{any}, false},
 		{"rename", []namer{any}, false}, {"inspect", []namer{both}, true}, {"attach", []namer{live}, false}, {"detach", []namer{any}, true},
-		{"stats", []namer{live}, true}, {"top", []namer{live}, true}, {"capture", []namer{both}, false},
+		{"stats", []namer{live}, true}, {"top", []namer{live}, true}, {"capture", []namer{both}, false}, {"conntrack flush", []namer{live}, true},
 		{"network inspect", []namer{nets}, true}, {"network rm", []namer{nets}, true},
 		{"network connect", []namer{nets, any}, false}, {"network disconnect", []namer{nets, any}, false},
 		{"node inspect", []namer{namesOf(words("self"), nodeNames)}, true}, {"node update", []namer{nodeNames}, false},

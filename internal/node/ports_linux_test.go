@@ -120,6 +120,7 @@ func TestPorts(t *testing.T) {
 		execute(t, n, "lily", "route", wayOut(lily.Endpoints).IPv4.Masked().Addr().Next().String(), "eth1")
 		fetch(t, n, "lily", host.addr, "")
 
+		checkFlows(t, n)
 		for _, name := range []string{"rose", "tulip", "daisy", "lily"} {
 			if err := n.SandboxRemove(t.Context(), name, true); err != nil {
 				t.Fatal(err)
