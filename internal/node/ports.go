@@ -17,7 +17,8 @@ import (
 //
 // A sandbox that starts gets its ports once its interfaces are on the switch, all of
 // them or none: the sandbox does not start. What it got stands in Sandbox.Ports, and in
-// the journal, while it runs: a port that the node chose stays the same.
+// the journal, while it runs: a port that the node chose stays the same. On no network at
+// all it has none, and gets them when it is connected.
 //
 // The listeners belong to the way in (DESIGN, 5): the exit of the network that the
 // sandbox has its default route by, towards the address it has there. That may change
@@ -50,27 +51,36 @@ type listener struct {
 
 var errNoUplink = errors.New("this node has the uplink none, by which nothing comes in")
 
-// openPorts gives a sandbox that starts the ports it publishes.
+// openPorts gives a sandbox that has none the ports it publishes, and writes them down:
+// a daemon that dies before the journal knows that the sandbox runs leaves them behind.
 func (n *Node) openPorts(b *box) error {
-	n.portOp.Lock()
-	defer n.portOp.Unlock()
 	n.mu.Lock()
 	mappings := b.sb.Spec.Mappings()
+	done := len(b.sb.Ports) > 0 || len(b.sb.Endpoints) == 0
 	n.mu.Unlock()
-	if len(mappings) == 0 {
+	if len(mappings) == 0 || done {
 		return nil
 	}
 	if n.cfg.Uplink.Kind == UplinkNone {
 		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: %w", mappings[0], errNoUplink)
 	}
+	if err := n.openAll(b, mappings); err != nil {
+		return err
+	}
+	return n.save(b)
+}
+
+// openAll opens all ports or none.
+func (n *Node) openAll(b *box, mappings []cnm.PortMapping) error {
+	n.portOp.Lock()
+	defer n.portOp.Unlock()
 	for _, m := range mappings {
 		if err := n.openPort(b, m); err != nil {
 			n.closePortsOf(b)
 			return err
 		}
 	}
-	// A daemon that dies before it writes down that the sandbox runs leaves them behind.
-	return n.save(b)
+	return nil
 }
 
 // openPort opens a port on every address it is to be had on.
