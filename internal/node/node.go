@@ -93,7 +93,9 @@ type Node struct {
 	listeners  map[portOf]*listener
 	portFaults map[portOf]error
 	portSaid   map[portOf]string // the faults that were logged
-	nextPort   int
+	nextPort   uint16
+	// maxListeners bounds the listeners; 0 does not. It does not change.
+	maxListeners int
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -121,7 +123,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
-		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error), maxListeners: maxListeners(),
 		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package node
+
+func maxListeners() int { return 0 }
