@@ -174,9 +174,11 @@ func TestPortConflicts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		n.portOp.Lock()
 		if len(n.listeners) != 2 {
 			t.Errorf("%d listeners, want rose's two", len(n.listeners))
 		}
+		n.portOp.Unlock()
 	})
 }
 
@@ -224,10 +226,12 @@ func TestPortsLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.tendPorts()
+		n.portOp.Lock()
+		n.tendPortsLocked()
 		if len(n.portFaults) != 1 {
 			t.Errorf("faults: %v", n.portFaults)
 		}
+		n.portOp.Unlock()
 		taken.Close()
 		inTime(t, "it listens again", func() bool { _, err := call(home4, at); return err == nil })
 		if err := n.SandboxStop(t.Context(), "rose", "", new(time.Duration)); err != nil {

@@ -215,22 +215,12 @@ func TestWayOutLife(t *testing.T) {
 		c := overlayConfig(t, 1)
 		n := openBeside(t, c)
 		id := mustNetwork(t, n, cnm.Network{Name: "yard", IPAM: pool("10.67.50.0/24")})
-		exits := func() (count int) {
-			n.path.mu.Lock()
-			defer n.path.mu.Unlock()
-			for _, lp := range n.path.ports {
-				if lp.exit != nil {
-					count++
-				}
-			}
-			return count
-		}
-		if got := exits(); got != 0 {
+		if got := exitCount(n); got != 0 {
 			t.Errorf("%d exits of networks without endpoints", got)
 		}
 		mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("yard")})
 		mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("yard")})
-		if got := exits(); got != 1 {
+		if got := exitCount(n); got != 1 {
 			t.Errorf("%d exits, want 1", got)
 		}
 		// A flow stands while other endpoints come and go.
@@ -243,6 +233,17 @@ func TestWayOutLife(t *testing.T) {
 			t.Errorf("a flow beside endpoints that come and go: %v", err)
 		}
 		fetch(t, n, "rose", server.addr, "host: hello")
+		// A flow ends when its address is nobody's any more, though its process says nothing.
+		left := holdOpen(t, n, "rose", machine4)
+		if err := left.echo("here"); err != nil { // both ends have it
+			t.Fatal(err)
+		}
+		mustDisconnect(t, n, "yard", "rose")
+		if err := left.gone(); err != nil {
+			t.Errorf("a flow of who has left: %v", err)
+		}
+		mustConnect(t, n, "yard", "rose")
+		fetch(t, n, "rose", server.addr, "host: hello")
 		// The daemon restarts: flows end with it, new ones are carried.
 		n = again(t, n, c)
 		if err := conn.gone(); err != nil {
@@ -254,13 +255,25 @@ func TestWayOutLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := exits(); got != 0 {
+		if got := exitCount(n); got != 0 {
 			t.Errorf("%d exits after the last endpoint, want 0", got)
 		}
 		if err := n.NetworkRemove(t.Context(), id); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// exitCount is how many networks have an exit now.
+func exitCount(n *Node) (count int) {
+	n.path.mu.Lock()
+	defer n.path.mu.Unlock()
+	for _, lp := range n.path.ports {
+		if lp.exit != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // A held is the host's end of a connection that a sandbox has made.
@@ -305,9 +318,9 @@ func (h *held) echo(line string) error {
 	return err
 }
 
-// gone wants the other end to be gone.
+// gone wants the other end to be gone, sooner than the uplink looks for itself.
 func (h *held) gone() error {
-	h.SetDeadline(time.Now().Add(5 * time.Second))
+	h.SetDeadline(time.Now().Add(3 * time.Second))
 	if _, err := h.in.ReadByte(); err == nil {
 		return fmt.Errorf("a byte came")
 	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {

@@ -13,9 +13,10 @@
 // (limits on ICMP errors), 3927 2.7 and 4291 2.5.6 (link-local is never forwarded).
 //
 // Not supported: protocols other than TCP, UDP and ICMP echo; TCP in IP fragments;
-// IPv4 options and IPv6 extension headers are not carried on; ICMP errors that an
-// endpoint sends about datagrams of a published port, for an unprivileged process
-// cannot send them.
+// IPv4 options, IPv6 extension headers, DSCP and ECN are not carried on; ICMP errors
+// that an endpoint sends about datagrams of a published port, for an unprivileged
+// process cannot send them; TCP_NODELAY is always set, so that segments go on when
+// they come.
 //
 // All methods are safe for concurrent use, but for [Host.ReadBatch], which one
 // worker calls at a time.
