@@ -17,7 +17,8 @@ import (
 //
 // A sandbox that starts gets its ports once its interfaces are on the switch, all of
 // them or none: the sandbox does not start. What it got stands in Sandbox.Ports, and in
-// the journal, while it runs: a port that the node chose stays the same.
+// the journal, while it runs: a port that the node chose stays the same. On no network at
+// all it has none, and gets them when it is connected.
 //
 // The listeners belong to the way in (DESIGN, 5): the exit of the network that the
 // sandbox has its default route by, towards the address it has there. That may change
@@ -48,27 +49,38 @@ type listener struct {
 	target netip.AddrPort
 }
 
-// openPorts gives a sandbox that starts the ports it publishes.
+var errNoUplink = errors.New("this node has the uplink none, by which nothing comes in")
+
+// openPorts gives a sandbox that has none the ports it publishes, and writes them down:
+// a daemon that dies before the journal knows that the sandbox runs leaves them behind.
 func (n *Node) openPorts(b *box) error {
-	n.portOp.Lock()
-	defer n.portOp.Unlock()
 	n.mu.Lock()
 	mappings := b.sb.Spec.Mappings()
+	done := len(b.sb.Ports) > 0 || len(b.sb.Endpoints) == 0
 	n.mu.Unlock()
-	if len(mappings) == 0 {
+	if len(mappings) == 0 || done {
 		return nil
 	}
 	if n.cfg.Uplink.Kind == UplinkNone {
-		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: this node has the uplink none, by which nothing comes in", mappings[0])
+		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: %w", mappings[0], errNoUplink)
 	}
+	if err := n.openAll(b, mappings); err != nil {
+		return err
+	}
+	return n.save(b)
+}
+
+// openAll opens all ports or none.
+func (n *Node) openAll(b *box, mappings []cnm.PortMapping) error {
+	n.portOp.Lock()
+	defer n.portOp.Unlock()
 	for _, m := range mappings {
 		if err := n.openPort(b, m); err != nil {
 			n.closePortsOf(b)
 			return err
 		}
 	}
-	// A daemon that dies before it writes down that the sandbox runs leaves them behind.
-	return n.save(b)
+	return nil
 }
 
 // openPort opens a port on every address it is to be had on.
@@ -165,7 +177,11 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 	}
 	network, id := e.Network, e.NetworkID
 	n.mu.Unlock()
-	if by = n.path.publisher(id); by == nil {
+	by, ok := n.path.exitOf(id).(publisher)
+	switch {
+	case n.cfg.Uplink.Kind == UplinkNone:
+		return nil, target, errNoUplink
+	case !ok:
 		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
 	}
 	return by, netip.AddrPortFrom(addr, p.Port), nil
@@ -195,17 +211,6 @@ func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
 		return e, e.IPv4.Addr()
 	}
 	return nil, netip.Addr{}
-}
-
-// publisher returns what ports are published by on a network, nil if there is nothing.
-func (d *dataPath) publisher(network string) publisher {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if lp := d.ports[exitKey(network)]; lp != nil {
-		p, _ := lp.exit.(publisher)
-		return p
-	}
-	return nil
 }
 
 // hostAddrs are the addresses a port is to be had on: the one asked for, the network's,
