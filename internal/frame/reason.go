@@ -58,6 +58,9 @@ const (
 	UnknownARP // neighbour unknown and the network does not flood
 	// snoop
 	BadIGMP // malformed IGMP or MLD message
+	// route
+	Expired     // has made as many hops as it may
+	NoNeighbour // the next hop outside is not known, and has been asked
 	// forward
 	Reserved       // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownGateway // addressed to the gateway, which offers nothing of the kind
@@ -97,6 +100,7 @@ var reasonNames = [Reasons]string{
 	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
+	Expired: "expired", NoNeighbour: "no-neighbour",
 	SamePort: "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
 	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",

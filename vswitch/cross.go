@@ -1,0 +1,271 @@
+package vswitch
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"weft/internal/frame"
+)
+
+// cross is the steps translate and route, for an IP packet to a gateway's MAC where a
+// router is behind it: it leaves by the outside's port, or by the port of the one inside
+// that it is for. It reports whether the frame has ended; what it does not take is for the
+// next step.
+func (w *Worker) cross(in *Port, f *frame.Frame, hook *captureHook) bool {
+	d := in.domain
+	r := d.router.Load()
+	if r == nil || f.DstMAC() != d.gateway.mac || f.View.VLAN != 0 || in.tunnel() || !isIP(f) {
+		return false
+	}
+	var reason frame.Reason
+	if d == r.cfg.Outside {
+		reason = w.enter(r, in, f, hook)
+	} else {
+		reason = w.leave(r, in, f, hook)
+	}
+	if reason != frame.NotDropped {
+		f.Drop(reason)
+	} else if f.Verdict == frame.Pending {
+		f.Verdict = frame.Forwarded
+	}
+	return true
+}
+
+// leave is for a packet from inside. What is wrong with it is found out before it is
+// translated, so that the sender is told of the packet that it sent.
+func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) frame.Reason {
+	t, own := r.table.Load(), &in.domain.gateway
+	src, dst := addresses(f)
+	if d, ok := t.inside.lookup(src); !ok || d != in.domain {
+		return frame.SpoofedIP
+	}
+	if own.owns(dst) {
+		w.refuse(in, f)
+		return frame.UnknownGateway
+	}
+	local := r.cfg.Outside.gateway.owns(dst)
+	if local && r.cfg.Outside.gateway.pinged(f) {
+		w.save(f, hook)
+		own.pong(f)
+		w.reply(in, f)
+		return frame.NotDropped
+	}
+	var by way
+	if !local {
+		var reason frame.Reason
+		if by, reason = w.route(t, in, f, dst); reason != frame.NotDropped {
+			return reason
+		}
+	}
+	if expired(f) {
+		w.complain(in, f, timeExceeded, 0)
+		return frame.Expired
+	}
+	w.save(f, hook)
+	if !local {
+		if reason := w.fit(in, r.cfg.Port, f); reason != frame.NotDropped {
+			return reason
+		}
+	}
+	side, reason := r.cfg.Translator.Outbound(f, w.now)
+	switch {
+	case local && (reason != frame.NotDropped || side == Outside):
+		w.refuse(in, f) // an address of the router's, which has nothing there
+		return orElse(reason, frame.UnknownGateway)
+	case reason != frame.NotDropped:
+		return reason
+	case side == Inside:
+		out, mac, reason := w.inner(t, f)
+		if reason == frame.NotDropped {
+			w.pass(out, f, out.domain.gateway.mac, mac)
+		}
+		return reason
+	}
+	return w.out(r, by, dst, f)
+}
+
+// route is the step that finds the way to an address outside, or says why there is none.
+// Addresses of weft's never leave, nor do those that no router forwards.
+func (w *Worker) route(t *routeTable, in *Port, f *frame.Frame, dst netip.Addr) (way, frame.Reason) {
+	if _, ours := t.inside.lookup(dst); ours || !forwardable(dst) {
+		w.complain(in, f, prohibited, 0)
+		return way{}, frame.NoRoute
+	}
+	by, ok := t.routes.lookup(dst)
+	if !ok {
+		w.complain(in, f, noRoute, 0)
+		return way{}, frame.NoRoute
+	}
+	return by, frame.NotDropped
+}
+
+// out sends a translated packet to its next hop, or holds it until that is known.
+func (w *Worker) out(r *Router, by way, dst netip.Addr, f *frame.Frame) frame.Reason {
+	to, port := by.via, r.cfg.Port
+	if !to.IsValid() {
+		to = dst
+	}
+	if w.port(port.slot) != port {
+		return frame.PortDown
+	}
+	own := r.cfg.Outside.gateway.mac
+	if p := r.hops.get(to); p != nil {
+		if m, ok := p.at(); ok {
+			p.use(w.now)
+			w.pass(port, f, own, m)
+			return frame.NotDropped
+		}
+	}
+	readdress(f, own, frame.MAC{})
+	return w.await(r, to, by.from, f)
+}
+
+// enter is for a packet from outside.
+func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) frame.Reason {
+	t, own := r.table.Load(), &r.cfg.Outside.gateway
+	src, dst := addresses(f)
+	if !own.owns(dst) {
+		return frame.NoRoute // the router is none for those outside
+	}
+	if _, ours := t.inside.lookup(src); ours || own.owns(src) || !forwardable(src) {
+		return frame.SpoofedIP
+	}
+	w.save(f, hook)
+	side, reason := r.cfg.Translator.Inbound(f, w.now)
+	if reason != frame.NotDropped || side == Outside {
+		w.refuse(in, f)
+		return orElse(reason, frame.UnknownGateway)
+	}
+	out, mac, reason := w.inner(t, f)
+	switch {
+	case reason == frame.UnknownARP:
+		w.complainThrough(r, in, f, hostUnreachable, 0)
+		return reason
+	case reason != frame.NotDropped:
+		return reason
+	case expired(f):
+		w.complainThrough(r, in, f, timeExceeded, 0)
+		return frame.Expired
+	}
+	if at, limit := excessMSS(f, in.MTU()); at != 0 && in.MTU() != 0 {
+		setMSS(f, at, limit)
+	}
+	if mtu := out.MTU(); tooBig(mtu, f) {
+		if wantsTooBig(f) {
+			w.complainThrough(r, in, f, fragNeeded, mtu)
+		}
+		return frame.TooBig
+	}
+	w.pass(out, f, out.domain.gateway.mac, mac)
+	return frame.NotDropped
+}
+
+// inner finds the port and the MAC of the one inside that a packet is for.
+func (w *Worker) inner(t *routeTable, f *frame.Frame) (*Port, frame.MAC, frame.Reason) {
+	_, dst := addresses(f)
+	d, _ := t.inside.lookup(dst)
+	if d == nil {
+		return nil, frame.MAC{}, frame.NoRoute
+	}
+	mac, ok := d.neighbours.Lookup(dst)
+	if !ok || mac == d.gateway.mac {
+		return nil, mac, frame.UnknownARP
+	}
+	out := lookup(w.ports, d.fdb.lookup(fdbKey(0, mac)))
+	switch {
+	case out == nil:
+		return nil, mac, frame.UnknownMAC
+	case out.tunnel():
+		return nil, mac, frame.NoRoute // what is on another node has a router of its own
+	case !out.carries(0):
+		return nil, mac, frame.VLANGuard
+	}
+	return out, mac, frame.NotDropped
+}
+
+// fit lowers what a SYN asks for to what the outside takes, and refuses what does not fit
+// there.
+func (w *Worker) fit(in, out *Port, f *frame.Frame) frame.Reason {
+	mtu := out.MTU()
+	if mtu == 0 {
+		return frame.NotDropped
+	}
+	if at, limit := excessMSS(f, mtu); at != 0 {
+		setMSS(f, at, limit)
+	}
+	if !tooBig(mtu, f) {
+		return frame.NotDropped
+	}
+	if wantsTooBig(f) {
+		w.complain(in, f, fragNeeded, mtu)
+	}
+	return frame.TooBig
+}
+
+// pass sends a packet on: one hop fewer is left to it, and its MACs are those of the next
+// link.
+func (w *Worker) pass(out *Port, f *frame.Frame, src, dst frame.MAC) {
+	readdress(f, src, dst)
+	w.send(out, f)
+}
+
+// readdress makes a packet one of the next link's.
+func readdress(f *frame.Frame, src, dst frame.MAC) {
+	b := f.Bytes()
+	copy(b, dst[:])
+	copy(b[6:], src[:])
+	p := b[f.View.L3:]
+	if f.View.EtherType == frame.EtherIPv6 {
+		p[7]--
+		return
+	}
+	old := binary.BigEndian.Uint16(p[8:])
+	p[8]--
+	binary.BigEndian.PutUint16(p[10:], adjust(binary.BigEndian.Uint16(p[10:]), old, old-1<<8))
+}
+
+// expired reports whether a packet may go no further (RFC 1812, 5.3.1; RFC 8200, 3).
+func expired(f *frame.Frame) bool {
+	p := f.Bytes()[f.View.L3:]
+	if f.View.EtherType == frame.EtherIPv6 {
+		return p[7] <= 1
+	}
+	return p[8] <= 1
+}
+
+func isIP(f *frame.Frame) bool {
+	return f.View.EtherType == frame.EtherIPv4 || f.View.EtherType == frame.EtherIPv6
+}
+
+// addresses returns the source and destination of an IP packet.
+func addresses(f *frame.Frame) (src, dst netip.Addr) {
+	p := f.Bytes()[f.View.L3:]
+	if f.View.EtherType == frame.EtherIPv6 {
+		return netip.AddrFrom16([16]byte(p[8:])), netip.AddrFrom16([16]byte(p[24:]))
+	}
+	return netip.AddrFrom4([4]byte(p[12:])), netip.AddrFrom4([4]byte(p[16:]))
+}
+
+func addr4(v uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+}
+
+// forwardable reports whether routers forward packets from or to an address: not those of
+// a host or a link, nor of a group, nor the reserved (RFC 6890).
+func forwardable(a netip.Addr) bool {
+	if a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || a.Is4In6() {
+		return false
+	}
+	if a.Is4() {
+		b := a.As4()
+		return b[0] != 0 && b[0] < 240
+	}
+	return true
+}
+
+func orElse(r, other frame.Reason) frame.Reason {
+	if r == frame.NotDropped {
+		return other
+	}
+	return r
+}
