@@ -1,0 +1,228 @@
+package vswitch
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"weft/internal/frame"
+)
+
+// all returns what left, in words, with the cable's name in front.
+func all(out map[string][][]byte) (lines []string) {
+	for name, frames := range out {
+		for _, f := range frames {
+			lines = append(lines, name+" "+text(f))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func ttl(b []byte, n byte) []byte {
+	b = slices.Clone(b)
+	if b[12] == 0x86 {
+		b[14+7] = n
+		return b
+	}
+	b[14+8] = n
+	frame.SetIPv4Checksum(b[14:])
+	return b
+}
+
+func tcp4(t testing.TB, srcMAC, dstMAC frame.MAC, src, dst netip.Addr, sport, dport uint16, seg layers.TCP) []byte {
+	ipl := &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolTCP, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+	seg.SrcPort, seg.DstPort = layers.TCPPort(sport), layers.TCPPort(dport)
+	if err := seg.SetNetworkLayerForChecksum(ipl); err != nil {
+		t.Fatal(err)
+	}
+	return build(t, eth(srcMAC, dstMAC, layers.EthernetTypeIPv4), ipl, &seg)
+}
+
+// TestRouter: one frame each, with the next hop known.
+func TestRouter(t *testing.T) {
+	var syn = layers.TCP{SYN: true, Seq: 7, Window: 9}
+	pub := netip.AddrPortFrom(ip(3), 80)
+	tests := []struct {
+		name string
+		from string
+		data []byte
+		want []string
+		drop frame.Reason
+	}{
+		{"out", "a", udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53"}, 0},
+		{"out, on the link", "a", udp4(t, mac(2), gwMAC, ip(2), outer(253), 5, 53, 9), []string{"o 00:01>00:02 192.0.2.1->192.0.2.253 ttl 63 udp 5>53"}, 0},
+		{"out, IPv6", "a", udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53), []string{"o 00:01>00:02 2001:db8::1->2001:db8:ffff::9 ttl 63 udp 5>53"}, 0},
+		{"out, from an isolated port", "b", udp4(t, mac(3), gwMAC, ip(3), beyond, 5, 53, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53"}, 0},
+		{"in, published", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 198.51.100.9->10.0.0.3 ttl 63 tcp 5>80"}, 0},
+		{"in, for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, syn), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 tcp 81>5 rst"}, frame.NoRoute},
+		{"in, for nobody, UDP", "o", udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 DestinationUnreachable(Port)"}, frame.NoRoute},
+		{"in, a reset for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, layers.TCP{RST: true}), nil, frame.NoRoute},
+		{"in, ping", "o", ping4(t, nextMAC, outMAC, beyond, outer(1), 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 EchoReply"}, 0},
+		{"in, for somebody else", "o", udp4(t, nextMAC, outMAC, beyond, outer(7), 5, 8080, 9), nil, frame.NoRoute},
+		{"in, from an address inside", "o", tcp4(t, nextMAC, outMAC, ip(2), outer(1), 5, 8080, syn), nil, frame.SpoofedIP},
+		{"in, from the router's own", "o", tcp4(t, nextMAC, outMAC, outer(1), outer(1), 5, 8080, syn), nil, frame.SpoofedIP},
+		{"in, from its MAC", "o", tcp4(t, outMAC, outMAC, beyond, outer(1), 5, 8080, syn), nil, frame.SpoofedMAC},
+		{"in, straight to an address inside", "o", tcp4(t, nextMAC, outMAC, beyond, ip(3), 5, 80, syn), nil, frame.NoRoute},
+		{"hairpin", "a", tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 192.0.2.1->10.0.0.3 ttl 63 tcp 5>80"}, 0},
+		{"hairpin to itself", "b", tcp4(t, mac(3), gwMAC, ip(3), outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 192.0.2.1->10.0.0.3 ttl 63 tcp 5>80"}, 0},
+		{"hairpin to nobody", "a", tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 81, syn), []string{"a 00:fe>00:02 192.0.2.1->10.0.0.2 ttl 64 tcp 81>5 rst"}, frame.NoRoute},
+		{"ping to the router outside", "a", ping4(t, mac(2), gwMAC, ip(2), outer(1), 9), []string{"a 00:fe>00:02 192.0.2.1->10.0.0.2 ttl 64 EchoReply"}, 0},
+		{"ping to the gateway", "a", ping4(t, mac(2), gwMAC, ip(2), ip(1), 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 EchoReply"}, 0},
+		{"a port of the gateway", "a", tcp4(t, mac(2), gwMAC, ip(2), ip(1), 5, 81, syn), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 tcp 81>5 rst"}, frame.UnknownGateway},
+		{"another network of weft's", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("10.7.1.1"), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
+		{"the same network", "a", udp4(t, mac(2), gwMAC, ip(2), ip(9), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
+		{"a link-local address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("169.254.169.254"), 5, 80, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
+		{"loopback", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("127.0.0.1"), 5, 80, 9), nil, frame.NoRoute},
+		{"last hop", "a", ttl(udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), 1), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 TimeExceeded(TTLExceeded)"}, frame.Expired},
+		{"last hop, IPv6", "a", ttl(udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53), 1), []string{"a 00:fe>00:02 fd00::1->fd00::2 ttl 64 TimeExceeded(HopLimitExceeded)"}, frame.Expired},
+		{"last hop, coming in", "o", ttl(udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, 9), 1), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 TimeExceeded(TTLExceeded)"}, frame.Expired},
+		{"a multicast address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("224.1.1.1"), 5, 80, 9), nil, frame.NoRoute},
+		{"ARP for the router", "o", arpRequest(t, nextMAC, outer(253), outer(1)), []string{"o 00:01>00:02 who has 192.0.2.253 tell 192.0.2.1"}, 0},
+		{"ARP for somebody else, who is known", "o", arpRequest(t, mac(77), outer(7), outer(253)), nil, frame.UnknownARP},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRouted(t)
+			r.nat.inside[8080] = pub
+			r.knowNext()
+			from := r.cables[tt.from]
+			before := from.port.Stats()
+			got := all(r.inject(from, tt.data))
+			if reason, n := dropped(before, from.port.Stats()); reason != tt.drop || n > 1 {
+				t.Errorf("ended as %v, want %v", reason, tt.drop)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("left\n%q, want\n%q", got, tt.want)
+			}
+			for _, c := range r.cables {
+				for _, g := range c.out {
+					checkSums(t, g.data)
+				}
+			}
+			checkConservation(t, r.testNet)
+		})
+	}
+}
+
+// knowNext makes the next hops known that tests use, all at nextMAC.
+func (r *routed) knowNext() {
+	for _, a := range []netip.Addr{outer(253), outer(254), netip.MustParseAddr("fe80::99")} {
+		r.router.hops.make(a, outer(1), r.now).learn(nextMAC, r.now)
+	}
+}
+
+// checkSums verifies what gopacket, which is not our code, can recompute.
+func checkSums(t testing.TB, data []byte) {
+	t.Helper()
+	p := gopacket.NewPacket(data, layers.LayerTypeEthernet, gopacket.Default)
+	f := frame.NewBatch().Append(data)
+	if r := f.Parse(); r != frame.NotDropped {
+		t.Errorf("%s: %v", text(data), r)
+		return
+	}
+	if i, ok := p.Layer(layers.LayerTypeIPv4).(*layers.IPv4); ok && frame.Fold(frame.Sum(data[14:14+int(i.IHL)*4], 0)) != 0xffff {
+		t.Errorf("%s: wrong header checksum", text(data))
+	}
+	if f.View.L4 != 0 {
+		n, sum := f.L4Len(), uint64(0)
+		if f.View.Proto != frame.ProtoICMP {
+			sum = f.PseudoSum(n)
+		}
+		if frame.Fold(frame.Sum(data[f.View.L4:int(f.View.L4)+n], sum)) != 0xffff {
+			t.Errorf("%s: wrong checksum", text(data))
+		}
+	}
+}
+
+// TestNextHop is the life of one: asked, found, fresh, probed, lost; and given up.
+func TestNextHop(t *testing.T) {
+	r := newRouted(t)
+	out := func() []string {
+		return all(r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)))
+	}
+	said := func(step string, got []string, want ...string) {
+		t.Helper()
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", step, got, want)
+		}
+	}
+	ticked := func(seconds int) []string {
+		r.o.out, r.a.out = nil, nil
+		r.tick(seconds)
+		m := map[string][][]byte{}
+		for _, c := range []*cable{r.o, r.a} {
+			for _, g := range c.out {
+				m[c.name] = append(m[c.name], g.data)
+			}
+		}
+		return all(m)
+	}
+	const ask, frame53 = "o 00:01>ff:ff who has 192.0.2.253 tell 192.0.2.1", "o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53"
+	const probe = "o 00:01>00:02 who has 192.0.2.253 tell 192.0.2.1"
+	said("the first frame", out(), ask)
+	said("the second", out())
+	said("a stranger says where he is", all(r.answerHop(7, mac(7))))
+	if s := r.a.port.Stats(); s.Kept != 2 {
+		t.Errorf("kept %d", s.Kept)
+	}
+	said("the answer lets the last one go", all(r.answerHop(253, nextMAC)), frame53)
+	said("known", out(), frame53)
+	said("and fresh", ticked(hopFresh-1))
+	said("in use", out(), frame53)
+	said("not fresh any more", ticked(1), probe)
+	said("still in use", out(), frame53)
+	said("it says that it is there", all(r.answerHop(253, nextMAC)))
+	said("fresh again", ticked(hopFresh-1))
+	said("used", out(), frame53)
+	said("silent", ticked(hopTries), probe, probe, probe)
+	said("used on trust", out(), frame53)
+	said("lost", ticked(1))
+	said("asked again", out(), ask)
+	said("moved", all(r.answerHop(253, mac(0x33))), "o 00:01>00:33 192.0.2.1->198.51.100.9 ttl 63 udp 5>53")
+	said("forgotten without use", ticked(hopIdle+hopFresh))
+	if n := len(*r.router.hops.snap.Load()); n != 0 {
+		t.Errorf("%d hops left", n)
+	}
+	said("asked", out(), ask)
+	said("and again", ticked(hopTries-1), ask, ask)
+	said("given up", ticked(1), "a 00:fe>00:02 198.51.100.9->10.0.0.2 ttl 63 DestinationUnreachable(Host)")
+	said("from the start", out(), ask)
+	if n := r.router.hops.asked; n != 1 {
+		t.Errorf("%d hops are asked", n)
+	}
+	checkConservation(t, r.testNet)
+}
+
+// TestNextHopBounds: who scans the link is bounded in what it costs, and who is known is
+// not.
+func TestNextHopBounds(t *testing.T) {
+	r := newRouted(t)
+	r.knowNext()
+	before := r.a.port.Stats()
+	for i := range 255 {
+		r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), outer(byte(i)), 5, 53, 9))
+	}
+	after := r.a.port.Stats()
+	if n := r.o.port.Stats().OutFrames; n < newHops-10 || n > newHops+3 {
+		t.Errorf("%d frames left for 255 strangers", n)
+	}
+	if after.Dropped[frame.NoNeighbour]-before.Dropped[frame.NoNeighbour] == 0 || r.router.hops.full.Load() == 0 {
+		t.Error("nothing was refused")
+	}
+	if got := all(r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9))); len(got) != 1 {
+		t.Errorf("to a known next hop: %q", got)
+	}
+	r.tick(hopTries + 2)
+	if n := r.router.hops.asked; n != 0 {
+		t.Errorf("%d hops are still asked", n)
+	}
+	big := udp4(t, mac(2), gwMAC, ip(2), outer(9), 5, 53, 1400)
+	r.inject(r.a, append(big, make([]byte, maxHeld)...))
+	if s := r.a.port.Stats(); s.Dropped[frame.NoNeighbour] == after.Dropped[frame.NoNeighbour] {
+		t.Error("a frame too long was held")
+	}
+}
