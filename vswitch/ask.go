@@ -149,17 +149,13 @@ func (r *Router) Tick(w *Worker) {
 // comes back the way such a message does.
 func (w *Worker) giveUp(r *Router, p *hop) {
 	f := p.release(w.ownBatch())
-	if f == nil || !mayTell(f) {
+	if f == nil || !f.WantsError() {
 		return
 	}
-	slot := w.batch.Reserve()
-	if slot == nil {
+	e := w.message(f, nil, hostUnreachable, 0)
+	if e == nil {
 		return
 	}
-	n := appendError(slot[frame.Headroom:], f, netip.Addr{}, hostUnreachable, 0)
-	e := w.batch.Commit(n)
-	e.In = r.cfg.Port.slot
-	if e.Parse() == frame.NotDropped {
-		e.Drop(w.enter(r, r.cfg.Port, e, nil))
-	}
+	e.In, e.Verdict = r.cfg.Port.slot, frame.Pending
+	w.enter(r, r.cfg.Port, e, nil)
 }

@@ -59,7 +59,7 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	}
 	if expired(f) {
 		w.complain(in, f, timeExceeded, 0)
-		return frame.Expired
+		return frame.TTLExceeded
 	}
 	w.save(f, hook)
 	if !local {
@@ -87,9 +87,13 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 // route is the step that finds the way to an address outside, or says why there is none.
 // Addresses of weft's never leave, nor do those that no router forwards.
 func (w *Worker) route(t *routeTable, in *Port, f *frame.Frame, dst netip.Addr) (way, frame.Reason) {
-	if _, ours := t.inside.lookup(dst); ours || !forwardable(dst) {
+	if _, ours := t.inside.lookup(dst); ours {
 		w.complain(in, f, prohibited, 0)
-		return way{}, frame.NoRoute
+		return way{}, frame.StaysInside
+	}
+	if !forwardable(dst) {
+		w.complain(in, f, prohibited, 0)
+		return way{}, frame.Martian
 	}
 	by, ok := t.routes.lookup(dst)
 	if !ok {
@@ -116,7 +120,7 @@ func (w *Worker) out(r *Router, by way, dst netip.Addr, f *frame.Frame) frame.Re
 			return frame.NotDropped
 		}
 	}
-	readdress(f, own, frame.MAC{})
+	readdress(f, own, own) // until the hop's is known
 	return w.await(r, to, by.from, f)
 }
 
@@ -145,11 +149,9 @@ func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		return reason
 	case expired(f):
 		w.complainThrough(r, in, f, timeExceeded, 0)
-		return frame.Expired
+		return frame.TTLExceeded
 	}
-	if at, limit := excessMSS(f, in.MTU()); at != 0 && in.MTU() != 0 {
-		setMSS(f, at, limit)
-	}
+	lowerMSS(f, in.MTU())
 	if mtu := out.MTU(); tooBig(mtu, f) {
 		if wantsTooBig(f) {
 			w.complainThrough(r, in, f, fragNeeded, mtu)
@@ -190,9 +192,7 @@ func (w *Worker) fit(in, out *Port, f *frame.Frame) frame.Reason {
 	if mtu == 0 {
 		return frame.NotDropped
 	}
-	if at, limit := excessMSS(f, mtu); at != 0 {
-		setMSS(f, at, limit)
-	}
+	lowerMSS(f, mtu)
 	if !tooBig(mtu, f) {
 		return frame.NotDropped
 	}
@@ -200,6 +200,13 @@ func (w *Worker) fit(in, out *Port, f *frame.Frame) frame.Reason {
 		w.complain(in, f, fragNeeded, mtu)
 	}
 	return frame.TooBig
+}
+
+// lowerMSS has a SYN ask for no more than fits a packet of mtu bytes, unless that is 0.
+func lowerMSS(f *frame.Frame, mtu int) {
+	if at, limit := f.ExcessMSS(mtu); at != 0 && mtu != 0 {
+		f.SetMSS(at, limit)
+	}
 }
 
 // pass sends a packet on: one hop fewer is left to it, and its MACs are those of the next
@@ -221,7 +228,7 @@ func readdress(f *frame.Frame, src, dst frame.MAC) {
 	}
 	old := binary.BigEndian.Uint16(p[8:])
 	p[8]--
-	binary.BigEndian.PutUint16(p[10:], adjust(binary.BigEndian.Uint16(p[10:]), old, old-1<<8))
+	binary.BigEndian.PutUint16(p[10:], frame.Adjust(binary.BigEndian.Uint16(p[10:]), old, old-1<<8))
 }
 
 // expired reports whether a packet may go no further (RFC 1812, 5.3.1; RFC 8200, 3).

@@ -73,6 +73,8 @@ type gateway struct {
 	mac frame.MAC
 	ip4 []uint32
 	ip6 [][16]byte
+	// first4 is the first of ip4 as it stands in packets.
+	first4 [4]byte
 }
 
 func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
@@ -103,6 +105,9 @@ func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
 		}
 		if a.Is4() {
 			b := a.As4()
+			if len(d.gateway.ip4) == 0 {
+				d.gateway.first4 = b
+			}
 			d.gateway.ip4 = append(d.gateway.ip4, binary.BigEndian.Uint32(b[:]))
 		} else {
 			d.gateway.ip6 = append(d.gateway.ip6, a.As16())

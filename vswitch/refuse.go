@@ -1,9 +1,6 @@
 package vswitch
 
 import (
-	"encoding/binary"
-	"net/netip"
-
 	"weft/internal/frame"
 )
 
@@ -14,32 +11,53 @@ import (
 // messages a second and worker, of all kinds together, and each stands for the frame that
 // it answers on the egress list.
 
+// An icmpError is a message's type and code, in both families.
+type icmpError struct{ type4, code4, type6, code6 uint8 }
+
+// The messages, RFC 792 (with RFC 1812, 5.2.7.1) and RFC 4443.
+var (
+	noRoute         = icmpError{3, 0, 1, 0}
+	hostUnreachable = icmpError{3, 1, 1, 3}
+	portUnreachable = icmpError{3, 3, 1, 4}
+	fragNeeded      = icmpError{3, 4, 2, 0} // packet too big
+	prohibited      = icmpError{3, 13, 1, 1}
+	timeExceeded    = icmpError{11, 0, 3, 0}
+)
+
+// about returns the message as one about f. mtu is that of fragNeeded.
+func (e icmpError) about(f *frame.Frame, mtu int) frame.ICMPError {
+	if e == fragNeeded {
+		return frame.TooBigError(f, mtu)
+	}
+	if f.View.EtherType == frame.EtherIPv6 {
+		return frame.ICMPError{Type: e.type6, Code: e.code6}
+	}
+	return frame.ICMPError{Type: e.type4, Code: e.code4}
+}
+
 // complain answers a packet from inside with an error from the domain's gateway.
-func (w *Worker) complain(in *Port, f *frame.Frame, e icmpError, rest int) {
-	if mayTell(f) && w.tooBig.take(w.now) {
-		w.tellSender(in, f, in.domain.gateway.address(f), e, rest)
+func (w *Worker) complain(in *Port, f *frame.Frame, e icmpError, mtu int) {
+	if f.WantsError() && w.tooBig.take(w.now) {
+		if c := w.message(f, in.domain.gateway.address(f), e, mtu); c != nil {
+			w.send(in, c)
+		}
 	}
 }
 
 // complainThrough answers a packet from outside that has been translated already. The
 // message about it comes from the gateway inside and is translated as one that a host there
 // had sent.
-func (w *Worker) complainThrough(r *Router, in *Port, f *frame.Frame, e icmpError, rest int) {
-	if w.quiet || !mayTell(f) || !w.tooBig.take(w.now) {
+func (w *Worker) complainThrough(r *Router, in *Port, f *frame.Frame, e icmpError, mtu int) {
+	if w.quiet || !f.WantsError() || !w.tooBig.take(w.now) {
 		return
 	}
-	slot := w.ownBatch().Reserve()
-	if slot == nil {
-		return
-	}
-	from := netip.Addr{}
+	var from []byte
 	_, dst := addresses(f)
 	if d, _ := r.table.Load().inside.lookup(dst); d != nil {
 		from = d.gateway.address(f)
 	}
-	c := w.own.Commit(appendError(slot[frame.Headroom:], f, from, e, rest))
-	c.In, c.Verdict = f.In, frame.Consumed
-	if c.Parse() != frame.NotDropped {
+	c := w.message(f, from, e, mtu)
+	if c == nil {
 		return
 	}
 	if side, reason := r.cfg.Translator.Outbound(c, w.now); side == Outside && reason == frame.NotDropped {
@@ -47,88 +65,67 @@ func (w *Worker) complainThrough(r *Router, in *Port, f *frame.Frame, e icmpErro
 	}
 }
 
+// message makes a frame that tells the sender of f of an error. from is the address it comes
+// from; none: the one that f was for. It returns nil where there is no room.
+func (w *Worker) message(f *frame.Frame, from []byte, e icmpError, mtu int) *frame.Frame {
+	b := w.ownBatch()
+	slot := b.Reserve()
+	if slot == nil {
+		return nil
+	}
+	if from == nil {
+		from = destinationOf(f)
+	}
+	c := b.Commit(f.PutError(slot[frame.Headroom:], e.about(f, mtu), from))
+	c.In, c.VNI, c.Verdict = f.In, f.VNI, frame.Consumed
+	c.Parse()
+	return c
+}
+
+// destinationOf returns where an IP packet's destination stands.
+func destinationOf(f *frame.Frame) []byte {
+	p := f.Bytes()[f.View.L3:]
+	if f.View.EtherType == frame.EtherIPv6 {
+		return p[24:40]
+	}
+	return p[16:20]
+}
+
 // refuse answers a packet for an address of the router's where nothing is behind it, as a
-// host does whose port is closed: a reset (RFC 9293, 3.10.7.1), or port unreachable.
+// host does whose port is closed: a reset, or port unreachable.
 func (w *Worker) refuse(in *Port, f *frame.Frame) {
 	v := &f.View
-	switch {
-	case !mayTell(f) || v.L4 == 0 || v.Fragment:
-	case v.Proto == frame.ProtoUDP:
-		if w.tooBig.take(w.now) {
-			w.tellSender(in, f, netip.Addr{}, portUnreachable, 0)
-		}
-	case v.Proto == frame.ProtoTCP && f.Bytes()[v.L4+13]&tcpRST == 0:
-		if w.tooBig.take(w.now) {
-			w.reset(in, f)
-		}
-	}
-}
-
-// address returns the gateway's first address of a packet's family; not valid if it has
-// none.
-func (g *gateway) address(f *frame.Frame) netip.Addr {
-	switch {
-	case f.View.EtherType == frame.EtherIPv4 && len(g.ip4) > 0:
-		return addr4(g.ip4[0])
-	case f.View.EtherType == frame.EtherIPv6 && len(g.ip6) > 0:
-		return netip.AddrFrom16(g.ip6[0])
-	}
-	return netip.Addr{}
-}
-
-// TCP flags (RFC 9293, 3.1).
-const (
-	tcpFIN = 0x01
-	tcpRST = 0x04
-	tcpACK = 0x10
-)
-
-// reset answers a segment with a reset.
-func (w *Worker) reset(in *Port, f *frame.Frame) {
-	slot := w.ownBatch().Reserve()
-	if slot == nil {
+	if v.L4 == 0 || v.Fragment || !f.WantsError() || !w.tooBig.take(w.now) {
 		return
 	}
-	v, b := &f.View, f.Bytes()
-	m, l3 := slot[frame.Headroom:], int(v.L3)
-	copy(m, b[:l3])
-	copy(m, b[6:12])
-	copy(m[6:], b[:6])
-	l4 := l3 + 20
-	if v.EtherType == frame.EtherIPv6 {
-		l4 = l3 + 40
-	}
-	m = m[:l4+20]
-	ip, tcp, got := m[l3:l4], m[l4:], b[v.L4:]
-	clear(m[l3:])
-	copy(tcp, got[2:4])
-	copy(tcp[2:], got[:2])
-	tcp[12] = 5 << 4
-	if flags := got[13]; flags&tcpACK != 0 {
-		copy(tcp[4:8], got[8:12])
-		tcp[13] = tcpRST
-	} else {
-		n := f.L4Len() - int(v.Payload-v.L4) + int(flags&tcpFIN) + int(flags&tcpSYN)>>1
-		binary.BigEndian.PutUint32(tcp[8:], binary.BigEndian.Uint32(got[4:])+uint32(n))
-		tcp[13] = tcpRST | tcpACK
-	}
-	p := b[l3:]
-	if v.EtherType == frame.EtherIPv6 {
-		ip[0], ip[6], ip[7] = 0x60, frame.ProtoTCP, defaultTTL
-		binary.BigEndian.PutUint16(ip[4:], 20)
-		copy(ip[8:], p[24:40])
-		copy(ip[24:], p[8:24])
-	} else {
-		ip[0], ip[6], ip[8], ip[9] = 0x45, 0x40, defaultTTL, frame.ProtoTCP
-		binary.BigEndian.PutUint16(ip[2:], 40)
-		copy(ip[12:], p[16:20])
-		copy(ip[16:], p[12:16])
-		frame.SetIPv4Checksum(ip)
-	}
-	c := w.own.Commit(len(m))
-	c.In, c.Verdict = f.In, frame.Consumed
-	if c.Parse() == frame.NotDropped {
-		binary.BigEndian.PutUint16(tcp[16:], frame.Checksum(tcp, c.PseudoSum(20)))
+	switch v.Proto {
+	case frame.ProtoUDP:
+		if c := w.message(f, nil, portUnreachable, 0); c != nil {
+			w.send(in, c)
+		}
+	case frame.ProtoTCP:
+		slot := w.ownBatch().Reserve()
+		if slot == nil {
+			return
+		}
+		n := f.PutReset(slot[frame.Headroom:])
+		if n == 0 {
+			return
+		}
+		c := w.own.Commit(n)
+		c.In, c.Verdict = f.In, frame.Consumed
+		c.Parse()
 		w.send(in, c)
 	}
+}
+
+// address returns the gateway's first address of a packet's family; nil if it has none.
+func (g *gateway) address(f *frame.Frame) []byte {
+	switch {
+	case f.View.EtherType == frame.EtherIPv4 && len(g.ip4) > 0:
+		return g.first4[:]
+	case f.View.EtherType == frame.EtherIPv6 && len(g.ip6) > 0:
+		return g.ip6[0][:]
+	}
+	return nil
 }

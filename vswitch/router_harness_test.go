@@ -53,7 +53,16 @@ func (n *plainNAT) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	if n.refuse != 0 || p == nil {
 		return Outside, n.refuse
 	}
+	if isErrorAbout(f) {
+		setAddress(f, true, n.own(src))
+		return Outside, frame.NotDropped
+	}
 	port := binary.BigEndian.Uint16(p)
+	if dst == n.own(dst) {
+		if _, ok := n.inside[binary.BigEndian.Uint16(portAt(f, false))]; !ok {
+			return Outside, frame.NoFlow
+		}
+	}
 	if out, ok := n.out[netip.AddrPortFrom(src, port)]; ok {
 		port = out
 		binary.BigEndian.PutUint16(p, port)
@@ -74,11 +83,11 @@ func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	}
 	p := portAt(f, false)
 	if p == nil {
-		return Outside, frame.NoRoute
+		return Outside, frame.NoFlow
 	}
 	to, ok := n.inside[binary.BigEndian.Uint16(p)]
 	if !ok {
-		return Outside, frame.NoRoute
+		return Outside, frame.NoFlow
 	}
 	n.out[to] = binary.BigEndian.Uint16(p)
 	binary.BigEndian.PutUint16(p, to.Port())
@@ -87,7 +96,7 @@ func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 }
 
 func isErrorAbout(f *frame.Frame) bool {
-	return f.View.L4 != 0 && (f.View.Proto == frame.ProtoICMP && isError4(f.Bytes()[f.View.L4]) || f.View.Proto == frame.ProtoICMPv6 && isError6(f.Bytes()[f.View.L4]))
+	return f.View.L4 != 0 && (f.View.Proto == frame.ProtoICMP && frame.IsError4(f.Bytes()[f.View.L4]) || f.View.Proto == frame.ProtoICMPv6 && frame.IsError6(f.Bytes()[f.View.L4]))
 }
 
 // quotedPort is the source port of the packet that an error quotes.
@@ -243,4 +252,3 @@ func text(data []byte) string {
 	}
 	return s
 }
-

@@ -58,9 +58,9 @@ func TestRouter(t *testing.T) {
 		{"out, IPv6", "a", udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53), []string{"o 00:01>00:02 2001:db8::1->2001:db8:ffff::9 ttl 63 udp 5>53"}, 0},
 		{"out, from an isolated port", "b", udp4(t, mac(3), gwMAC, ip(3), beyond, 5, 53, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53"}, 0},
 		{"in, published", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 198.51.100.9->10.0.0.3 ttl 63 tcp 5>80"}, 0},
-		{"in, for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, syn), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 tcp 81>5 rst"}, frame.NoRoute},
-		{"in, for nobody, UDP", "o", udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 DestinationUnreachable(Port)"}, frame.NoRoute},
-		{"in, a reset for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, layers.TCP{RST: true}), nil, frame.NoRoute},
+		{"in, for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, syn), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 tcp 81>5 rst"}, frame.NoFlow},
+		{"in, for nobody, UDP", "o", udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 DestinationUnreachable(Port)"}, frame.NoFlow},
+		{"in, a reset for nobody", "o", tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, layers.TCP{RST: true}), nil, frame.NoFlow},
 		{"in, ping", "o", ping4(t, nextMAC, outMAC, beyond, outer(1), 9), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 EchoReply"}, 0},
 		{"in, for somebody else", "o", udp4(t, nextMAC, outMAC, beyond, outer(7), 5, 8080, 9), nil, frame.NoRoute},
 		{"in, from an address inside", "o", tcp4(t, nextMAC, outMAC, ip(2), outer(1), 5, 8080, syn), nil, frame.SpoofedIP},
@@ -69,18 +69,18 @@ func TestRouter(t *testing.T) {
 		{"in, straight to an address inside", "o", tcp4(t, nextMAC, outMAC, beyond, ip(3), 5, 80, syn), nil, frame.NoRoute},
 		{"hairpin", "a", tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 192.0.2.1->10.0.0.3 ttl 63 tcp 5>80"}, 0},
 		{"hairpin to itself", "b", tcp4(t, mac(3), gwMAC, ip(3), outer(1), 5, 8080, syn), []string{"b 00:fe>00:03 192.0.2.1->10.0.0.3 ttl 63 tcp 5>80"}, 0},
-		{"hairpin to nobody", "a", tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 81, syn), []string{"a 00:fe>00:02 192.0.2.1->10.0.0.2 ttl 64 tcp 81>5 rst"}, frame.NoRoute},
+		{"hairpin to nobody", "a", tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 81, syn), []string{"a 00:fe>00:02 192.0.2.1->10.0.0.2 ttl 64 tcp 81>5 rst"}, frame.NoFlow},
 		{"ping to the router outside", "a", ping4(t, mac(2), gwMAC, ip(2), outer(1), 9), []string{"a 00:fe>00:02 192.0.2.1->10.0.0.2 ttl 64 EchoReply"}, 0},
 		{"ping to the gateway", "a", ping4(t, mac(2), gwMAC, ip(2), ip(1), 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 EchoReply"}, 0},
 		{"a port of the gateway", "a", tcp4(t, mac(2), gwMAC, ip(2), ip(1), 5, 81, syn), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 tcp 81>5 rst"}, frame.UnknownGateway},
-		{"another network of weft's", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("10.7.1.1"), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
-		{"the same network", "a", udp4(t, mac(2), gwMAC, ip(2), ip(9), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
-		{"a link-local address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("169.254.169.254"), 5, 80, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.NoRoute},
-		{"loopback", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("127.0.0.1"), 5, 80, 9), nil, frame.NoRoute},
-		{"last hop", "a", ttl(udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), 1), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 TimeExceeded(TTLExceeded)"}, frame.Expired},
-		{"last hop, IPv6", "a", ttl(udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53), 1), []string{"a 00:fe>00:02 fd00::1->fd00::2 ttl 64 TimeExceeded(HopLimitExceeded)"}, frame.Expired},
-		{"last hop, coming in", "o", ttl(udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, 9), 1), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 TimeExceeded(TTLExceeded)"}, frame.Expired},
-		{"a multicast address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("224.1.1.1"), 5, 80, 9), nil, frame.NoRoute},
+		{"another network of weft's", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("10.7.1.1"), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.StaysInside},
+		{"the same network", "a", udp4(t, mac(2), gwMAC, ip(2), ip(9), 5, 53, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.StaysInside},
+		{"a link-local address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("169.254.169.254"), 5, 80, 9), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(CommAdminProhibited)"}, frame.Martian},
+		{"loopback", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("127.0.0.1"), 5, 80, 9), nil, frame.Martian},
+		{"last hop", "a", ttl(udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), 1), []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 TimeExceeded(TTLExceeded)"}, frame.TTLExceeded},
+		{"last hop, IPv6", "a", ttl(udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53), 1), []string{"a 00:fe>00:02 fd00::1->fd00::2 ttl 64 TimeExceeded(HopLimitExceeded)"}, frame.TTLExceeded},
+		{"last hop, coming in", "o", ttl(udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, 9), 1), []string{"o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 64 TimeExceeded(TTLExceeded)"}, frame.TTLExceeded},
+		{"a multicast address", "a", udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("224.1.1.1"), 5, 80, 9), nil, frame.Martian},
 		{"ARP for the router", "o", arpRequest(t, nextMAC, outer(253), outer(1)), []string{"o 00:01>00:02 who has 192.0.2.253 tell 192.0.2.1"}, 0},
 		{"ARP for somebody else, who is known", "o", arpRequest(t, mac(77), outer(7), outer(253)), nil, frame.UnknownARP},
 	}
@@ -220,8 +220,8 @@ func TestNextHopBounds(t *testing.T) {
 	if n := r.router.hops.asked; n != 0 {
 		t.Errorf("%d hops are still asked", n)
 	}
-	big := udp4(t, mac(2), gwMAC, ip(2), outer(9), 5, 53, 1400)
-	r.inject(r.a, append(big, make([]byte, maxHeld)...))
+	r.o.port.SetMTU(9000)
+	r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), outer(9), 5, 53, maxHeld))
 	if s := r.a.port.Stats(); s.Dropped[frame.NoNeighbour] == after.Dropped[frame.NoNeighbour] {
 		t.Error("a frame too long was held")
 	}

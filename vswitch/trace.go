@@ -149,7 +149,7 @@ func (t *Trace) clamped(w *Worker, in, out *Port, f *frame.Frame, asked uint16) 
 // mss returns the maximum segment size that a SYN asks for, 0 if it is none or
 // asks for none.
 func mss(f *frame.Frame) uint16 {
-	at := findMSS(f)
+	at := f.FindMSS()
 	if at == 0 {
 		return 0
 	}
