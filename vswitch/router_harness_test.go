@@ -99,13 +99,17 @@ func isErrorAbout(f *frame.Frame) bool {
 	return f.View.L4 != 0 && (f.View.Proto == frame.ProtoICMP && frame.IsError4(f.Bytes()[f.View.L4]) || f.View.Proto == frame.ProtoICMPv6 && frame.IsError6(f.Bytes()[f.View.L4]))
 }
 
-// quotedPort is the source port of the packet that an error quotes.
+// quotedPort is the source port, or identifier, of the packet that an error quotes.
 func quotedPort(f *frame.Frame) uint16 {
 	q := f.Bytes()[f.View.L4+8:]
+	l4, proto := int(q[0]&15)*4, q[9]
 	if q[0]>>4 == 6 {
-		return binary.BigEndian.Uint16(q[40:])
+		l4, proto = 40, q[6]
 	}
-	return binary.BigEndian.Uint16(q[int(q[0]&15)*4:])
+	if proto == frame.ProtoICMP || proto == frame.ProtoICMPv6 {
+		l4 += 4
+	}
+	return binary.BigEndian.Uint16(q[l4:])
 }
 
 // setAddress replaces the source or destination, and makes the checksums anew.

@@ -226,3 +226,100 @@ func TestNextHopBounds(t *testing.T) {
 		t.Error("a frame too long was held")
 	}
 }
+
+// A through lets everything pass as it is.
+type through struct{}
+
+func (n *through) Outbound(*frame.Frame, uint32) (Side, frame.Reason) { return Outside, 0 }
+func (n *through) Inbound(f *frame.Frame, _ uint32) (Side, frame.Reason) {
+	copy(f.Bytes()[30:34], []byte{10, 0, 0, 2})
+	return Inside, 0
+}
+
+// TestRouterAllocs: crossing allocates nothing, whatever comes of it.
+func TestRouterAllocs(t *testing.T) {
+	r := newRouted(t)
+	r.router.cfg.Translator = &through{}
+	r.knowNext()
+	for _, c := range r.cables {
+		c.quiet = true
+	}
+	tests := []struct {
+		name string
+		from *cable
+		data []byte
+	}{
+		{"out", r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)},
+		{"out, IPv6", r.a, udp6(t, mac(2), gwMAC, ip6(2), beyond6, 5, 53)},
+		{"in", r.o, udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 53, 9)},
+		{"too big", r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 1500)},
+		{"no hop left", r.a, ttl(udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), 1)},
+		{"refused", r.a, udp4(t, mac(2), gwMAC, ip(2), ip(1), 5, 53, 9)},
+		{"asked", r.a, udp4(t, mac(2), gwMAC, ip(2), outer(7), 5, 53, 9)},
+	}
+	for _, tt := range tests {
+		r.inject(tt.from, tt.data) // the first time may make what lasts
+		in := []sent{{tt.data, frame.Offload{}}}
+		if n := testing.AllocsPerRun(50, func() {
+			tt.from.in = in
+			if _, err := r.w.Turn(tt.from.port); err != nil {
+				t.Fatal(err)
+			}
+		}); n > 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+// TestRouterPublish: what is not a router's table is refused, and a domain that is not
+// named any more has no way out.
+func TestRouterPublish(t *testing.T) {
+	r := newRouted(t)
+	r.knowNext()
+	p := netip.MustParsePrefix("10.0.0.0/24")
+	bare, err := r.sw.AddDomain(DomainConfig{Name: "bare"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, inside := range map[string][]Inner{
+		"twice":       {{p, r.domain}, {netip.MustParsePrefix("10.0.0.9/24"), r.domain}},
+		"the outside": {{p, r.o.port.domain}},
+		"no gateway":  {{p, bare}},
+		"no prefix":   {{netip.Prefix{}, nil}},
+	} {
+		if err := r.router.Publish(inside, nil); err == nil {
+			t.Errorf("%s was published", name)
+		}
+	}
+	out := udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)
+	if got := all(r.inject(r.a, out)); len(got) != 1 {
+		t.Errorf("after refusals: %q", got)
+	}
+	if err := r.router.Publish([]Inner{{p, r.domain}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := all(r.inject(r.a, out)); !slices.Equal(got, []string{"a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(Net)"}) {
+		t.Errorf("without routes: %q", got)
+	}
+	if err := r.router.Publish(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := r.a.port.Stats()
+	if got := all(r.inject(r.a, out)); len(got) > 0 {
+		t.Errorf("without a router: %q", got)
+	}
+	if reason, _ := dropped(before, r.a.port.Stats()); reason != frame.NoRoute {
+		t.Errorf("without a router: %v", reason)
+	}
+	r.publish(t)
+	if _, err := r.sw.NewRouter(r.router.cfg); err == nil {
+		t.Error("a second router outside")
+	}
+	r.router.Close()
+	if err := r.router.Publish(nil, nil); err == nil {
+		t.Error("published when closed")
+	}
+	if _, err := r.sw.NewRouter(r.router.cfg); err != nil {
+		t.Errorf("again: %v", err)
+	}
+}
