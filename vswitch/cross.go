@@ -1,7 +1,6 @@
 package vswitch
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"weft/internal/frame"
@@ -40,8 +39,7 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		return frame.SpoofedIP
 	}
 	if own.owns(dst) {
-		w.refuse(in, f)
-		return frame.UnknownGateway
+		return w.explain(in, f, frame.UnknownGateway)
 	}
 	local := r.cfg.Outside.gateway.owns(dst)
 	if local && r.cfg.Outside.gateway.pinged(f) {
@@ -53,13 +51,9 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	var by way
 	if !local {
 		var reason frame.Reason
-		if by, reason = w.route(t, in, f, dst); reason != frame.NotDropped {
-			return reason
+		if by, reason = t.route(dst); reason != frame.NotDropped {
+			return w.explain(in, f, reason)
 		}
-	}
-	if expired(f) {
-		w.complain(in, f, timeExceeded, 0)
-		return frame.TTLExceeded
 	}
 	w.save(f, hook)
 	if !local {
@@ -69,11 +63,8 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	}
 	side, reason := r.cfg.Translator.Outbound(f, w.now)
 	switch {
-	case local && (reason != frame.NotDropped || side == Outside):
-		w.refuse(in, f) // an address of the router's, which has nothing there
-		return orElse(reason, frame.UnknownGateway)
 	case reason != frame.NotDropped:
-		return reason
+		return w.explain(in, f, reason)
 	case side == Inside:
 		out, mac, reason := w.inner(t, f)
 		if reason == frame.NotDropped {
@@ -81,23 +72,23 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		}
 		return reason
 	}
+	if local {
+		return frame.UnknownGateway
+	}
 	return w.out(r, by, dst, f)
 }
 
 // route is the step that finds the way to an address outside, or says why there is none.
 // Addresses of weft's never leave, nor do those that no router forwards.
-func (w *Worker) route(t *routeTable, in *Port, f *frame.Frame, dst netip.Addr) (way, frame.Reason) {
+func (t *routeTable) route(dst netip.Addr) (way, frame.Reason) {
 	if _, ours := t.inside.lookup(dst); ours {
-		w.complain(in, f, prohibited, 0)
 		return way{}, frame.StaysInside
 	}
 	if !forwardable(dst) {
-		w.complain(in, f, prohibited, 0)
 		return way{}, frame.Martian
 	}
 	by, ok := t.routes.lookup(dst)
 	if !ok {
-		w.complain(in, f, noRoute, 0)
 		return way{}, frame.NoRoute
 	}
 	return by, frame.NotDropped
@@ -136,9 +127,11 @@ func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	}
 	w.save(f, hook)
 	side, reason := r.cfg.Translator.Inbound(f, w.now)
-	if reason != frame.NotDropped || side == Outside {
-		w.refuse(in, f)
-		return orElse(reason, frame.UnknownGateway)
+	if reason == frame.NotDropped && side == Outside {
+		reason = frame.NoFlow
+	}
+	if reason != frame.NotDropped {
+		return w.explainOutside(in, f, reason)
 	}
 	out, mac, reason := w.inner(t, f)
 	switch {
@@ -147,9 +140,6 @@ func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		return reason
 	case reason != frame.NotDropped:
 		return reason
-	case expired(f):
-		w.complainThrough(r, in, f, timeExceeded, 0)
-		return frame.TTLExceeded
 	}
 	lowerMSS(f, in.MTU())
 	if mtu := out.MTU(); tooBig(mtu, f) {
@@ -209,35 +199,16 @@ func lowerMSS(f *frame.Frame, mtu int) {
 	}
 }
 
-// pass sends a packet on: one hop fewer is left to it, and its MACs are those of the next
-// link.
+// pass sends a packet on, from and to the MACs of the next link.
 func (w *Worker) pass(out *Port, f *frame.Frame, src, dst frame.MAC) {
 	readdress(f, src, dst)
 	w.send(out, f)
 }
 
-// readdress makes a packet one of the next link's.
 func readdress(f *frame.Frame, src, dst frame.MAC) {
 	b := f.Bytes()
 	copy(b, dst[:])
 	copy(b[6:], src[:])
-	p := b[f.View.L3:]
-	if f.View.EtherType == frame.EtherIPv6 {
-		p[7]--
-		return
-	}
-	old := binary.BigEndian.Uint16(p[8:])
-	p[8]--
-	binary.BigEndian.PutUint16(p[10:], frame.Adjust(binary.BigEndian.Uint16(p[10:]), old, old-1<<8))
-}
-
-// expired reports whether a packet may go no further (RFC 1812, 5.3.1; RFC 8200, 3).
-func expired(f *frame.Frame) bool {
-	p := f.Bytes()[f.View.L3:]
-	if f.View.EtherType == frame.EtherIPv6 {
-		return p[7] <= 1
-	}
-	return p[8] <= 1
 }
 
 func isIP(f *frame.Frame) bool {
@@ -268,11 +239,4 @@ func forwardable(a netip.Addr) bool {
 		return b[0] != 0 && b[0] < 240
 	}
 	return true
-}
-
-func orElse(r, other frame.Reason) frame.Reason {
-	if r == frame.NotDropped {
-		return other
-	}
-	return r
 }

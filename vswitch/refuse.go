@@ -22,6 +22,7 @@ var (
 	fragNeeded      = icmpError{3, 4, 2, 0} // packet too big
 	prohibited      = icmpError{3, 13, 1, 1}
 	timeExceeded    = icmpError{11, 0, 3, 0}
+	noProtocol      = icmpError{3, 2, 1, 1} // IPv6 has no word for it that fits: prohibited
 )
 
 // about returns the message as one about f. mtu is that of fragNeeded.
@@ -35,7 +36,38 @@ func (e icmpError) about(f *frame.Frame, mtu int) frame.ICMPError {
 	return frame.ICMPError{Type: e.type4, Code: e.code4}
 }
 
-// complain answers a packet from inside with an error from the domain's gateway.
+// explain tells the sender of a packet from inside why it went no further, and returns the
+// reason. It hears of the gateway's own ports what a host would say of closed ones.
+func (w *Worker) explain(in *Port, f *frame.Frame, r frame.Reason) frame.Reason {
+	switch r {
+	case frame.TTLExceeded:
+		w.complain(in, f, timeExceeded, 0)
+	case frame.NoRoute:
+		w.complain(in, f, noRoute, 0)
+	case frame.StaysInside, frame.Martian:
+		w.complain(in, f, prohibited, 0)
+	case frame.FlowsFull, frame.SourceFlows, frame.PortsFull, frame.TupleTaken:
+		w.complain(in, f, hostUnreachable, 0) // RFC 6888, REQ-8 B
+	case frame.NoPorts:
+		w.complain(in, f, noProtocol, 0)
+	case frame.NoFlow, frame.UnknownGateway:
+		w.refuse(in, f)
+	}
+	return r
+}
+
+// explainOutside is explain for a packet from outside, to one of the router's addresses.
+func (w *Worker) explainOutside(in *Port, f *frame.Frame, r frame.Reason) frame.Reason {
+	switch r {
+	case frame.TTLExceeded:
+		w.complain(in, f, timeExceeded, 0)
+	case frame.NoFlow, frame.BadState:
+		w.refuse(in, f)
+	}
+	return r
+}
+
+// complain answers a packet with an error from the domain's gateway.
 func (w *Worker) complain(in *Port, f *frame.Frame, e icmpError, mtu int) {
 	if f.WantsError() && w.tooBig.take(w.now) {
 		if c := w.message(f, in.domain.gateway.address(f), e, mtu); c != nil {

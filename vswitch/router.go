@@ -38,8 +38,8 @@ const (
 )
 
 // A Translator rewrites packets that cross between inside and outside, in place, and keeps
-// what it takes to rewrite the answers. A frame that it refuses, for a reason, it leaves as
-// it was. Several workers call it at a time. now is the switch's coarse clock, in seconds.
+// what it takes to rewrite the answers. It takes a hop from those that it lets pass; one that
+// it refuses, for a reason, it leaves as it was. Several workers call it at a time. now is the switch's coarse clock, in seconds.
 type Translator interface {
 	// Outbound is for a packet from inside that is for no address inside. It may turn
 	// out to be for one that is published: then it goes to Inside.

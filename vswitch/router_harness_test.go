@@ -48,6 +48,45 @@ func portAt(f *frame.Frame, from bool) []byte {
 }
 
 func (n *plainNAT) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
+	if r := takeHop(f); r != frame.NotDropped {
+		return Outside, r
+	}
+	side, r := n.outbound(f)
+	return side, giveBack(f, r)
+}
+
+func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
+	if r := takeHop(f); r != frame.NotDropped {
+		return Outside, r
+	}
+	side, r := n.inbound(f)
+	return side, giveBack(f, r)
+}
+
+// takeHop takes one from a packet, unless it is the last.
+func takeHop(f *frame.Frame) frame.Reason {
+	p, at := f.Bytes()[f.View.L3:], 8
+	if f.View.EtherType == frame.EtherIPv6 {
+		at = 7
+	}
+	if p[at] <= 1 {
+		return frame.TTLExceeded
+	}
+	p[at]--
+	return frame.NotDropped
+}
+
+// giveBack returns the hop of a packet that is refused.
+func giveBack(f *frame.Frame, r frame.Reason) frame.Reason {
+	if p := f.Bytes()[f.View.L3:]; r != frame.NotDropped && f.View.EtherType == frame.EtherIPv6 {
+		p[7]++
+	} else if r != frame.NotDropped {
+		p[8]++
+	}
+	return r
+}
+
+func (n *plainNAT) outbound(f *frame.Frame) (Side, frame.Reason) {
 	src, dst := addresses(f)
 	p := portAt(f, true)
 	if n.refuse != 0 || p == nil {
@@ -71,12 +110,12 @@ func (n *plainNAT) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	}
 	setAddress(f, true, n.own(src))
 	if dst == n.own(dst) {
-		return n.Inbound(f, now)
+		return n.inbound(f)
 	}
 	return Outside, frame.NotDropped
 }
 
-func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
+func (n *plainNAT) inbound(f *frame.Frame) (Side, frame.Reason) {
 	if isErrorAbout(f) {
 		setAddress(f, false, n.inside[quotedPort(f)].Addr())
 		return Inside, frame.NotDropped

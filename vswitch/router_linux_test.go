@@ -35,6 +35,12 @@ func (n *lockedNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	return n.plainNAT.Inbound(f, now)
 }
 
+func (n *lockedNAT) publish(port uint16, to netip.AddrPort) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inside[port] = to
+}
+
 // transfer sends n bytes from one end of a connection and checks that they come at the
 // other.
 func transfer(t testing.TB, from, to net.Conn, n int) time.Duration {
@@ -79,11 +85,7 @@ func TestLab(t *testing.T) {
 			nat := &lockedNAT{plainNAT: newPlainNAT()}
 			l := newLab(t, labConfig{translator: nat})
 			w := l.watch()
-			l.trials(func(port uint16, to netip.AddrPort) {
-				nat.mu.Lock()
-				defer nat.mu.Unlock()
-				nat.inside[port] = to
-			})
+			l.trials(nat.publish)
 			if said := w.said(); len(said) > 0 {
 				t.Errorf("the kernel meddled: %q", said)
 			}
@@ -173,7 +175,7 @@ func TestHandedOver(t *testing.T) {
 		nat := &lockedNAT{plainNAT: newPlainNAT()}
 		l := newLab(t, labConfig{translator: nat, handedOver: true})
 		w := l.watch()
-		nat.inside[8080] = netip.AddrPortFrom(ip(3), 80)
+		nat.publish(8080, netip.AddrPortFrom(ip(3), 80))
 		client, server, _ := l.connect("a", "tcp", "198.51.100.9:7000", l.listen("outside", "198.51.100.9:7000"))
 		transfer(t, client, server, 1<<20)
 		client, server, _ = l.connect("outside", "tcp", "192.0.2.1:8080", l.listen("b", "10.0.0.3:80"))
