@@ -61,7 +61,7 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 			return reason
 		}
 	}
-	side, reason := r.cfg.Translator.Outbound(f, w.now)
+	side, reason := w.translate(r, f, true)
 	switch {
 	case reason != frame.NotDropped:
 		return w.explain(in, f, reason)
@@ -76,6 +76,17 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		return frame.UnknownGateway
 	}
 	return w.out(r, by, dst, f)
+}
+
+// translate is the step that makes a packet one of the other side's.
+func (w *Worker) translate(r *Router, f *frame.Frame, inside bool) (Side, frame.Reason) {
+	switch {
+	case w.trace != nil:
+		return w.trace.translated(r.cfg.Translator.Preview(f, inside))
+	case inside:
+		return r.cfg.Translator.Outbound(f, w.now)
+	}
+	return r.cfg.Translator.Inbound(f, w.now)
 }
 
 // route is the step that finds the way to an address outside, or says why there is none.
@@ -104,6 +115,9 @@ func (w *Worker) out(r *Router, by way, dst netip.Addr, f *frame.Frame) frame.Re
 		return frame.PortDown
 	}
 	own := r.cfg.Outside.gateway.mac
+	if w.trace != nil {
+		w.trace.routed(by, to, port)
+	}
 	if p := r.hops.get(to); p != nil {
 		if m, ok := p.at(); ok {
 			p.use(w.now)
@@ -126,7 +140,7 @@ func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 		return frame.SpoofedIP
 	}
 	w.save(f, hook)
-	side, reason := r.cfg.Translator.Inbound(f, w.now)
+	side, reason := w.translate(r, f, false)
 	if reason == frame.NotDropped && side == Outside {
 		reason = frame.NoFlow
 	}
@@ -164,6 +178,9 @@ func (w *Worker) inner(t *routeTable, f *frame.Frame) (*Port, frame.MAC, frame.R
 		return nil, mac, frame.UnknownARP
 	}
 	out := lookup(w.ports, d.fdb.lookup(fdbKey(0, mac)))
+	if w.trace != nil {
+		w.trace.note("route", "%s is on %s, at %s", dst, d.cfg.Name, mac)
+	}
 	switch {
 	case out == nil:
 		return nil, mac, frame.UnknownMAC

@@ -46,6 +46,9 @@ type Translator interface {
 	Outbound(f *frame.Frame, now uint32) (Side, frame.Reason)
 	// Inbound is for a packet from outside to one of the router's addresses there.
 	Inbound(f *frame.Frame, now uint32) (Side, frame.Reason)
+	// Preview is for a trace: it rewrites a packet from inside, or from outside, as far as
+	// can be told beforehand, keeps nothing, and says in words what it does.
+	Preview(f *frame.Frame, inside bool) (side Side, words string, r frame.Reason)
 }
 
 // A RouterConfig describes a router.

@@ -63,6 +63,17 @@ func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	return side, giveBack(f, r)
 }
 
+func (n *plainNAT) Preview(f *frame.Frame, inside bool) (side Side, words string, r frame.Reason) {
+	src, dst := addresses(f)
+	if inside {
+		side, r = n.Outbound(f, 0)
+	} else {
+		side, r = n.Inbound(f, 0)
+	}
+	nowSrc, nowDst := addresses(f)
+	return side, src.String() + ">" + dst.String() + " becomes " + nowSrc.String() + ">" + nowDst.String(), r
+}
+
 // takeHop takes one from a packet, unless it is the last.
 func takeHop(f *frame.Frame) frame.Reason {
 	p, at := f.Bytes()[f.View.L3:], 8

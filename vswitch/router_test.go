@@ -235,6 +235,7 @@ func (n *through) Inbound(f *frame.Frame, _ uint32) (Side, frame.Reason) {
 	copy(f.Bytes()[30:34], []byte{10, 0, 0, 2})
 	return Inside, 0
 }
+func (n *through) Preview(*frame.Frame, bool) (Side, string, frame.Reason) { return Outside, "", 0 }
 
 // TestRouterAllocs: crossing allocates nothing, whatever comes of it.
 func TestRouterAllocs(t *testing.T) {
@@ -321,5 +322,48 @@ func TestRouterPublish(t *testing.T) {
 	}
 	if _, err := r.sw.NewRouter(r.router.cfg); err != nil {
 		t.Errorf("again: %v", err)
+	}
+}
+
+// TestRouterTrace: a trace shows the steps, and leaves everything as it was.
+func TestRouterTrace(t *testing.T) {
+	r := newRouted(t)
+	r.nat.inside[8080] = netip.AddrPortFrom(ip(3), 80)
+	tests := []struct {
+		name    string
+		from    *cable
+		data    []byte
+		want    []string // of translate and route, write
+		verdict frame.Verdict
+		reason  frame.Reason
+	}{
+		{"out, the next hop not known", r.a, udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("203.0.113.5"), 5, 53, 9), []string{
+			"translate: 10.0.0.2>203.0.113.5 becomes 192.0.2.1>203.0.113.5", "route: next hop 192.0.2.254, through o",
+			"route: the next hop's MAC is not known: the frame would be held and the next hop asked"}, frame.Kept, 0},
+		{"in", r.o, tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, layers.TCP{SYN: true}), []string{
+			"translate: 198.51.100.9>192.0.2.1 becomes 198.51.100.9>10.0.0.3", "route: 10.0.0.3 is on front, at 02:42:0a:00:00:03", "write: b: written as it is"}, frame.Forwarded, 0},
+		{"hairpin", r.a, tcp4(t, mac(2), gwMAC, ip(2), outer(1), 5, 8080, layers.TCP{SYN: true}), []string{
+			"translate: 10.0.0.2>192.0.2.1 becomes 192.0.2.1>10.0.0.3", "route: 10.0.0.3 is on front, at 02:42:0a:00:00:03", "write: b: written as it is"}, frame.Forwarded, 0},
+		{"in, for nobody", r.o, tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 81, layers.TCP{SYN: true}), []string{
+			"translate: refused: no-flow", "route: dropped: no-flow; o is told", "write: o: written as it is"}, frame.Dropped, frame.NoFlow},
+		{"to another network of weft's", r.a, udp4(t, mac(2), gwMAC, ip(2), netip.MustParseAddr("10.7.1.1"), 5, 53, 9), []string{
+			"route: dropped: stays-inside; a is told", "write: a: written as it is"}, frame.Dropped, frame.StaysInside},
+		{"a ping to the router outside", r.a, ping4(t, mac(2), gwMAC, ip(2), outer(1), 9), []string{
+			"route: answered by the router itself, back to a", "write: a: written as it is"}, frame.Consumed, 0},
+	}
+	for _, tt := range tests {
+		got := r.sw.Trace(tt.from.port, tt.data, frame.Offload{})
+		var steps []string
+		for _, s := range got.Steps {
+			if s.Name == "translate" || s.Name == "route" || s.Name == "write" {
+				steps = append(steps, s.Name+": "+s.Result)
+			}
+		}
+		if !slices.Equal(steps, tt.want) || got.Verdict != tt.verdict || got.Reason != tt.reason {
+			t.Errorf("%s: %q, %v, %v, want %q", tt.name, steps, got.Verdict, got.Reason, tt.want)
+		}
+	}
+	if n := len(*r.router.hops.snap.Load()); n > 0 {
+		t.Errorf("tracing made %d hops", n)
 	}
 }
