@@ -1,0 +1,155 @@
+package nat
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"weft/internal/frame"
+	"weft/internal/nettest"
+)
+
+// worldRules are for many endpoints and addresses.
+func worldRules() *Rules {
+	r := &Rules{Inside: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for i := range 32 {
+		r.Outside = append(r.Outside, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+	}
+	return r
+}
+
+// A shooter has one 64-byte TCP frame (60 without the frame check sequence) whose
+// addresses and ports it sets as it likes.
+type shooter struct {
+	f    frame.Frame
+	mem  []byte
+	orig []byte
+}
+
+func newShooter(t testing.TB, flags uint8) *shooter {
+	b := tcp("10.0.0.1:1024", "203.0.113.1:80", flags, 1, 1)
+	b = append(b, make([]byte, 60-len(b))...)
+	s := &shooter{mem: append(make([]byte, frame.Headroom), b...), orig: b}
+	s.f.Wrap(s.mem, frame.Headroom)
+	if r := s.f.Parse(); r != frame.NotDropped {
+		t.Fatal(r)
+	}
+	return s
+}
+
+// load makes the frame that of a flow. Its checksums are not made right: they are
+// changed by difference.
+func (s *shooter) load(src, dst uint32, sport, dport uint16) {
+	b := s.mem[frame.Headroom:]
+	b[22] = 64
+	binary.BigEndian.PutUint32(b[26:], src)
+	binary.BigEndian.PutUint32(b[30:], dst)
+	binary.BigEndian.PutUint16(b[34:], sport)
+	binary.BigEndian.PutUint16(b[36:], dport)
+}
+
+// flowOf spreads n flows over 1,000 endpoints with 1,000 ports each.
+func flowOf(n int) (src, dst uint32, sport, dport uint16) {
+	return 10<<24 | uint32(n%1000), 203<<24 | 113<<8 | uint32(n)%251, uint16(1024 + n/1000), 80
+}
+
+func (s *shooter) out(b testing.TB, t *Table, now uint32) {
+	if _, r := t.Outbound(&s.f, now); r != frame.NotDropped {
+		b.Fatal(r)
+	}
+}
+
+func filled(b testing.TB, flows int) *Table {
+	t := New(Config{Seed: 1, MaxUnanswered: 1_000_000})
+	t.SetRules(worldRules())
+	s := newShooter(b, nettest.ACK) // mid-stream: no handshakes needed
+	for i := range flows {
+		s.load(flowOf(i))
+		s.out(b, t, 1)
+	}
+	return t
+}
+
+// BenchmarkHot is one established flow's frames, 1,000,000 flows in the table.
+func BenchmarkHot(b *testing.B) {
+	t := filled(b, 1_000_000)
+	s := newShooter(b, nettest.ACK)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		s.load(flowOf(123456))
+		s.out(b, t, 1)
+	}
+	b.ReportMetric(float64(t.Stats().Bytes)/float64(t.Stats().Flows), "B/flow")
+}
+
+// BenchmarkHotIn is the same for what comes in, as a UDP superframe of 64 KiB.
+func BenchmarkHotIn(b *testing.B) {
+	t := testTable(b, Config{})
+	out, o := nettest.UDPSuper(host(ip("172.18.0.2")), host(ip("203.0.113.7")), 5000, 53, make([]byte, 60000), 1400)
+	f := wrap(b, out)
+	f.Offload = o
+	if _, r := t.Outbound(f, 1); r != frame.NotDropped {
+		b.Fatal(r)
+	}
+	in, o := nettest.UDPSuper(host(ip("203.0.113.7")), host(ip("198.51.100.1")), 53, 5000, make([]byte, 60000), 1400)
+	f = wrap(b, in)
+	f.Offload = o
+	head := append([]byte{}, f.Bytes()[:64]...)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		copy(f.Bytes(), head)
+		if _, r := t.Inbound(f, 1); r != frame.NotDropped {
+			b.Fatal(r)
+		}
+	}
+}
+
+// BenchmarkUniform is frames of 1,000,000 flows in random order.
+func BenchmarkUniform(b *testing.B) {
+	t := filled(b, 1_000_000)
+	s := newShooter(b, nettest.ACK)
+	r := rand.New(rand.NewPCG(1, 2))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		s.load(flowOf(int(r.Uint32() % 1_000_000)))
+		s.out(b, t, 1)
+	}
+}
+
+// BenchmarkNew is new connections: SYNs of ever new flows. The table grows to 1,000,000
+// flows and then starts anew.
+func BenchmarkNew(b *testing.B) {
+	s := newShooter(b, nettest.SYN)
+	b.ReportAllocs()
+	var t *Table
+	for i := range b.N {
+		if i%1_000_000 == 0 {
+			b.StopTimer()
+			t = New(Config{Seed: 1, MaxUnanswered: 1_000_000})
+			t.SetRules(worldRules())
+			b.StartTimer()
+		}
+		s.load(flowOf(i % 1_000_000))
+		s.out(b, t, 1)
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "new/s")
+}
+
+// BenchmarkFull is new connections in a table that is full of one endpoint's: each
+// displaces another.
+func BenchmarkFull(b *testing.B) {
+	t := New(Config{Seed: 1, MaxFlows: 100_000})
+	t.SetRules(worldRules())
+	s := newShooter(b, nettest.SYN)
+	b.ReportAllocs()
+	for i := range b.N {
+		s.load(flowOf(i))
+		s.f.Bytes()[29] = 9
+		s.f.Bytes()[31] = byte(i % 251)
+		s.out(b, t, 1)
+	}
+}

@@ -1,0 +1,222 @@
+package nat
+
+import (
+	"net/netip"
+	"slices"
+
+	"weft/internal/frame"
+)
+
+// Rules say what is translated to what. They are immutable once set.
+type Rules struct {
+	// Inside are the networks of weft's own. Only from their addresses a frame
+	// goes out, and one for them never leaves; none means that anybody may send.
+	Inside []netip.Prefix
+	// Outside are the addresses to appear as, IPv4 and IPv6. Without one of a
+	// family nothing of that family goes out.
+	Outside []netip.Addr
+	// Ports to appear from; the zero value means 1 to 65535. What comes from a
+	// port below 1024 stays below, all else above, as far as they last (RFC
+	// 4787, 4.2.2).
+	Ports PortRange
+	// Published are the sockets that can be reached from the outside.
+	Published []Published
+	// MTU is the outside's, in bytes: TCP is told of it in SYNs of both
+	// directions. 0 leaves them alone.
+	MTU int
+}
+
+// A PortRange is a range of ports, both ends included.
+type PortRange struct{ First, Last uint16 }
+
+// A Published port leads from the outside to a socket inside.
+type Published struct {
+	Proto   uint8          // frame.ProtoTCP or frame.ProtoUDP
+	Outside netip.AddrPort // an unspecified address means any of Rules.Outside of its family
+	Inside  netip.AddrPort // of the same family
+}
+
+// A socket is an address, a port and what tells it from others of the same numbers.
+type socket struct {
+	addr addr
+	port uint16
+	kind kind
+}
+
+// An outside is an address that flows appear as.
+type outside struct {
+	addr  addr
+	v6    bool
+	ports *[kinds]portSet
+}
+
+// A ruleset is Rules in the form that creating a flow asks them.
+type ruleset struct {
+	inside     []netip.Prefix
+	outside    []outside
+	ports      [2]PortRange      // below 1024 and from there on; Last 0 when empty
+	in         map[socket]socket // published, from outside to inside
+	out        map[socket]socket // and back; address zero means any
+	anyAddress [2]addr           // the unspecified addresses, IPv4's and IPv6's
+	mtu        int
+}
+
+// compile makes a ruleset, with the port sets of addresses that were there before.
+func compile(r *Rules, old *ruleset) *ruleset {
+	rs := &ruleset{
+		inside: slices.Clone(r.Inside), mtu: r.MTU,
+		in: make(map[socket]socket, len(r.Published)), out: make(map[socket]socket, len(r.Published)),
+		anyAddress: [2]addr{addrOf(netip.IPv4Unspecified()), addrOf(netip.IPv6Unspecified())},
+	}
+	for _, a := range r.Outside {
+		a = a.Unmap().WithZone("")
+		o := outside{addr: addrOf(a), v6: a.Is6()}
+		if !a.IsValid() || rs.outsideAt(o.addr) != nil {
+			continue
+		}
+		if was := old.outsideAt(o.addr); was != nil {
+			o.ports = was.ports
+		} else {
+			o.ports = new([kinds]portSet)
+		}
+		rs.outside = append(rs.outside, o)
+	}
+	first, last := r.Ports.First, r.Ports.Last
+	if last == 0 {
+		first, last = 1, 65535
+	}
+	if first = max(first, 1); first < 1024 {
+		rs.ports[0] = PortRange{first, min(last, 1023)}
+	}
+	if last >= 1024 {
+		rs.ports[1] = PortRange{max(first, 1024), last}
+	}
+	for _, p := range r.Published {
+		k := kindTCP
+		if p.Proto == frame.ProtoUDP {
+			k = kindUDP
+		}
+		from := socket{addrOf(p.Outside.Addr().Unmap()), p.Outside.Port(), k}
+		to := socket{addrOf(p.Inside.Addr().Unmap()), p.Inside.Port(), k}
+		rs.in[from] = to
+		if _, two := rs.out[to]; !two {
+			rs.out[to] = from
+		}
+	}
+	return rs
+}
+
+// outsideAt returns the outside address a is, nil if it is none.
+func (rs *ruleset) outsideAt(a addr) *outside {
+	if rs == nil {
+		return nil
+	}
+	for i := range rs.outside {
+		if rs.outside[i].addr == a {
+			return &rs.outside[i]
+		}
+	}
+	return nil
+}
+
+// isInside reports whether an address belongs to one of weft's own networks.
+func (rs *ruleset) isInside(a addr) bool {
+	ip := a.netip()
+	for _, p := range rs.inside {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// target returns the socket that one of the outside is published for.
+func (rs *ruleset) target(s socket, v6 bool) (socket, bool) {
+	if to, ok := rs.in[s]; ok {
+		return to, true
+	}
+	s.addr = rs.unspecified(v6)
+	to, ok := rs.in[s]
+	return to, ok
+}
+
+// source returns the outside port that a socket is published by, and the address, if
+// it is published by one alone.
+func (rs *ruleset) source(s socket, v6 bool) (from socket, anyAddr, ok bool) {
+	from, ok = rs.out[s]
+	return from, ok && from.addr == rs.unspecified(v6), ok
+}
+
+func (rs *ruleset) unspecified(v6 bool) addr {
+	if v6 {
+		return rs.anyAddress[1]
+	}
+	return rs.anyAddress[0]
+}
+
+// permits reports whether the rules would still make a flow of these tuples and this
+// state.
+func (rs *ruleset) permits(orig, xlat tuple, s uint64) bool {
+	c := classOf(s, 0)
+	if s&published != 0 {
+		to, ok := rs.target(socket{orig.dst, orig.dport(), c.kind()}, c.v6())
+		return ok && rs.outsideAt(orig.dst) != nil && to == socket{xlat.dst, xlat.dport(), c.kind()} &&
+			(rs.outsideAt(orig.src) != nil) == (s&hairpin != 0)
+	}
+	if s&static != 0 {
+		from, anyAddr, ok := rs.source(socket{orig.src, orig.sport(), c.kind()}, c.v6())
+		if !ok || from.port != xlat.sport() || !anyAddr && from.addr != xlat.src {
+			return false
+		}
+	}
+	return rs.outsideAt(xlat.src) != nil && rs.admits(orig, c) == frame.NotDropped &&
+		(rs.outsideAt(orig.dst) != nil) == (s&hairpin != 0)
+}
+
+// admits judges whether a packet from the inside may go out.
+func (rs *ruleset) admits(t tuple, c class) frame.Reason {
+	src, dst := t.src.netip(), t.dst.netip()
+	switch {
+	case t.src == t.dst:
+		return frame.Land
+	case !hostAddress(src) || !hostAddress(dst) || rs.outsideAt(t.src) != nil || len(rs.inside) > 0 && !rs.isInside(t.src):
+		return frame.Martian
+	case rs.outsideAt(t.dst) != nil:
+		return frame.NotDropped
+	case rs.isInside(t.dst):
+		return frame.StaysInside
+	case !rs.hasOutside(c.v6()):
+		return frame.NoRoute
+	}
+	return frame.NotDropped
+}
+
+func (rs *ruleset) hasOutside(v6 bool) bool {
+	for i := range rs.outside {
+		if rs.outside[i].v6 == v6 {
+			return true
+		}
+	}
+	return false
+}
+
+// accepts judges whether a packet from the outside may come in.
+func (rs *ruleset) accepts(t tuple) frame.Reason {
+	switch src := t.src.netip(); {
+	case t.src == t.dst:
+		return frame.Land
+	case !hostAddress(src) || rs.isInside(t.src) || rs.outsideAt(t.src) != nil:
+		return frame.Martian
+	}
+	return frame.NotDropped
+}
+
+// hostAddress reports whether an address can be one host's beyond a router: not
+// loopback, link-local, multicast, of the network 0/8 or class E.
+func hostAddress(a netip.Addr) bool {
+	if a.Is4() {
+		b := a.As4()
+		return b[0] != 0 && b[0] != 127 && b[0] < 224 && (b[0] != 169 || b[1] != 254)
+	}
+	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && !a.Is4In6()
+}
