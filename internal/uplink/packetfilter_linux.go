@@ -14,7 +14,7 @@ const (
 	adOffset      = 0xfffff000 // SKF_AD_OFF
 	adPacketType  = adOffset + 4
 	adTagged      = adOffset + 48
-	outgoing      = 4 // PACKET_OUTGOING
+	sentHere      = 4 // PACKET_OUTGOING
 	protoICMPv6At = frame.EtherLen + 6
 )
 
@@ -32,7 +32,7 @@ func packetFilter(mac frame.MAC) []unix.SockFilter {
 	// Jumps are counted from the next instruction: true, false.
 	return []unix.SockFilter{
 		0:  {Code: load | unix.BPF_W, K: adPacketType},
-		1:  {Code: equal, K: outgoing, Jt: 17},
+		1:  {Code: equal, K: sentHere, Jt: 17},
 		2:  {Code: load | unix.BPF_B, K: adTagged},
 		3:  {Code: equal, K: 0, Jf: 15},
 		4:  {Code: load | unix.BPF_B, K: 0},
