@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // cross is the steps translate and route, for an IP packet to a gateway's MAC where a
@@ -65,7 +66,7 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	switch {
 	case reason != frame.NotDropped:
 		return w.explain(in, f, reason)
-	case side == Inside:
+	case side == nat.Inside:
 		out, mac, reason := w.inner(t, f)
 		if reason == frame.NotDropped {
 			w.pass(out, f, out.domain.gateway.mac, mac)
@@ -79,7 +80,7 @@ func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 }
 
 // translate is the step that makes a packet one of the other side's.
-func (w *Worker) translate(r *Router, f *frame.Frame, inside bool) (Side, frame.Reason) {
+func (w *Worker) translate(r *Router, f *frame.Frame, inside bool) (nat.Side, frame.Reason) {
 	switch {
 	case w.trace != nil:
 		return w.trace.translated(r.cfg.Translator.Preview(f, inside))
@@ -141,7 +142,7 @@ func (w *Worker) enter(r *Router, in *Port, f *frame.Frame, hook *captureHook) f
 	}
 	w.save(f, hook)
 	side, reason := w.translate(r, f, false)
-	if reason == frame.NotDropped && side == Outside {
+	if reason == frame.NotDropped && side == nat.Outside {
 		reason = frame.NoFlow
 	}
 	if reason != frame.NotDropped {

@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // Theory of operation: what a router says
@@ -92,7 +93,7 @@ func (w *Worker) complainThrough(r *Router, in *Port, f *frame.Frame, e icmpErro
 	if c == nil {
 		return
 	}
-	if side, reason := r.cfg.Translator.Outbound(c, w.now); side == Outside && reason == frame.NotDropped {
+	if side, reason := r.cfg.Translator.Outbound(c, w.now); side == nat.Outside && reason == frame.NotDropped {
 		w.send(in, c)
 	}
 }

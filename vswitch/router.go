@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // Theory of operation: the router
@@ -28,27 +29,18 @@ import (
 // for each frame that crosses. The outside domain learns no MACs and answers for its own
 // addresses alone: whoever else is there speaks for himself.
 
-// A Side is where a translated packet goes on.
-type Side uint8
-
-// The sides.
-const (
-	Outside Side = iota
-	Inside
-)
-
 // A Translator rewrites packets that cross between inside and outside, in place, and keeps
 // what it takes to rewrite the answers. It takes a hop from those that it lets pass; one that
-// it refuses, for a reason, it leaves as it was. Several workers call it at a time. now is the switch's coarse clock, in seconds.
+// it refuses, for a reason, it leaves as it was. [nat.Table] is the one there is. Several workers call it at a time. now is the switch's coarse clock, in seconds.
 type Translator interface {
 	// Outbound is for a packet from inside that is for no address inside. It may turn
 	// out to be for one that is published: then it goes to Inside.
-	Outbound(f *frame.Frame, now uint32) (Side, frame.Reason)
+	Outbound(f *frame.Frame, now uint32) (nat.Side, frame.Reason)
 	// Inbound is for a packet from outside to one of the router's addresses there.
-	Inbound(f *frame.Frame, now uint32) (Side, frame.Reason)
+	Inbound(f *frame.Frame, now uint32) (nat.Side, frame.Reason)
 	// Preview is for a trace: it rewrites a packet from inside, or from outside, as far as
 	// can be told beforehand, keeps nothing, and says in words what it does.
-	Preview(f *frame.Frame, inside bool) (side Side, words string, r frame.Reason)
+	Preview(f *frame.Frame, inside bool) (side nat.Side, words string, r frame.Reason)
 }
 
 // A RouterConfig describes a router.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // A plainNAT is the simplest translator: ports and identifiers stay, addresses inside
@@ -47,23 +48,23 @@ func portAt(f *frame.Frame, from bool) []byte {
 	return l4[2:4]
 }
 
-func (n *plainNAT) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
+func (n *plainNAT) Outbound(f *frame.Frame, now uint32) (nat.Side, frame.Reason) {
 	if r := takeHop(f); r != frame.NotDropped {
-		return Outside, r
+		return nat.Outside, r
 	}
 	side, r := n.outbound(f)
 	return side, giveBack(f, r)
 }
 
-func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
+func (n *plainNAT) Inbound(f *frame.Frame, now uint32) (nat.Side, frame.Reason) {
 	if r := takeHop(f); r != frame.NotDropped {
-		return Outside, r
+		return nat.Outside, r
 	}
 	side, r := n.inbound(f)
 	return side, giveBack(f, r)
 }
 
-func (n *plainNAT) Preview(f *frame.Frame, inside bool) (side Side, words string, r frame.Reason) {
+func (n *plainNAT) Preview(f *frame.Frame, inside bool) (side nat.Side, words string, r frame.Reason) {
 	src, dst := addresses(f)
 	if inside {
 		side, r = n.Outbound(f, 0)
@@ -97,20 +98,20 @@ func giveBack(f *frame.Frame, r frame.Reason) frame.Reason {
 	return r
 }
 
-func (n *plainNAT) outbound(f *frame.Frame) (Side, frame.Reason) {
+func (n *plainNAT) outbound(f *frame.Frame) (nat.Side, frame.Reason) {
 	src, dst := addresses(f)
 	p := portAt(f, true)
 	if n.refuse != 0 || p == nil {
-		return Outside, n.refuse
+		return nat.Outside, n.refuse
 	}
 	if isErrorAbout(f) {
 		setAddress(f, true, n.own(src))
-		return Outside, frame.NotDropped
+		return nat.Outside, frame.NotDropped
 	}
 	port := binary.BigEndian.Uint16(p)
 	if dst == n.own(dst) {
 		if _, ok := n.inside[binary.BigEndian.Uint16(portAt(f, false))]; !ok {
-			return Outside, frame.NoFlow
+			return nat.Outside, frame.NoFlow
 		}
 	}
 	if out, ok := n.out[netip.AddrPortFrom(src, port)]; ok {
@@ -123,26 +124,26 @@ func (n *plainNAT) outbound(f *frame.Frame) (Side, frame.Reason) {
 	if dst == n.own(dst) {
 		return n.inbound(f)
 	}
-	return Outside, frame.NotDropped
+	return nat.Outside, frame.NotDropped
 }
 
-func (n *plainNAT) inbound(f *frame.Frame) (Side, frame.Reason) {
+func (n *plainNAT) inbound(f *frame.Frame) (nat.Side, frame.Reason) {
 	if isErrorAbout(f) {
 		setAddress(f, false, n.inside[quotedPort(f)].Addr())
-		return Inside, frame.NotDropped
+		return nat.Inside, frame.NotDropped
 	}
 	p := portAt(f, false)
 	if p == nil {
-		return Outside, frame.NoFlow
+		return nat.Outside, frame.NoFlow
 	}
 	to, ok := n.inside[binary.BigEndian.Uint16(p)]
 	if !ok {
-		return Outside, frame.NoFlow
+		return nat.Outside, frame.NoFlow
 	}
 	n.out[to] = binary.BigEndian.Uint16(p)
 	binary.BigEndian.PutUint16(p, to.Port())
 	setAddress(f, false, to.Addr())
-	return Inside, frame.NotDropped
+	return nat.Inside, frame.NotDropped
 }
 
 func isErrorAbout(f *frame.Frame) bool {

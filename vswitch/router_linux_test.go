@@ -8,37 +8,44 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"weft/internal/frame"
 	"weft/internal/nettest"
+	"weft/nat"
 )
 
-// A lockedNAT is a plainNAT for several workers.
-type lockedNAT struct {
-	mu sync.Mutex
-	*plainNAT
+// A labNAT is package nat with the rules of a lab.
+type labNAT struct {
+	*nat.Table
+	published []nat.Published
 }
 
-func (n *lockedNAT) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.plainNAT.Outbound(f, now)
+func newLabNAT() *labNAT {
+	n := &labNAT{Table: nat.New(nat.Config{MaxFlows: 4096, Seed: 1})}
+	n.set()
+	return n
 }
 
-func (n *lockedNAT) Inbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.plainNAT.Inbound(f, now)
+func (n *labNAT) set() {
+	n.SetRules(&nat.Rules{
+		Inside:  []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64"), netip.MustParsePrefix("10.7.0.0/16")},
+		Outside: []netip.Addr{outer(1), outer6(1)}, Published: n.published,
+	})
 }
 
-func (n *lockedNAT) publish(port uint16, to netip.AddrPort) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.inside[port] = to
+// publish makes an endpoint's port reachable on all addresses outside.
+func (n *labNAT) publish(port uint16, to netip.AddrPort) {
+	any := netip.IPv4Unspecified()
+	if to.Addr().Is6() {
+		any = netip.IPv6Unspecified()
+	}
+	for _, proto := range []uint8{frame.ProtoTCP, frame.ProtoUDP} {
+		n.published = append(n.published, nat.Published{Proto: proto, Outside: netip.AddrPortFrom(any, port), Inside: to})
+	}
+	n.set()
 }
 
 // transfer sends n bytes from one end of a connection and checks that they come at the
@@ -82,10 +89,10 @@ const transferred = 64 << 20
 func TestLab(t *testing.T) {
 	nettest.Unprivileged(t, func(t *testing.T) {
 		nettest.Namespaced(t, func(t *testing.T) {
-			nat := &lockedNAT{plainNAT: newPlainNAT()}
-			l := newLab(t, labConfig{translator: nat})
+			table := newLabNAT()
+			l := newLab(t, labConfig{translator: table})
 			w := l.watch()
-			l.trials(nat.publish)
+			l.trials(table.publish)
 			if said := w.said(); len(said) > 0 {
 				t.Errorf("the kernel meddled: %q", said)
 			}
@@ -146,11 +153,64 @@ func (l *lab) trials(publish func(port uint16, to netip.AddrPort)) {
 		if out, err := l.try("a", "ping -c 2 -i 0.2 -W 2 "+plain); err != nil {
 			t.Errorf("%s: ping: %v: %s", f.name, err, out)
 		}
+		// In fragments, which the endpoint's kernel makes, and the one outside.
+		if out, err := l.try("a", "ping -c 2 -i 0.2 -W 2 -M dont -s 4000 "+plain); err != nil {
+			t.Errorf("%s: fragments: %v: %s", f.name, err, out)
+		}
+		l.datagrams(f.beyond+":7000", f.own+":8080", f.server)
 		if out, err := l.try("outside", "ping -c 1 -W 2 "+own.String()); err != nil {
 			t.Errorf("%s: ping the router: %v: %s", f.name, err, out)
 		}
 	}
 	l.unreachable()
+}
+
+// datagrams go out and come back, go in by a published port and come back, and are refused
+// where nobody is; large ones in fragments.
+func (l *lab) datagrams(beyond, own, server string) {
+	for _, tt := range []struct{ from, to, addr, at string }{
+		{"a", "outside", beyond, beyond}, {"outside", "b", own, server}, {"a", "b", own, server},
+	} {
+		var pc net.PacketConn
+		var err error
+		l.thread(tt.to, func() { pc, err = net.ListenPacket("udp", tt.at) })
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		go echo(pc)
+		c, err := l.dial(tt.from, "udp", tt.addr)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, n := range []int{1, 1400, 9000} {
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			b := make([]byte, 65536)
+			if _, err := c.Write(b[:n]); err != nil {
+				l.t.Errorf("%s to %s: %v", tt.from, tt.addr, err)
+			}
+			if got, err := c.Read(b); got != n || err != nil {
+				l.t.Errorf("%s to %s: %d bytes came back of %d: %v", tt.from, tt.addr, got, n, err)
+			}
+		}
+		_ = pc.Close()
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, _ = c.Write([]byte{1})
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+			l.t.Errorf("%s to %s, where nobody listens any more: %v", tt.from, tt.addr, err)
+		}
+		_ = c.Close()
+	}
+}
+
+func echo(pc net.PacketConn) {
+	b := make([]byte, 65536)
+	for {
+		n, from, err := pc.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		_, _ = pc.WriteTo(b[:n], from)
+	}
 }
 
 // unreachable: a program learns at once that it gets nowhere, and why.
@@ -172,10 +232,10 @@ func (l *lab) unreachable() {
 // kernel had: it leaves connections alone that it does not know, for it owns nothing.
 func TestHandedOver(t *testing.T) {
 	nettest.Namespaced(t, func(t *testing.T) {
-		nat := &lockedNAT{plainNAT: newPlainNAT()}
-		l := newLab(t, labConfig{translator: nat, handedOver: true})
+		table := newLabNAT()
+		l := newLab(t, labConfig{translator: table, handedOver: true})
 		w := l.watch()
-		nat.publish(8080, netip.AddrPortFrom(ip(3), 80))
+		table.publish(8080, netip.AddrPortFrom(ip(3), 80))
 		client, server, _ := l.connect("a", "tcp", "198.51.100.9:7000", l.listen("outside", "198.51.100.9:7000"))
 		transfer(t, client, server, 1<<20)
 		client, server, _ = l.connect("outside", "tcp", "192.0.2.1:8080", l.listen("b", "10.0.0.3:80"))
@@ -195,7 +255,7 @@ func TestHandedOver(t *testing.T) {
 // TestLabPlain is a lab whose packet uplink has no offloads.
 func TestLabPlain(t *testing.T) {
 	nettest.Namespaced(t, func(t *testing.T) {
-		l := newLab(t, labConfig{translator: &lockedNAT{plainNAT: newPlainNAT()}, noOffload: true})
+		l := newLab(t, labConfig{translator: newLabNAT(), noOffload: true})
 		for _, beyond := range []string{"198.51.100.9:7000", "[2001:db8:ffff::9]:7000"} {
 			client, server, _ := l.connect("a", "tcp", beyond, l.listen("outside", beyond))
 			transfer(t, client, server, 8<<20)
@@ -208,7 +268,7 @@ func TestLabPlain(t *testing.T) {
 // size, all else by a message.
 func TestLabNarrow(t *testing.T) {
 	nettest.Namespaced(t, func(t *testing.T) {
-		l := newLab(t, labConfig{translator: &lockedNAT{plainNAT: newPlainNAT()}, mtu: 1400})
+		l := newLab(t, labConfig{translator: newLabNAT(), mtu: 1400})
 		for _, beyond := range []string{"198.51.100.9:7000", "[2001:db8:ffff::9]:7000"} {
 			client, server, _ := l.connect("a", "tcp", beyond, l.listen("outside", beyond))
 			before := l.ports["a"].Stats().Dropped[frame.TooBig]

@@ -9,6 +9,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // all returns what left, in words, with the cable's name in front.
@@ -230,12 +231,14 @@ func TestNextHopBounds(t *testing.T) {
 // A through lets everything pass as it is.
 type through struct{}
 
-func (n *through) Outbound(*frame.Frame, uint32) (Side, frame.Reason) { return Outside, 0 }
-func (n *through) Inbound(f *frame.Frame, _ uint32) (Side, frame.Reason) {
+func (n *through) Outbound(*frame.Frame, uint32) (nat.Side, frame.Reason) { return nat.Outside, 0 }
+func (n *through) Inbound(f *frame.Frame, _ uint32) (nat.Side, frame.Reason) {
 	copy(f.Bytes()[30:34], []byte{10, 0, 0, 2})
-	return Inside, 0
+	return nat.Inside, 0
 }
-func (n *through) Preview(*frame.Frame, bool) (Side, string, frame.Reason) { return Outside, "", 0 }
+func (n *through) Preview(*frame.Frame, bool) (nat.Side, string, frame.Reason) {
+	return nat.Outside, "", 0
+}
 
 // TestRouterAllocs: crossing allocates nothing, whatever comes of it.
 func TestRouterAllocs(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"weft/internal/frame"
+	"weft/nat"
 )
 
 // crossed takes the translate and route steps and reports whether the frame has ended.
@@ -29,7 +30,7 @@ func (t *Trace) crossed(w *Worker, in *Port, f *frame.Frame) bool {
 }
 
 // translated notes what the translator would do.
-func (t *Trace) translated(side Side, words string, r frame.Reason) (Side, frame.Reason) {
+func (t *Trace) translated(side nat.Side, words string, r frame.Reason) (nat.Side, frame.Reason) {
 	if r != frame.NotDropped {
 		words = "refused: " + r.String()
 	}

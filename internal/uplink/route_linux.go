@@ -90,22 +90,25 @@ func CheckPacket(c PacketConfig) error {
 	return nil
 }
 
-// checkOwner reports an address that the kernel takes for its own.
+// checkOwner reports an address that the kernel takes for its own: because an interface has
+// it, or a route says so.
 func checkOwner(a netip.Addr) error {
-	routes, err := netlink.RouteGet(a.AsSlice())
-	if err != nil || !slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL }) {
-		return nil // no way there at all: surely not its own
+	where, del, has := holder(a)
+	if !has {
+		routes, err := netlink.RouteGet(a.AsSlice())
+		if err != nil || !slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Type == unix.RTN_LOCAL }) {
+			return nil // no way there at all: surely not its own
+		}
 	}
-	where, del := holder(a)
 	return fmt.Errorf("the kernel has %s itself%s: it would reset every connection of weft's; take the address from it%s, or give another one with --uplink-addr", a, where, del)
 }
 
-// holder says on which interface the kernel has an address, and the command that takes
-// it away.
-func holder(a netip.Addr) (where, del string) {
+// holder says on which interface the kernel has an address, if it has, and the command that
+// takes it away.
+func holder(a netip.Addr) (where, del string, has bool) {
 	rows, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return "", ""
+		return "", "", false
 	}
 	for _, r := range rows {
 		if b, _ := netip.AddrFromSlice(r.IP); b.Unmap() != a {
@@ -113,11 +116,11 @@ func holder(a netip.Addr) (where, del string) {
 		}
 		ifi, err := net.InterfaceByIndex(r.LinkIndex)
 		if err != nil {
-			return "", ""
+			return "", "", true
 		}
-		return " on " + ifi.Name, fmt.Sprintf(" (ip addr del %s dev %s)", r.IPNet, ifi.Name)
+		return " on " + ifi.Name, fmt.Sprintf(" (ip addr del %s dev %s)", r.IPNet, ifi.Name), true
 	}
-	return "", ""
+	return "", "", false
 }
 
 // forwarding names the kernel's settings that say whether it routes what comes by an

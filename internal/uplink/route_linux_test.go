@@ -16,7 +16,7 @@ func TestRoutes(t *testing.T) {
 		veth(t)
 		ip(t, "addr add 192.0.2.5/24 dev u", "route add default via 192.0.2.1 dev u", "route add 198.51.100.0/24 dev k",
 			"route add 203.0.113.0/24 via 192.0.2.9 dev u", "route add blackhole 203.0.113.128/25",
-			"-6 addr add 2001:db8::5/64 dev u nodad", "-6 route add default via 2001:db8::1 dev u")
+			"-6 addr add 2001:db8::5/64 dev u nodad", "-6 route add default via 2001:db8::77 dev u")
 		routes, err := Routes("u")
 		if err != nil {
 			t.Fatal(err)
@@ -33,7 +33,7 @@ func TestRoutes(t *testing.T) {
 			all = append(all, s)
 		}
 		slices.Sort(all)
-		want := []string{"0.0.0.0/0 via 192.0.2.1", "192.0.2.0/24", "2001:db8::/64", "203.0.113.0/24 via 192.0.2.9", "::/0 via 2001:db8::1"}
+		want := []string{"0.0.0.0/0 via 192.0.2.1", "192.0.2.0/24", "2001:db8::/64", "203.0.113.0/24 via 192.0.2.9", "::/0 via 2001:db8::77"}
 		if !slices.Equal(all, want) {
 			t.Errorf("routes %q, want %q", all, want)
 		}
