@@ -61,7 +61,7 @@ func (m *memory) Info() node.Info {
 	return node.Info{
 		ID: "9f6c4b1e-0000-4000-8000-000000000001", Name: "host1", Version: "0.1.0", Kernel: "6.1.0", OS: "Debian GNU/Linux 12 (bookworm)",
 		CPUs: 2, MemTotal: 8 << 30, DataDir: "/home/u/.local/share/weft", RunDir: "/run/user/1000/weft", Rootless: true, PID: 77,
-		Started: time.Unix(1700000000, 0).UTC(), Sandboxes: len(m.sandboxes), Networks: len(m.networks), Workers: 2, Rung: "uso",
+		Started: time.Unix(1700000000, 0).UTC(), Sandboxes: len(m.sandboxes), Networks: len(m.networks), Workers: 2, Rung: "uso", Uplink: "host",
 		Pools: []node.AddressPool{{Base: netip.MustParsePrefix("172.17.0.0/16"), Size: 16}},
 	}
 }
@@ -131,7 +131,7 @@ func (m *memory) viewLocked(n *node.NetworkView) node.NetworkView {
 	for _, b := range m.sandboxes {
 		for _, e := range b.Endpoints {
 			if e.NetworkID == n.ID && b.State == cnm.Running {
-				v.Endpoints = append(v.Endpoints, node.EndpointView{Endpoint: e, Sandbox: b.Spec.Name})
+				v.Endpoints = append(v.Endpoints, node.EndpointView{Endpoint: e, Sandbox: b.Spec.Name, Name: b.Spec.Name})
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func networkRefs(b cnm.Sandbox) []string {
 	for _, j := range b.Spec.Networks {
 		refs = append(refs, j.Network)
 	}
-	for _, e := range b.Endpoints {
+	for _, e := range b.Joined() {
 		refs = append(refs, e.Network, e.NetworkID)
 	}
 	return refs
@@ -164,7 +164,7 @@ func endpoints(b cnm.Sandbox) map[string]*network.EndpointSettings {
 	for _, j := range b.Spec.Networks {
 		m[j.Network] = wantedSettings(j.Config)
 	}
-	for _, e := range b.Endpoints {
+	for _, e := range b.Joined() {
 		m[e.Network] = endpointSettings(e)
 	}
 	return m

@@ -2,6 +2,7 @@ package cnm
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/frame"
@@ -82,6 +83,16 @@ type Endpoint struct {
 	Gateway6  netip.Addr
 	MTU       int
 	DNSNames  []string
+	// WayOut marks the endpoint on weft_gwbridge that weft itself gave the sandbox,
+	// for none of its networks leads out: see [NeedsGateway]. It is none of the
+	// networks that the sandbox is shown to be on.
+	WayOut bool `json:",omitempty"`
+}
+
+// Joined returns the endpoints of networks that the sandbox is on because it was asked
+// for.
+func (s *Sandbox) Joined() []Endpoint {
+	return slices.DeleteFunc(slices.Clone(s.Endpoints), func(e Endpoint) bool { return e.WayOut })
 }
 
 // A SandboxSpec is what a user asks for with `weft run`: a process in

@@ -49,6 +49,7 @@ type box struct {
 	gone       *outcome             // that it was removed
 	streams    map[*stream]struct{} // attached before the start, waiting for it
 	removing   bool
+	changed    bool // restore found other interfaces than the journal said
 }
 
 // An outcome is told once to whoever waits for it.
@@ -242,7 +243,9 @@ func (n *Node) renameLocked(b *box, name string) {
 	b.sb.Endpoints = slices.Clone(b.sb.Endpoints)
 	for i := range b.sb.Endpoints {
 		e := &b.sb.Endpoints[i]
-		e.DNSNames = cnm.DNSNames(b.sb.Spec, b.sb.ID, e.Config)
+		if !e.WayOut {
+			e.DNSNames = cnm.DNSNames(b.sb.Spec, b.sb.ID, e.Config)
+		}
 	}
 }
 

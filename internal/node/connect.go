@@ -25,7 +25,14 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if running {
-		if err := n.connectLive(ctx, b, nw.ID, c); err != nil {
+		err := n.connectLive(ctx, b, nw.ID, c)
+		if err == nil {
+			if err = n.settle(ctx, b); err != nil {
+				n.withdraw(ctx, b, nw.ID)
+			}
+		}
+		if err != nil {
+			n.settleAgain(b)
 			return startError(&b.sb, err)
 		}
 	}
@@ -37,7 +44,10 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 		n.mu.Lock()
 		b.sb.Spec.Networks = before
 		n.mu.Unlock()
-		n.withdraw(ctx, b, nw.ID)
+		if running {
+			n.withdraw(ctx, b, nw.ID)
+			n.settleAgain(b)
+		}
 		return err
 	}
 	if running {
@@ -67,7 +77,7 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *net
 	if err := cnm.ValidateEndpoint(nw.Network, c); err != nil {
 		return nil, false, err
 	}
-	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Endpoints, nw.ID) >= 0 {
+	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Joined(), nw.ID) >= 0 {
 		return nil, false, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
 	}
 	return nw, b.sb.State == cnm.Running, nil
@@ -77,6 +87,9 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *net
 // fails is undone.
 func (n *Node) connectLive(ctx context.Context, b *box, network string, c cnm.EndpointConfig) error {
 	join := cnm.NetworkJoin{Network: network, Config: c}
+	if err := n.takeOver(ctx, b, network); err != nil {
+		return err
+	}
 	ls, done, err := n.lease(ctx, []cnm.NetworkJoin{join})
 	if err != nil {
 		return err
@@ -181,7 +194,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	}
 	joined := slices.IndexFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
 	mode := b.sb.Spec.NetworkMode
-	live := b.sb.State == cnm.Running && indexOf(b.sb.Endpoints, nw.ID) >= 0
+	live := b.sb.State == cnm.Running && indexOf(b.sb.Joined(), nw.ID) >= 0
 	before := routesOf(b.sb.Endpoints)
 	p := b.pluggerLocked()
 	n.mu.Unlock()
@@ -199,7 +212,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	var failed error
 	if live {
 		if freed, failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
-			failed = n.reroute(ctx, b, before)
+			failed = errors.Join(n.settle(ctx, b), n.reroute(ctx, b, before))
 		}
 	}
 	n.mu.Lock()

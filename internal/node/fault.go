@@ -38,7 +38,7 @@ func (f *fault) concerns(who string) bool {
 // is the gateway's or somebody's on another node.
 func (dom domainPlan) owner(m frame.MAC) portKey {
 	for key, p := range dom.ports {
-		if p.mac == m && !p.peer.IsValid() {
+		if p.mac == m && !p.peer.IsValid() && !p.exit {
 			return key
 		}
 	}

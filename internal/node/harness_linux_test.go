@@ -103,6 +103,10 @@ func inside(args []string) int {
 		err = flap(args[1])
 	case "unlink":
 		err = unlink(args[1])
+	case "echoes":
+		err = echoes(args[1])
+	case "route":
+		err = defaultBy(args[1], args[2])
 	case "hostile":
 		err = hostile(args[1])
 	case "links":

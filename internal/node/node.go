@@ -25,9 +25,9 @@ import (
 // Six locks, always taken in this order:
 //
 //	Node.swarmOp making, joining and leaving a swarm
-//	Node.netOp  creating and removing networks, one at a time
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
 //	box.use     one per sandbox: its agent's handle is not closed while lent
+//	Node.netOp  creating and removing networks, one at a time
 //	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
@@ -82,6 +82,8 @@ type Node struct {
 	retryKeys     time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
+	// inside are the subnets that no uplink carries anything to.
+	inside atomic.Pointer[[]netip.Prefix]
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -145,6 +147,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err != nil {
 		return err
 	}
+	n.path.openExit = n.openExit
 	for _, err := range n.path.underlay.cfg.probe() {
 		n.log.Warn("overlay networks cannot be carried", "error", err)
 	}
@@ -189,6 +192,9 @@ func (c *Config) complete() error {
 	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
 	c.ESPPort = cmp.Or(c.ESPPort, ipsec.Port)
 	c.ESPKeepalive = cmp.Or(c.ESPKeepalive, DefaultESPKeepalive)
+	if err := c.checkUplink(); err != nil {
+		return err
+	}
 	return c.checkDataPath()
 }
 

@@ -343,7 +343,7 @@ func (d *dataPath) pathMTUs(last map[netip.Addr]int) map[netip.Addr]int {
 	found := make(map[netip.Addr]int)
 	for _, lp := range d.ports {
 		peer := lp.plan.peer.Addr()
-		if lp.device != nil || found[peer] != 0 {
+		if !lp.tunnel() || found[peer] != 0 {
 			continue
 		}
 		if us := *d.underlay.of(&lp.plan); us != nil {

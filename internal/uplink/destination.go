@@ -9,7 +9,7 @@ const (
 	allowed    judgement = iota
 	inside               // weft's own: answered as prohibited
 	prohibited           // never forwarded: answered as prohibited
-	silent               // never forwarded, and never answered: for several, or for nobody
+	silent               // never forwarded, and never answered: for several, for nobody, or of a family without a gateway
 	refused              // the gateway, which offers nothing: as a host without a listener
 )
 
@@ -21,7 +21,11 @@ const (
 // IPv4-mapped ones (RFC 4291, 2.5.5.2), for the host's kernel would take them for
 // IPv4, loopback (RFC 1122, 3.2.1.3; RFC 4291, 2.5.3).
 func (c *HostConfig) judge(dst netip.Addr) (outside netip.Addr, j judgement) {
-	if dst == c.gateway(dst) {
+	gw := c.gateway(dst)
+	if !gw.IsValid() {
+		return dst, silent // this family has no way out here, and nobody to say so
+	}
+	if dst == gw {
 		switch {
 		case !c.HostLoopback:
 			return dst, refused

@@ -1,0 +1,68 @@
+package cnm
+
+import "strings"
+
+// NetGwbridge is the name of a node's network for the way out of overlays, what
+// docker_gwbridge is to Docker. It is a bridge network of the node's own, made when a
+// sandbox first needs it; whoever wants other options makes it before.
+const NetGwbridge = "weft_gwbridge"
+
+// gatewayPrefix begins the names of endpoints that sandboxes have on [NetGwbridge]
+// without having asked, as in Docker.
+const gatewayPrefix = "gateway_"
+
+// GatewayName is what a sandbox's endpoint with WayOut is called.
+func GatewayName(sandbox string) string { return gatewayPrefix + ShortID(sandbox) }
+
+// Gwbridge returns the network of that name as it is when nobody made another: IPv4
+// only, its endpoints apart from each other, its subnet left to be chosen.
+func Gwbridge() Network {
+	return Network{
+		Name: NetGwbridge, Scope: ScopeLocal, Driver: DriverBridge, EnableIPv4: true, IPAM: IPAM{Driver: IPAMDefault},
+		Options: map[string]string{optName: NetGwbridge, optICC: "false", optMasquerade: "true"},
+		Labels:  map[string]string{},
+	}
+}
+
+// NeedsGateway reports whether a sandbox with the endpoints eps is to have one more,
+// on [NetGwbridge]: an overlay that is not internal is among its networks, and none of
+// the others gives it an IPv4 default route (Docker, sandbox.needDefaultGW). networks[i]
+// is the network of eps[i]. What it has there already does not count.
+func NeedsGateway(spec *SandboxSpec, eps []Endpoint, networks []Network) bool {
+	if spec.NetworkMode != "" { // host or none
+		return false
+	}
+	needs := false
+	for i := range eps {
+		switch e, nw := &eps[i], &networks[i]; {
+		case e.WayOut:
+		case e.Gateway4.IsValid():
+			return false
+		case nw.Driver == DriverOverlay && !nw.Internal:
+			needs = true
+		}
+	}
+	return needs
+}
+
+// validateGwbridge checks a network by the name of [NetGwbridge] that a user makes: it
+// has to be one that leads out.
+func validateGwbridge(n Network) error {
+	var wrong []string
+	if n.Driver != DriverBridge || n.ConfigOnly {
+		wrong = append(wrong, "its driver is not "+DriverBridge)
+	}
+	if n.Internal {
+		wrong = append(wrong, "it is internal")
+	}
+	if !n.EnableIPv4 {
+		wrong = append(wrong, "it has no IPv4")
+	}
+	if n.IPAM.Driver == IPAMNull {
+		wrong = append(wrong, "it gives no addresses")
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	return Errorf(Invalid, "network %s is this node's way out of overlays, which this one could not be: %s", NetGwbridge, strings.Join(wrong, ", "))
+}

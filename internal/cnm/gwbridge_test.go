@@ -1,0 +1,88 @@
+package cnm
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestNeedsGateway(t *testing.T) {
+	overlay := Network{Name: "front", Driver: DriverOverlay}
+	secret := Network{Name: "secret", Driver: DriverOverlay, Internal: true}
+	bridge := Network{Name: "b", Driver: DriverBridge}
+	gw := Gwbridge()
+	type on struct {
+		nw       Network
+		gw4, gw6 string
+		wayOut   bool
+	}
+	for _, c := range []struct {
+		name string
+		mode string
+		on   []on
+		want bool
+	}{
+		{"nothing", "", nil, false},
+		{"overlay", "", []on{{nw: overlay}}, true},
+		{"overlay and what it has already", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1", wayOut: true}}, true},
+		{"way out of nothing", "", []on{{nw: gw, gw4: "172.18.0.1", wayOut: true}}, false},
+		{"joined by hand", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1"}}, false},
+		{"internal overlay", "", []on{{nw: secret}}, false},
+		{"internal overlay and another", "", []on{{nw: secret}, {nw: overlay}}, true},
+		{"bridge", "", []on{{nw: bridge, gw4: "172.19.0.1"}}, false},
+		{"bridge without gateway", "", []on{{nw: bridge}}, false},
+		{"overlay and bridge", "", []on{{nw: overlay}, {nw: bridge, gw4: "172.19.0.1"}}, false},
+		{"overlay and internal bridge", "", []on{{nw: bridge}, {nw: overlay}}, true},
+		{"overlay and IPv6 alone", "", []on{{nw: bridge, gw6: "fd00::1"}, {nw: overlay}}, true},
+		{"host", NetHost, nil, false},
+		{"none", NetNone, []on{{nw: overlay}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var eps []Endpoint
+			var networks []Network
+			for _, o := range c.on {
+				e := Endpoint{WayOut: o.wayOut}
+				e.Gateway4, _ = netip.ParseAddr(o.gw4)
+				e.Gateway6, _ = netip.ParseAddr(o.gw6)
+				eps, networks = append(eps, e), append(networks, o.nw)
+			}
+			if got := NeedsGateway(&SandboxSpec{NetworkMode: c.mode}, eps, networks); got != c.want {
+				t.Fatalf("NeedsGateway = %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+func TestGwbridge(t *testing.T) {
+	n, err := ValidateNetwork(Gwbridge())
+	o, oerr := ParseBridgeOptions(n.Options)
+	if err != nil || oerr != nil || o.ICC || !o.Masquerades(true) || o.Name != NetGwbridge || n.EnableIPv6 || !n.GivesRoutes() || IsPredefined(n.Name) {
+		t.Errorf("%+v, %+v, %v, %v", n, o, err, oerr)
+	}
+	for _, c := range []struct {
+		name string
+		n    Network
+		want string
+	}{
+		{"own options", Network{Driver: "bridge", EnableIPv4: true, EnableIPv6: true, Options: map[string]string{"mtu": "1400"}}, ""},
+		{"overlay", Network{Driver: "overlay", EnableIPv4: true}, "could not be: its driver is not bridge"},
+		{"internal", Network{Driver: "bridge", EnableIPv4: true, Internal: true}, "could not be: it is internal"},
+		{"template", Network{ConfigOnly: true, EnableIPv4: true}, "its driver is not bridge"},
+		{"all wrong", Network{Driver: "overlay", Internal: true, IPAM: IPAM{Driver: IPAMNull}},
+			"its driver is not bridge, it is internal, it has no IPv4, it gives no addresses"},
+	} {
+		c.n.Name = NetGwbridge
+		_, err := ValidateNetwork(c.n)
+		wantErr(t, err, c.want)
+		if c.want != "" && !errors.Is(err, Invalid) {
+			t.Errorf("%s: %v is not of kind %v", c.name, err, Invalid)
+		}
+	}
+}
+
+func TestGatewayName(t *testing.T) {
+	if got := GatewayName(strings.Repeat("0f", 32)); got != "gateway_0f0f0f0f0f0f" {
+		t.Errorf("%q", got)
+	}
+}
