@@ -36,7 +36,10 @@ func (w *Worker) cross(in *Port, f *frame.Frame, hook *captureHook) bool {
 func (w *Worker) leave(r *Router, in *Port, f *frame.Frame, hook *captureHook) frame.Reason {
 	t, own := r.table.Load(), &in.domain.gateway
 	src, dst := addresses(f)
-	if d, ok := t.inside.lookup(src); !ok || d != in.domain {
+	switch d, _ := t.inside.lookup(src); {
+	case d == nil: // as of a family that is not translated
+		return w.explain(in, f, frame.NoRoute)
+	case d != in.domain:
 		return frame.SpoofedIP
 	}
 	if own.owns(dst) {

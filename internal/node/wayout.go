@@ -138,11 +138,16 @@ func (nw *network) subnets() (out []netip.Prefix) {
 	return out
 }
 
+// insideNow returns what the last plan had inside.
+func (n *Node) insideNow() []netip.Prefix {
+	if subnets := n.inside.Load(); subnets != nil {
+		return *subnets
+	}
+	return nil
+}
+
 // isInside reports whether an address is one of weft's own: it never leaves by an
 // uplink.
 func (n *Node) isInside(a netip.Addr) bool {
-	if subnets := n.inside.Load(); subnets != nil {
-		return slices.ContainsFunc(*subnets, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	return false
+	return slices.ContainsFunc(n.insideNow(), func(p netip.Prefix) bool { return p.Contains(a) })
 }

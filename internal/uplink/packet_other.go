@@ -20,3 +20,6 @@ func CheckPacket(PacketConfig) error { return ErrUnsupported }
 
 // Refresh returns [ErrUnsupported].
 func (*Packet) Refresh() error { return ErrUnsupported }
+
+// InterfaceMTU returns [ErrUnsupported].
+func InterfaceMTU(string) (int, error) { return 0, ErrUnsupported }

@@ -141,6 +141,15 @@ func on(knob string) bool {
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
+// InterfaceMTU returns the MTU of an interface, in bytes.
+func InterfaceMTU(ifname string) (int, error) {
+	link, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return 0, fmt.Errorf("uplink packet:%s: %w", ifname, err)
+	}
+	return link.Attrs().MTU, nil
+}
+
 // Refresh reads the interface's MTU again. Its error is [ErrGone] when the interface is
 // not there any more.
 func (p *Packet) Refresh() error {
