@@ -89,7 +89,7 @@ func (d *dataPath) openPacket() error {
 
 // openQueue opens the device and returns its MTU.
 func (p *packetUplink) openQueue(c uplink.PacketConfig) (mtu int, err error) {
-	if _, err := os.Stat("/sys/class/net/" + c.Interface + "/tun_flags"); err == nil {
+	if uplink.IsTAP(c.Interface) {
 		dev, err := tap.Open(tap.Options{Name: c.Interface})
 		if err == nil {
 			p.queue, p.packet, p.mac = tapUplink{dev.Queues()[0], dev}, nil, c.MAC

@@ -23,3 +23,6 @@ func (*Packet) Refresh() error { return ErrUnsupported }
 
 // InterfaceMTU returns [ErrUnsupported].
 func InterfaceMTU(string) (int, error) { return 0, ErrUnsupported }
+
+// IsTAP returns false.
+func IsTAP(string) bool { return false }

@@ -141,6 +141,13 @@ func on(knob string) bool {
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
+// IsTAP reports whether an interface is a TAP.
+func IsTAP(ifname string) bool {
+	link, err := netlink.LinkByName(ifname)
+	t, ok := link.(*netlink.Tuntap)
+	return err == nil && ok && t.Mode == netlink.TUNTAP_MODE_TAP
+}
+
 // InterfaceMTU returns the MTU of an interface, in bytes.
 func InterfaceMTU(ifname string) (int, error) {
 	link, err := netlink.LinkByName(ifname)
