@@ -103,7 +103,7 @@ func (p *packetUplink) ways() (all []vswitch.Route, err error) {
 // setRules gives the table what it goes by. The caller holds d.mu.
 func (d *dataPath) setRules() {
 	p := d.packet
-	rules := nat.Rules{Outside: p.addrs()}
+	rules := nat.Rules{Outside: p.cfg.packetConfig().Addrs}
 	for _, in := range p.inside {
 		rules.Inside = append(rules.Inside, in.Prefix)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"slices"
 	"syscall"
@@ -58,22 +57,23 @@ func (d *dataPath) usePacket(c Uplink) error {
 	return d.openPacket()
 }
 
-// addrs are the uplink's addresses.
-func (p *packetUplink) addrs() (all []netip.Addr) {
-	for _, a := range p.cfg.Addrs {
-		all = append(all, a.Addr())
+// packetConfig says how the uplink's socket is opened.
+func (u *Uplink) packetConfig() uplink.PacketConfig {
+	c := uplink.PacketConfig{Interface: u.Interface}
+	for _, a := range u.Addrs {
+		c.Addrs = append(c.Addrs, a.Addr())
 	}
-	return all
+	if !u.InterfaceMAC {
+		c.MAC = deriveMAC(c.Addrs[0])
+	}
+	return c
 }
 
 // openPacket opens the queue and makes the domain, the port and the router. The caller holds
 // d.mu.
 func (d *dataPath) openPacket() error {
 	p := d.packet
-	c := uplink.PacketConfig{Interface: p.cfg.Interface, Addrs: p.addrs()}
-	if !p.cfg.InterfaceMAC {
-		c.MAC = deriveMAC(c.Addrs[0])
-	}
+	c := p.cfg.packetConfig()
 	if err := uplink.CheckPacket(c); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (t tapUplink) Close() error { return t.device.Close() }
 // joinPacket puts the queue on the switch.
 func (d *dataPath) joinPacket(mtu int) (err error) {
 	p := d.packet
-	p.domain, err = d.sw.AddDomain(vswitch.DomainConfig{Name: p.cfg.String(), Outside: true, GatewayMAC: p.mac, Gateways: p.addrs()})
+	p.domain, err = d.sw.AddDomain(vswitch.DomainConfig{Name: p.cfg.String(), Outside: true, GatewayMAC: p.mac, Gateways: p.cfg.packetConfig().Addrs})
 	if err != nil {
 		return err
 	}

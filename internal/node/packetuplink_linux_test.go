@@ -217,6 +217,13 @@ func TestPacketUplinkRefused(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 			}
+			if checks := uplinkChecks(c.Uplink); len(checks) != 1 || checks[0].Status != Fail || !strings.Contains(checks[0].Found, tt.want) {
+				t.Errorf("%s: the doctor says %+v", tt.name, checks)
+			}
+		}
+		c := packetConfig(t)
+		if checks := uplinkChecks(c.Uplink); len(checks) != 1 || checks[0].Status != OK || !strings.Contains(checks[0].Found, "packets leave under [192.0.2.7 2001:db8::7] from 02:42:c0:00:02:07, frames vnet") {
+			t.Errorf("the doctor says %+v", checks)
 		}
 	})
 }
