@@ -138,14 +138,14 @@ func (sh *indexShard) grow() {
 	old := *sh.buckets.Load()
 	for n := len(old) + (len(old)+3)/4; ; n++ {
 		next := make([]bucket, n)
-		if move(old, next) {
+		if moveAll(old, next) {
 			sh.buckets.Store(&next)
 			return
 		}
 	}
 }
 
-func move(old, next []bucket) bool {
+func moveAll(old, next []bucket) bool {
 	for i := range old {
 		for j := range old[i].slots {
 			if e := old[i].slots[j].Load(); e != 0 && !put(next, old[i].place[j], e) {
