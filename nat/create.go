@@ -81,7 +81,7 @@ func (t *Table) create(f *frame.Frame, p *packet, now uint32, hit *hit) frame.Re
 	for tries := 0; r == frame.NotDropped; tries++ {
 		var l lack
 		r, l = t.tryCreate(p, s, now, hit)
-		if l == lackNothing || tries == 3 || !t.makeRoom(l, p.c.kind()) {
+		if l == lackNothing || tries == 3 || !t.makeRoom(l, p.c) {
 			return r
 		}
 		r = frame.NotDropped

@@ -79,7 +79,7 @@ func stateName(s uint64) string {
 // counters count what happens seldom.
 type counters struct {
 	created, expired, ended, portsFull, sourceFull atomic.Uint64
-	evicted                                 [ranks]atomic.Uint64
+	evicted                                        [ranks]atomic.Uint64
 }
 
 // Stats are a table's numbers. What has happened is counted from New on.
