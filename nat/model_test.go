@@ -235,17 +235,21 @@ func (m *model) mapSource(f *modelFlow) bool {
 			return true
 		}
 	}
-	some := false
+	var some netip.AddrPort
 	for _, a := range m.rules.Outside {
-		for port := int(m.rules.Ports.First); port <= int(m.rules.Ports.Last); port++ {
-			some = some || free(netip.AddrPortFrom(a, uint16(port)))
+		for port := int(m.rules.Ports.First); port <= int(m.rules.Ports.Last) && !some.IsValid(); port++ {
+			if at := netip.AddrPortFrom(a, uint16(port)); free(at) {
+				some = at
+			}
 		}
 	}
 	isEcho := f.proto == frame.ProtoICMP || f.proto == frame.ProtoICMPv6
-	if !some && !isEcho {
+	if !some.IsValid() && !isEcho {
 		return false
 	}
-	f.xlat.src = m.told.outside(f)
+	if f.xlat.src = m.told.outside(f); !f.xlat.src.IsValid() {
+		f.xlat.src = some // gone already, and nobody has seen it
+	}
 	if !free(f.xlat.src) {
 		m.wrong = "took outside socket " + f.xlat.src.String()
 	}
