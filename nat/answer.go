@@ -26,7 +26,7 @@ const MaxAnswer = 1280 + frame.EtherLen + 8
 // How often to answer is the caller's to limit (RFC 1812, 4.3.2.8).
 func Answer(m []byte, f *frame.Frame, r frame.Reason, gateway netip.Addr) int {
 	v6 := f.View.EtherType == frame.EtherIPv6
-	if !f.WantsError() || gateway.Is6() != v6 {
+	if !f.WantsError() || !gateway.IsValid() || gateway.Is6() != v6 {
 		return 0
 	}
 	e := answer4(r)

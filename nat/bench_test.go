@@ -60,6 +60,16 @@ func (s *shooter) out(b testing.TB, t *Table, now uint32) {
 	}
 }
 
+// back sends the answer to what has just been sent.
+func (s *shooter) back(b testing.TB, t *Table, now uint32) {
+	h := s.mem[frame.Headroom:]
+	src, dst, ports := binary.BigEndian.Uint32(h[26:]), binary.BigEndian.Uint32(h[30:]), binary.BigEndian.Uint32(h[34:])
+	s.load(dst, src, uint16(ports), uint16(ports>>16))
+	if _, r := t.Inbound(&s.f, now); r != frame.NotDropped {
+		b.Fatal(r)
+	}
+}
+
 func filled(b testing.TB, flows int) *Table {
 	t := New(Config{Seed: 1, MaxUnanswered: 1_000_000})
 	t.SetRules(worldRules())
@@ -67,6 +77,10 @@ func filled(b testing.TB, flows int) *Table {
 	for i := range flows {
 		s.load(flowOf(i))
 		s.out(b, t, 1)
+		s.back(b, t, 1)
+	}
+	if n := t.Stats().Established; n != flows {
+		b.Fatalf("%d of %d flows established", n, flows)
 	}
 	return t
 }

@@ -14,22 +14,22 @@ type hit struct {
 // find looks a packet's flow up. It takes no lock.
 func (t *Table) find(tup *tuple, c class, h uint64, hit *hit) bool {
 	buckets := *t.index.shard(h).buckets.Load()
-	tag := uint32(h>>57) << slotBits
-	b := &buckets[first(h, len(buckets))]
+	tag := tagOf(h)
+	b := &buckets[first(placeOf(h), len(buckets))]
 	for again := false; ; again = true {
-		for i := range b {
-			e := b[i].Load()
-			if e&(0x7f<<slotBits) != tag || e == 0 {
+		for i := range b.slots {
+			e := b.slots[i].Load()
+			if e&tagMask != tag || e == 0 {
 				continue
 			}
 			if d := int(e>>30) - 1; d < 2 && t.match(e&slotMask, d, tup, c, hit) {
 				return true
 			}
 		}
-		if again {
+		if again || !b.spilled() {
 			return false
 		}
-		b = &buckets[second(h, len(buckets))]
+		b = &buckets[second(placeOf(h), tag, len(buckets))]
 	}
 }
 
@@ -55,9 +55,10 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 	h := t.keys.socket(a, port, c)
 	buckets := *t.index.shard(h).buckets.Load()
 	want := entry(bySocket, h, 0)
-	for _, n := range [2]int{first(h, len(buckets)), second(h, len(buckets))} {
-		for i := range buckets[n] {
-			e := buckets[n][i].Load()
+	b := &buckets[first(placeOf(h), len(buckets))]
+	for again := false; ; again = true {
+		for i := range b.slots {
+			e := b.slots[i].Load()
 			if e&^slotMask != want {
 				continue
 			}
@@ -66,21 +67,11 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 				return e & slotMask
 			}
 		}
+		if again || !b.spilled() {
+			return noFlow
+		}
+		b = &buckets[second(placeOf(h), tagOf(h), len(buckets))]
 	}
-	return noFlow
-}
-
-// rehash returns the hash that a slot is entered under.
-func (t *Table) rehash(b by, slot uint32) uint64 {
-	f := t.pool.at(slot)
-	s := f.state.Load()
-	if b == bySocket {
-		o := f.orig()
-		return t.keys.socket(o.src, o.sport(), classOf(s, 0))
-	}
-	d := int(b) - 1
-	tup := f.came(d)
-	return t.keys.tuple(&tup, classOf(s, d))
 }
 
 // create makes a flow for the packet, or says why there is to be none. Whom it takes
@@ -90,7 +81,7 @@ func (t *Table) create(f *frame.Frame, p *packet, now uint32, hit *hit) frame.Re
 	for tries := 0; r == frame.NotDropped; tries++ {
 		var l lack
 		r, l = t.tryCreate(p, s, now, hit)
-		if l == lackNothing || tries == 3 || !t.makeRoom(l, p.c.kind()) {
+		if l == lackNothing || tries == 3 || !t.makeRoom(l, p.c) {
 			return r
 		}
 		r = frame.NotDropped
@@ -195,7 +186,7 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, 
 	t.enter(sh, f, slot, s)
 	sh.wheel.add(&t.pool, slot, now+t.timeout(s), now)
 	ok := s&mapped == 0 || t.joinMapping(f, slot, head, p.c)
-	ok = ok && t.index.insert(byOrig, p.hash, slot, t.rehash) && t.index.insert(byReply, backHash, slot, t.rehash)
+	ok = ok && t.index.insert(byOrig, p.hash, slot) && t.index.insert(byReply, backHash, slot)
 	if !ok {
 		t.flows.Add(1)
 		t.end(sh, slot)

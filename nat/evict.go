@@ -28,11 +28,11 @@ const (
 const maxEvict = 64
 
 // makeRoom evicts flows and reports whether it is worth trying again.
-func (t *Table) makeRoom(l lack, k kind) bool {
+func (t *Table) makeRoom(l lack, c class) bool {
 	if l == lackRules {
 		return true
 	}
-	sh, host, first, second := t.greediest(l, k)
+	sh, host, first, second := t.greediest(l, c)
 	if first == 0 {
 		return false
 	}
@@ -43,22 +43,22 @@ func (t *Table) makeRoom(l lack, k kind) bool {
 		return true // all its flows have ended meanwhile
 	}
 	n := int(min(first-second, 2*maxEvict))/2 + 1
-	n = min(n, max(t.cfg.MaxFlows/256, 1), maxEvict)
+	some := func(bound int) int { return min(n, max(bound/256, 1), maxEvict) }
 	switch l {
 	case lackFlows:
-		n = t.evict(sh, i, n, rankOpen)
+		n = t.evict(sh, i, some(t.cfg.MaxFlows), rankOpen)
 	case lackAnswers:
-		n = t.evict(sh, i, n, rankUnanswered)
+		n = t.evict(sh, i, some(t.cfg.MaxUnanswered), rankUnanswered)
 	default:
-		n = t.evictPort(sh, i, k)
+		n = t.evictPort(sh, i, c.kind())
 	}
 	sh.leave(i)
 	return n > 0
 }
 
 // greediest returns the host that has most of what there is too little of, how much
-// that is, and how much the next one has.
-func (t *Table) greediest(l lack, k kind) (in *shard, host addr, first, second uint32) {
+// that is, and how much the next one has. Ports are those of a class.
+func (t *Table) greediest(l lack, c class) (in *shard, host addr, first, second uint32) {
 	for i := range t.shards {
 		sh := &t.shards[i]
 		sh.mu.Lock()
@@ -69,7 +69,9 @@ func (t *Table) greediest(l lack, k kind) (in *shard, host addr, first, second u
 			case lackAnswers:
 				n = s.n[rankUnanswered]
 			case lackPorts:
-				n = s.ports[k]
+				if n = s.ports[c.kind()]; s.host.v4() == c.v6() {
+					n = 0
+				}
 			}
 			if n > first {
 				in, host, first, second = sh, s.host, n, first
@@ -87,32 +89,53 @@ func (t *Table) greediest(l lack, k kind) (in *shard, host addr, first, second u
 func (t *Table) evict(sh *shard, src uint32, n int, worst rank) (done int) {
 	for r := rankUnanswered; r <= worst; r++ {
 		for done < n && sh.sources[src].lists[r].head != noFlow {
-			slot := sh.sources[src].lists[r].head
-			sh.sources[src].flows++ // keeps the source
-			t.end(sh, slot)
-			sh.sources[src].flows--
-			t.counts.evicted[r].Add(1)
+			t.evictFlow(sh, src, sh.sources[src].lists[r].head)
 			done++
 		}
 	}
 	return done
 }
 
-// evictPort ends one flow of a source that alone holds a port of a kind.
+// evictFlow ends a flow but keeps its source.
+func (t *Table) evictFlow(sh *shard, src, slot uint32) {
+	r := rankOf(t.pool.at(slot).state.Load())
+	sh.sources[src].flows++
+	t.end(sh, slot)
+	sh.sources[src].flows--
+	t.counts.evicted[r].Add(1)
+}
+
+// evictPort frees a port of a kind that a source holds: that of one flow alone if
+// there is one, else that of the first mapping, all flows of it. It returns the number
+// of flows ended.
 func (t *Table) evictPort(sh *shard, src uint32, k kind) int {
+	holds := uint32(noFlow)
 	for r := range ranks {
 		slot := sh.sources[src].lists[r].head
 		for n := 0; n < maxEvict && slot != noFlow; n++ {
 			f := t.pool.at(slot)
-			if s := f.state.Load(); s&mapped != 0 && class(s).kind() == k && f.peers == (link{}) {
-				sh.sources[src].flows++
-				t.end(sh, slot)
-				sh.sources[src].flows--
-				t.counts.evicted[r].Add(1)
-				return 1
+			if s := f.state.Load(); s&mapped != 0 && class(s).kind() == k {
+				if f.peers == (link{}) {
+					t.evictFlow(sh, src, slot)
+					return 1
+				}
+				if holds == noFlow {
+					holds = slot
+				}
 			}
 			slot = f.family.next
 		}
 	}
-	return 0
+	if holds == noFlow {
+		return 0
+	}
+	o := t.pool.at(holds).orig()
+	c := classOf(t.pool.at(holds).state.Load(), 0)
+	n := 0
+	for head := holds; head != noFlow && n < maxEvict; n++ {
+		if head = t.findSocket(o.src, o.sport(), c); head != noFlow {
+			t.evictFlow(sh, src, head)
+		}
+	}
+	return n
 }

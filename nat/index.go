@@ -9,16 +9,17 @@ import (
 //
 // The index leads from the hash of a key to a flow's slot. A flow is entered by the
 // tuple of its first packets (byOrig), by that of the answers (byReply) and, if it is
-// the first of a mapping, by its inside socket (bySocket). Entries are four bytes:
+// the first of a mapping, by its inside socket (bySocket). An entry is a word
 //
 //	by << 30 | tag, 7 bits of the hash << 23 | slot
 //
-// and lie in buckets of eight, half a cache line. A key has two buckets it may be in,
-// so that buckets fill evenly and a lookup reads two at most.
+// and 16 bits more of the hash, which only writers need. Ten of them are a bucket, one
+// cache line. A key has two buckets it may be in, so that buckets fill evenly; the
+// second is looked at only where the first has spilled.
 //
 // The index is made of shards, by hash, each with its own lock for writers and a
-// table of its own that grows by half when it is four fifths full. What has to be
-// rehashed at once is a few thousand entries, not a million. Readers take no lock: the
+// table of its own that grows by a quarter when it is four fifths full. So what has to
+// be moved at once is a few thousand entries, not millions. Readers take no lock: the
 // flow an entry leads to says whether it is the one. A reader may miss an entry that is
 // being moved; who misses looks again under a lock before making a flow.
 
@@ -35,11 +36,28 @@ const (
 	slotBits    = 23 // so a table holds 8,388,607 flows
 	slotMask    = 1<<slotBits - 1
 	maxSlots    = slotMask
-	bucketSlots = 8
+	tagMask     = 0x7f << slotBits
+	bucketSlots = 10
 	indexShards = 256
 )
 
-type bucket [bucketSlots]atomic.Uint32
+type bucket struct {
+	slots [bucketSlots]atomic.Uint32
+	place [bucketSlots]uint16 // the hash bits that say in which buckets; under the lock
+	// counts is the number of entries here << 16 | the number of those that are in
+	// their second bucket, this being their first.
+	counts atomic.Uint32
+}
+
+// spilled reports whether an entry whose first bucket this is may be elsewhere.
+func (b *bucket) spilled() bool { return b.counts.Load()&0xffff != 0 }
+
+func (b *bucket) used() int { return int(b.counts.Load() >> 16) }
+
+// count changes the counts. The caller holds the lock.
+func (b *bucket) count(used, spilled int) {
+	b.counts.Store(b.counts.Load() + uint32(used<<16+spilled))
+}
 
 type indexShard struct {
 	buckets atomic.Pointer[[]bucket]
@@ -52,86 +70,85 @@ type index struct{ shards [indexShards]indexShard }
 
 func (x *index) init() {
 	for i := range x.shards {
-		b := make([]bucket, 2)
+		b := make([]bucket, 1)
 		x.shards[i].buckets.Store(&b)
 	}
 }
 
 func (x *index) shard(h uint64) *indexShard { return &x.shards[h&(indexShards-1)] }
 
+// placeOf and tagOf return the bits of a hash that an entry keeps.
+func placeOf(h uint64) uint16 { return uint16(h >> 8) }
+func tagOf(h uint64) uint32   { return uint32(h>>57) << slotBits }
+
 // first and second return the numbers of a key's buckets of n.
-func first(h uint64, n int) int { return int(uint64(uint32(h>>8)) * uint64(n) >> 32) }
-func second(h uint64, n int) int {
-	return int(uint64(uint32(h>>16*0x9e3779b97f4a7c15>>32)) * uint64(n) >> 32)
+func first(place uint16, n int) int { return int(uint64(place) * uint64(n) >> 16) }
+func second(place uint16, tag uint32, n int) int {
+	mixed := (uint32(place) | tag>>slotBits<<16) * 0x9e3779b1
+	return int(uint64(mixed) * uint64(n) >> 32)
 }
 
-func entry(b by, h uint64, slot uint32) uint32 {
-	return uint32(b)<<30 | uint32(h>>57)<<slotBits | slot
-}
+func entry(b by, h uint64, slot uint32) uint32 { return uint32(b)<<30 | tagOf(h) | slot }
 
 // insert enters a slot and reports whether there was room.
-func (x *index) insert(b by, h uint64, slot uint32, rehash func(by, uint32) uint64) bool {
+func (x *index) insert(b by, h uint64, slot uint32) bool {
 	sh := x.shard(h)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for tries := 0; tries < 4; tries++ {
 		buckets := *sh.buckets.Load()
-		if sh.used*5 < len(buckets)*bucketSlots*4 && put(buckets, h, entry(b, h, slot)) {
+		if sh.used*5 < len(buckets)*bucketSlots*4 && put(buckets, placeOf(h), entry(b, h, slot)) {
 			sh.used++
 			return true
 		}
-		sh.grow(rehash)
+		sh.grow()
 	}
 	return false
 }
 
-// put enters e into the emptier of its buckets, the first if that is half empty.
-func put(buckets []bucket, h uint64, e uint32) bool {
-	b := &buckets[first(h, len(buckets))]
-	free := b.room()
-	if free < bucketSlots/2 {
-		if c := &buckets[second(h, len(buckets))]; c.room() > free {
+// put enters e into its first bucket, or into the second if the first is nearly full
+// and the second is not as full.
+func put(buckets []bucket, place uint16, e uint32) bool {
+	a := &buckets[first(place, len(buckets))]
+	b := a
+	if used := a.used(); used >= bucketSlots-2 {
+		if c := &buckets[second(place, e&tagMask, len(buckets))]; c.used() < used {
 			b = c
 		}
 	}
-	for i := range b {
-		if b[i].Load() == 0 {
-			b[i].Store(e)
-			return true
-		}
+	i := b.used()
+	if i == bucketSlots {
+		return false
 	}
-	return false
+	for b.slots[i].Load() != 0 { // something before was removed
+		i = (i + 1) % bucketSlots
+	}
+	b.count(1, 0)
+	if b != a {
+		a.count(0, 1)
+	}
+	b.place[i] = place
+	b.slots[i].Store(e)
+	return true
 }
 
-func (b *bucket) room() (n int) {
-	for i := range b {
-		if b[i].Load() == 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// grow enters everything into a table half as large again.
-func (sh *indexShard) grow(rehash func(by, uint32) uint64) {
+// grow moves everything into a table a quarter as large again, larger if that is not
+// enough.
+func (sh *indexShard) grow() {
 	old := *sh.buckets.Load()
-	for n := len(old) + (len(old)+1)/2; ; n++ {
+	for n := len(old) + (len(old)+3)/4; ; n++ {
 		next := make([]bucket, n)
-		if sh.move(old, next, rehash) {
+		if moveAll(old, next) {
 			sh.buckets.Store(&next)
 			return
 		}
 	}
 }
 
-func (sh *indexShard) move(old, next []bucket, rehash func(by, uint32) uint64) bool {
+func moveAll(old, next []bucket) bool {
 	for i := range old {
-		for j := range old[i] {
-			e := old[i][j].Load()
-			if e == 0 {
-				continue
-			}
-			if !put(next, rehash(by(e>>30), e&slotMask), e) {
+		for j := range old[i].slots {
+			if e := old[i].slots[j].Load(); e != 0 && !put(next, old[i].place[j], e) {
 				return false
 			}
 		}
@@ -150,26 +167,41 @@ func (x *index) replace(b by, h uint64, slot, to uint32) {
 	defer sh.mu.Unlock()
 	buckets := *sh.buckets.Load()
 	e := entry(b, h, slot)
-	for _, n := range [2]int{first(h, len(buckets)), second(h, len(buckets))} {
-		for i := range buckets[n] {
-			if buckets[n][i].Load() != e {
-				continue
-			}
-			if to == 0 {
-				buckets[n][i].Store(0)
-				sh.used--
-			} else {
-				buckets[n][i].Store(entry(b, h, to))
-			}
+	one := &buckets[first(placeOf(h), len(buckets))]
+	two := &buckets[second(placeOf(h), tagOf(h), len(buckets))]
+	for _, at := range [2]*bucket{one, two} {
+		i := at.index(e, placeOf(h))
+		if i < 0 {
+			continue
+		}
+		if to != 0 {
+			at.slots[i].Store(entry(b, h, to))
 			return
 		}
+		at.slots[i].Store(0)
+		sh.used--
+		at.count(-1, 0)
+		if at != one {
+			one.count(0, -1)
+		}
+		return
 	}
+}
+
+// index returns where in the bucket an entry is, -1 when it is not there.
+func (b *bucket) index(e uint32, place uint16) int {
+	for i := range b.slots {
+		if b.slots[i].Load() == e && b.place[i] == place {
+			return i
+		}
+	}
+	return -1
 }
 
 // bytes returns what the index takes.
 func (x *index) bytes() (n int) {
 	for i := range x.shards {
-		n += 64 + len(*x.shards[i].buckets.Load())*bucketSlots*4
+		n += 64 + len(*x.shards[i].buckets.Load())*64
 	}
 	return n
 }

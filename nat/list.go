@@ -78,15 +78,15 @@ func stateName(s uint64) string {
 
 // counters count what happens seldom.
 type counters struct {
-	created, expired, portsFull, sourceFull atomic.Uint64
-	evicted                                 [ranks]atomic.Uint64
+	created, expired, ended, portsFull, sourceFull atomic.Uint64
+	evicted                                        [ranks]atomic.Uint64
 }
 
 // Stats are a table's numbers. What has happened is counted from New on.
 type Stats struct {
 	Flows                          int    // now; of these:
 	Unanswered, Loose, Established int    // without answer; UDP, echo and closing TCP; TCP
-	Created, Expired               uint64 // flows
+	Created, Expired, Ended        uint64 // flows; ended by Flush or by a change of the rules
 	// Flows that had to give way, by what they were.
 	EvictedUnanswered, EvictedLoose, EvictedEstablished uint64
 	PortsExhausted                                      uint64 // times that no outside port was left
@@ -100,7 +100,7 @@ func (t *Table) Stats() Stats {
 	s := Stats{
 		Flows:      int(t.flows.Load()),
 		Unanswered: int(t.count[rankUnanswered].Load()), Loose: int(t.count[rankLoose].Load()), Established: int(t.count[rankOpen].Load()),
-		Created: c.created.Load(), Expired: c.expired.Load(),
+		Created: c.created.Load(), Expired: c.expired.Load(), Ended: c.ended.Load(),
 		EvictedUnanswered: c.evicted[rankUnanswered].Load(), EvictedLoose: c.evicted[rankLoose].Load(), EvictedEstablished: c.evicted[rankOpen].Load(),
 		PortsExhausted: c.portsFull.Load(), SourceLimit: c.sourceFull.Load(),
 	}

@@ -52,26 +52,11 @@ func (t *Table) mapSocket(sh *shard, rs *ruleset, orig tuple, c class) (xlat tup
 // the first is always the same (RFC 4787, REQ-2), the others are for when it has no
 // ports left. It returns nil when there are no more.
 func (rs *ruleset) paired(hash uint64, v6 bool, i int) *outside {
-	n := 0
-	for j := range rs.outside {
-		if rs.outside[j].v6 == v6 {
-			n++
-		}
-	}
-	if i >= n {
+	of := rs.family[family(v6)]
+	if i >= len(of) {
 		return nil
 	}
-	k := (int(hash%uint64(n)) + i) % n
-	for j := range rs.outside {
-		if rs.outside[j].v6 != v6 {
-			continue
-		}
-		if k == 0 {
-			return &rs.outside[j]
-		}
-		k--
-	}
-	return nil
+	return &rs.outside[of[(hash%uint64(len(of))+uint64(i))%uint64(len(of))]]
 }
 
 // takePort takes an outside port: the inside one if it is free, else any of its
@@ -113,7 +98,7 @@ func (t *Table) joinMapping(f *flow, slot, head uint32, c class) bool {
 	f.peers = link{}
 	if head == noFlow {
 		o := f.orig()
-		return t.index.insert(bySocket, t.keys.socket(o.src, o.sport(), c), slot, t.rehash)
+		return t.index.insert(bySocket, t.keys.socket(o.src, o.sport(), c), slot)
 	}
 	h := t.pool.at(head)
 	f.peers = link{next: h.peers.next, prev: head}

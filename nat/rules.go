@@ -54,6 +54,7 @@ type outside struct {
 type ruleset struct {
 	inside     []netip.Prefix
 	outside    []outside
+	family     [2][]int          // the numbers of IPv4's and of IPv6's
 	ports      [2]PortRange      // below 1024 and from there on; Last 0 when empty
 	in         map[socket]socket // published, from outside to inside
 	out        map[socket]socket // and back; address zero means any
@@ -79,6 +80,8 @@ func compile(r *Rules, old *ruleset) *ruleset {
 		} else {
 			o.ports = new([kinds]portSet)
 		}
+		n := family(o.v6)
+		rs.family[n] = append(rs.family[n], len(rs.outside))
 		rs.outside = append(rs.outside, o)
 	}
 	first, last := r.Ports.First, r.Ports.Last
@@ -132,6 +135,9 @@ func (rs *ruleset) isInside(a addr) bool {
 
 // target returns the socket that one of the outside is published for.
 func (rs *ruleset) target(s socket, v6 bool) (socket, bool) {
+	if len(rs.in) == 0 {
+		return socket{}, false
+	}
 	if to, ok := rs.in[s]; ok {
 		return to, true
 	}
@@ -148,10 +154,15 @@ func (rs *ruleset) source(s socket, v6 bool) (from socket, anyAddr, ok bool) {
 }
 
 func (rs *ruleset) unspecified(v6 bool) addr {
+	return rs.anyAddress[family(v6)]
+}
+
+// family is the number of an address family.
+func family(v6 bool) int {
 	if v6 {
-		return rs.anyAddress[1]
+		return 1
 	}
-	return rs.anyAddress[0]
+	return 0
 }
 
 // permits reports whether the rules would still make a flow of these tuples and this
@@ -185,19 +196,10 @@ func (rs *ruleset) admits(t tuple, c class) frame.Reason {
 		return frame.NotDropped
 	case rs.isInside(t.dst):
 		return frame.StaysInside
-	case !rs.hasOutside(c.v6()):
+	case len(rs.family[family(c.v6())]) == 0:
 		return frame.NoRoute
 	}
 	return frame.NotDropped
-}
-
-func (rs *ruleset) hasOutside(v6 bool) bool {
-	for i := range rs.outside {
-		if rs.outside[i].v6 == v6 {
-			return true
-		}
-	}
-	return false
 }
 
 // accepts judges whether a packet from the outside may come in.

@@ -136,6 +136,7 @@ func (t *Table) endIf(slot uint32, gone func(*flow, uint64) bool) int {
 		return 0
 	}
 	t.end(sh, slot)
+	t.counts.ended.Add(1)
 	return 1
 }
 

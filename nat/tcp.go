@@ -171,7 +171,7 @@ func segmentOf(f *frame.Frame, p *packet, h *hit) segment {
 
 // note keeps what later segments are held against.
 func (f *flow) note(fr *frame.Frame, g *segment) {
-	if g.h.d == 0 && g.flags&(flagSYN|flagACK) == flagSYN && g.h.s&synR == 0 {
+	if g.h.d == 0 && g.flags&(flagSYN|flagACK) == flagSYN && g.h.s&(synO|synR|opened) == synO {
 		// What the responder will acknowledge.
 		f.win[0].Store(0)
 		f.win[1].Store(uint64(g.seq+1) << 32)

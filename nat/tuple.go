@@ -33,6 +33,8 @@ func (a addr) netip() netip.Addr {
 	return netip.AddrFrom16(b).Unmap()
 }
 
+func (a addr) v4() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
+
 // put writes the address as it stands in a header of its family.
 func (a addr) put(b []byte, v6 bool) {
 	if v6 {
