@@ -115,7 +115,6 @@ func (o BridgeOptions) Warning() string {
 	}
 	idle := list(option{o.Mode4 == ModeNATUnprotected, "gateway_mode_ipv4=" + string(o.Mode4)},
 		option{o.Mode6 == ModeNATUnprotected, "gateway_mode_ipv6=" + string(o.Mode6)},
-		option{o.HostBinding.IsValid() && !o.HostBinding.IsUnspecified(), "host_binding_ipv4"},
 		option{len(o.Trusted) > 0, "trusted_host_interfaces"},
 		option{o.HostIPv4.IsValid() && !o.HostIPv4.IsUnspecified(), "host_ipv4"})
 	shut := list(option{o.Mode4 == ModeRouted, "gateway_mode_ipv4=" + string(o.Mode4)},

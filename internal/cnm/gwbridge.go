@@ -24,23 +24,40 @@ func Gwbridge() Network {
 	}
 }
 
-// NeedsGateway reports whether a sandbox with the endpoints eps is to have one more,
-// on [NetGwbridge]: an overlay that is not internal is among its networks, and none of
-// the others gives it an IPv4 default route (Docker, sandbox.needDefaultGW). networks[i]
-// is the network of eps[i]. What it has there already does not count.
-func NeedsGateway(spec *SandboxSpec, eps []Endpoint, networks []Network) bool {
+// A GatewayNeed is what a sandbox needs an endpoint on [NetGwbridge] for.
+type GatewayNeed uint8
+
+// The needs.
+const (
+	NeedsNone   GatewayNeed = iota
+	NeedsWayIn              // published ports lead to it; it has no default route
+	NeedsWayOut             // both
+)
+
+// NeedsGateway says whether a sandbox with the endpoints eps is to have one more, on
+// [NetGwbridge]. None of the others gives it an IPv4 default route (Docker,
+// sandbox.needDefaultGW), and an overlay that is not internal is among its networks: it
+// needs a way out. Or it publishes ports, and has only networks without a way in: it
+// needs that. networks[i] is the network of eps[i]. What it has there already does not
+// count.
+func NeedsGateway(spec *SandboxSpec, eps []Endpoint, networks []Network) GatewayNeed {
 	if spec.NetworkMode != "" { // host or none
-		return false
+		return NeedsNone
 	}
-	needs := false
+	needs, reached := NeedsNone, false
 	for i := range eps {
 		switch e, nw := &eps[i], &networks[i]; {
 		case e.WayOut:
 		case e.Gateway4.IsValid():
-			return false
+			return NeedsNone
 		case nw.Driver == DriverOverlay && !nw.Internal:
-			needs = true
+			needs = NeedsWayOut
+		default:
+			reached = reached || e.Gateway6.IsValid()
 		}
+	}
+	if needs == NeedsNone && len(spec.Ports) > 0 && len(eps) > 0 && !reached {
+		return NeedsWayIn
 	}
 	return needs
 }

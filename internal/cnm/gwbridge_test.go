@@ -21,22 +21,30 @@ func TestNeedsGateway(t *testing.T) {
 		name string
 		mode string
 		on   []on
-		want bool
+		want GatewayNeed
 	}{
-		{"nothing", "", nil, false},
-		{"overlay", "", []on{{nw: overlay}}, true},
-		{"overlay and what it has already", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1", wayOut: true}}, true},
-		{"way out of nothing", "", []on{{nw: gw, gw4: "172.18.0.1", wayOut: true}}, false},
-		{"joined by hand", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1"}}, false},
-		{"internal overlay", "", []on{{nw: secret}}, false},
-		{"internal overlay and another", "", []on{{nw: secret}, {nw: overlay}}, true},
-		{"bridge", "", []on{{nw: bridge, gw4: "172.19.0.1"}}, false},
-		{"bridge without gateway", "", []on{{nw: bridge}}, false},
-		{"overlay and bridge", "", []on{{nw: overlay}, {nw: bridge, gw4: "172.19.0.1"}}, false},
-		{"overlay and internal bridge", "", []on{{nw: bridge}, {nw: overlay}}, true},
-		{"overlay and IPv6 alone", "", []on{{nw: bridge, gw6: "fd00::1"}, {nw: overlay}}, true},
-		{"host", NetHost, nil, false},
-		{"none", NetNone, []on{{nw: overlay}}, false},
+		{"nothing", "", nil, NeedsNone},
+		{"overlay", "", []on{{nw: overlay}}, NeedsWayOut},
+		{"overlay and what it has already", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1", wayOut: true}}, NeedsWayOut},
+		{"way out of nothing", "", []on{{nw: gw, gw4: "172.18.0.1", wayOut: true}}, NeedsNone},
+		{"joined by hand", "", []on{{nw: overlay}, {nw: gw, gw4: "172.18.0.1"}}, NeedsNone},
+		{"internal overlay", "", []on{{nw: secret}}, NeedsNone},
+		{"internal overlay and another", "", []on{{nw: secret}, {nw: overlay}}, NeedsWayOut},
+		{"bridge", "", []on{{nw: bridge, gw4: "172.19.0.1"}}, NeedsNone},
+		{"bridge without gateway", "", []on{{nw: bridge}}, NeedsNone},
+		{"overlay and bridge", "", []on{{nw: overlay}, {nw: bridge, gw4: "172.19.0.1"}}, NeedsNone},
+		{"overlay and internal bridge", "", []on{{nw: bridge}, {nw: overlay}}, NeedsWayOut},
+		{"overlay and IPv6 alone", "", []on{{nw: bridge, gw6: "fd00::1"}, {nw: overlay}}, NeedsWayOut},
+		{"host", NetHost, nil, NeedsNone},
+		{"publishes, internal overlay", "", []on{{nw: secret}}, NeedsWayIn},
+		{"publishes, internal overlay and what it has already", "", []on{{nw: secret}, {nw: gw, wayOut: true}}, NeedsWayIn},
+		{"publishes, overlay", "", []on{{nw: overlay}}, NeedsWayOut},
+		{"publishes, both", "", []on{{nw: secret}, {nw: overlay}}, NeedsWayOut},
+		{"publishes, bridge", "", []on{{nw: bridge, gw4: "172.19.0.1"}}, NeedsNone},
+		{"publishes, IPv6 alone", "", []on{{nw: bridge, gw6: "fd00::1"}}, NeedsNone},
+		{"publishes, no network", "", nil, NeedsNone},
+		{"publishes, host", NetHost, nil, NeedsNone},
+		{"none", NetNone, []on{{nw: overlay}}, NeedsNone},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var eps []Endpoint
@@ -47,7 +55,11 @@ func TestNeedsGateway(t *testing.T) {
 				e.Gateway6, _ = netip.ParseAddr(o.gw6)
 				eps, networks = append(eps, e), append(networks, o.nw)
 			}
-			if got := NeedsGateway(&SandboxSpec{NetworkMode: c.mode}, eps, networks); got != c.want {
+			spec := SandboxSpec{NetworkMode: c.mode}
+			if strings.HasPrefix(c.name, "publishes") {
+				spec.Ports = []PortMapping{{Proto: "tcp", Port: 80}}
+			}
+			if got := NeedsGateway(&spec, eps, networks); got != c.want {
 				t.Fatalf("NeedsGateway = %v, want %v", got, c.want)
 			}
 		})

@@ -115,7 +115,9 @@ type SandboxSpec struct {
 	DNS         []netip.Addr
 	DNSSearch   []string
 	DNSOptions  []string
-	Expose      []string      // 80/tcp: ports the command serves; noted only
+	Expose      []string      // 80/tcp: ports the command serves
+	Ports       []PortMapping // to be published
+	PublishAll  bool          // those of Expose, too, by ports that the node chooses
 	StopSignal  string        // SIGTERM when empty
 	StopTimeout time.Duration // 10 s when zero
 	// NetworkMode is "none", "host", or empty when Networks says all.
@@ -178,8 +180,9 @@ type Sandbox struct {
 	OOMKilled bool
 	Started   time.Time
 	Finished  time.Time
-	NetNS     string     // path of the network namespace
-	Endpoints []Endpoint // in interface order
+	NetNS     string          // path of the network namespace
+	Endpoints []Endpoint      // in interface order
+	Ports     []PublishedPort // sorted; of a running one
 	LogPath   string
 	LogError  string // why its log is not whole; empty when it is
 }

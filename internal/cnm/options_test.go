@@ -65,10 +65,10 @@ func TestBridgeWarning(t *testing.T) {
 		{"defaults", M{"enable_ip_masquerade": "true", "gateway_mode_ipv4": "nat", "host_binding_ipv4": "0.0.0.0"}, ""},
 		{"with an effect", M{"enable_icc": "false", "mtu": "1400", "inhibit_ipv4": "true", "gateway_mode_ipv6": "isolated"}, ""},
 		{"routed", M{"gateway_mode_ipv4": "routed"}, "driver option gateway_mode_ipv4=routed lets" + shut},
-		{"binding", M{"host_binding_ipv4": "127.0.0.1"}, "driver option host_binding_ipv4 has no effect yet"},
+		{"binding", M{"host_binding_ipv4": "127.0.0.1"}, ""},
 		{"all", M{"gateway_mode_ipv4": "nat-unprotected", "gateway_mode_ipv6": "routed", "host_binding_ipv4": "127.0.0.1",
 			"trusted_host_interfaces": "eth0", "enable_ip_masquerade": "false", "host_ipv4": "10.0.0.1"},
-			"driver options gateway_mode_ipv4=nat-unprotected, host_binding_ipv4, trusted_host_interfaces, host_ipv4 have no effect yet; " +
+			"driver options gateway_mode_ipv4=nat-unprotected, trusted_host_interfaces, host_ipv4 have no effect yet; " +
 				"driver options gateway_mode_ipv6=routed, enable_ip_masquerade=false let" + shut},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -32,8 +32,12 @@ func (n *Node) plan() plan {
 		}
 		d.networks = append(d.networks, nw.Network)
 	}
+	var reached []netip.Addr
 	for _, b := range n.boxes {
 		for _, e := range b.sb.Endpoints {
+			if e.WayOut && gatewayNeed(&e) == cnm.NeedsWayIn {
+				reached = append(reached, e.IPv4.Addr(), e.IPv6.Addr())
+			}
 			if b.devices[e.IfName] != nil {
 				d.endpoints = append(d.endpoints, desiredEndpoint{Endpoint: e, sandbox: b.sb.Spec.Name})
 			}
@@ -42,6 +46,7 @@ func (n *Node) plan() plan {
 	inside := n.insideLocked()
 	n.mu.Unlock()
 	n.inside.Store(&inside)
+	n.reached.Store(&reached)
 	// Maps have no order; two endpoints that claim one address must have the
 	// same winner every time.
 	slices.SortFunc(d.endpoints, func(a, b desiredEndpoint) int { return cmp.Compare(a.ID, b.ID) })

@@ -176,6 +176,7 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 	n.mu.Lock()
 	b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
 	n.mu.Unlock()
+	n.tendPorts() // those that led to it lead to another now
 	return []cnm.Endpoint{e}, errors.Join(errs...)
 }
 

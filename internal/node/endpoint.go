@@ -29,10 +29,10 @@ func (n *Node) allocateAll(ctx context.Context, b *box) error {
 			break
 		}
 	}
-	needs := err == nil && n.needsGatewayLocked(b)
+	needs := n.needsGatewayLocked(b)
 	n.mu.Unlock()
-	if needs {
-		_, err = n.joinGateway(b) // the last: its interface is, too
+	if err == nil && needs != cnm.NeedsNone {
+		_, err = n.joinGateway(b, needs) // the last: its interface is, too
 	}
 	if err != nil {
 		n.mu.Lock()

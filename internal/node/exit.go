@@ -80,6 +80,7 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 // part of that exists. The endpoints it returns are to be released once the
 // journal no longer has them. The caller holds b.op.
 func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
+	n.closePorts(b)
 	n.mu.Lock()
 	devices, foreign, dir := b.devices, b.foreign, b.runDir
 	b.devices = make(map[string]*tap.Device)

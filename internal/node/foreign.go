@@ -64,6 +64,9 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 		return err
 	}
 	n.awaitKeys(b)
+	if err := n.openPorts(b); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	b.sb.State, b.sb.NetNS, b.sb.PID = cnm.Running, f.NetNS(), sb.Spec.Foreign.PID
 	b.sb.Started, b.sb.Error = n.now(), ""

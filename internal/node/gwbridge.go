@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"weft/internal/cnm"
 )
@@ -14,7 +15,9 @@ import (
 // its networks gives a default route (cnm.NeedsGateway), has one more interface, on the
 // network weft_gwbridge, which is made when it is first needed. It is an endpoint like
 // others but for its mark, WayOut: it is not among the networks the sandbox was asked
-// to be on, so nobody disconnects it by hand, and it has no names.
+// to be on, so nobody disconnects it by hand, and it has no names. A sandbox that
+// publishes ports and has no other way in has one without a default route, and may
+// begin nothing by it (beginsHere).
 //
 // It is joined last when a sandbox starts. settle brings a running sandbox in line
 // after its networks have changed: after a connect the new default route is set before
@@ -25,10 +28,10 @@ import (
 //
 // With the uplink none nothing leads out, and nobody gets one.
 
-// needsGatewayLocked reports whether b is to have an endpoint on weft_gwbridge.
-func (n *Node) needsGatewayLocked(b *box) bool {
+// needsGatewayLocked says what b is to have an endpoint on weft_gwbridge for.
+func (n *Node) needsGatewayLocked(b *box) cnm.GatewayNeed {
 	if n.cfg.Uplink.Kind == UplinkNone {
-		return false
+		return cnm.NeedsNone
 	}
 	networks := make([]cnm.Network, len(b.sb.Endpoints))
 	for i, e := range b.sb.Endpoints {
@@ -52,6 +55,17 @@ func (n *Node) takeOver(ctx context.Context, b *box, network string) error {
 	return n.closeGateway(ctx, b)
 }
 
+// gatewayNeed is what need e serves, which may be nil.
+func gatewayNeed(e *cnm.Endpoint) cnm.GatewayNeed {
+	switch {
+	case e == nil:
+		return cnm.NeedsNone
+	case e.Gateway4.IsValid():
+		return cnm.NeedsWayOut
+	}
+	return cnm.NeedsWayIn
+}
+
 // wayOut returns the endpoint that is marked so, or nil.
 func wayOut(eps []cnm.Endpoint) *cnm.Endpoint {
 	for i := range eps {
@@ -63,8 +77,8 @@ func wayOut(eps []cnm.Endpoint) *cnm.Endpoint {
 }
 
 // joinGateway gives b an endpoint on weft_gwbridge, and makes that if it is not there.
-func (n *Node) joinGateway(b *box) (cnm.Endpoint, error) {
-	if e, err := n.joinGwbridge(b); !errors.Is(err, cnm.NotFound) {
+func (n *Node) joinGateway(b *box, need cnm.GatewayNeed) (cnm.Endpoint, error) {
+	if e, err := n.joinGwbridge(b, need); !errors.Is(err, cnm.NotFound) {
 		return e, err
 	}
 	n.netOp.Lock()
@@ -72,11 +86,11 @@ func (n *Node) joinGateway(b *box) (cnm.Endpoint, error) {
 	if err := n.makeGwbridge(); err != nil {
 		return cnm.Endpoint{}, err
 	}
-	return n.joinGwbridge(b) // who removes networks waits for netOp
+	return n.joinGwbridge(b, need) // who removes networks waits for netOp
 }
 
 // joinGwbridge is joinGateway where the network exists.
-func (n *Node) joinGwbridge(b *box) (cnm.Endpoint, error) {
+func (n *Node) joinGwbridge(b *box, need cnm.GatewayNeed) (cnm.Endpoint, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	nw := n.gwbridgeLocked()
@@ -88,6 +102,9 @@ func (n *Node) joinGwbridge(b *box) (cnm.Endpoint, error) {
 	}
 	e := &b.sb.Endpoints[len(b.sb.Endpoints)-1]
 	e.WayOut, e.DNSNames = true, nil
+	if need == cnm.NeedsWayIn {
+		e.Gateway4, e.Gateway6 = netip.Addr{}, netip.Addr{}
+	}
 	return *e, nil
 }
 
@@ -124,16 +141,18 @@ func (n *Node) makeGwbridge() error {
 // its other networks have it. The caller holds b.op.
 func (n *Node) settle(ctx context.Context, b *box) error {
 	n.mu.Lock()
-	needs, has := n.needsGatewayLocked(b), wayOut(b.sb.Endpoints) != nil
+	needs, has := n.needsGatewayLocked(b), gatewayNeed(wayOut(b.sb.Endpoints))
 	p, before := b.pluggerLocked(), routesOf(b.sb.Endpoints)
 	n.mu.Unlock()
-	switch {
-	case needs == has || p == nil:
+	if needs == has || p == nil {
 		return nil
-	case has:
-		return n.closeGateway(ctx, b)
 	}
-	e, err := n.joinGateway(b)
+	if has != cnm.NeedsNone {
+		if err := n.closeGateway(ctx, b); err != nil || needs == cnm.NeedsNone {
+			return err
+		}
+	}
+	e, err := n.joinGateway(b, needs)
 	if err != nil {
 		return err
 	}
@@ -177,16 +196,17 @@ func (n *Node) settleAgain(b *box) {
 	}
 }
 
-// settleRestored is settle for a sandbox that was just restored. Its default routes are
-// set again if it lost an interface: they may have gone with it.
+// settleRestored is settle for a sandbox that was just restored. Its default routes and
+// its files are set again if it has other interfaces now: they may have gone with one.
 func (n *Node) settleRestored(b *box) {
 	b.op.Lock()
 	defer b.op.Unlock()
+	before := len(b.sb.Endpoints)
+	n.settleAgain(b)
 	n.mu.Lock()
-	changed := b.changed
+	changed := b.changed || len(b.sb.Endpoints) != before
 	b.changed = false
 	n.mu.Unlock()
-	n.settleAgain(b)
 	if !changed {
 		return
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,9 @@ func TestGwbridgeRestart(t *testing.T) {
 	none.Uplink.Kind = UplinkNone
 	n = again(t, n, none)
 	wantPlaces(t, n, "rose", "without an uplink", "eth0=front")
+	if resolv, _ := execute(t, n, "rose", "print", "/etc/resolv.conf"); strings.Contains(resolv, "nameserver") {
+		t.Errorf("/etc/resolv.conf names a server nobody reaches:\n%s", resolv)
+	}
 	n = again(t, n, c)
 	wantPlaces(t, n, "rose", "with an uplink again", before)
 
@@ -176,4 +180,25 @@ func TestGwbridgeAtOnce(t *testing.T) {
 	if nw, err := n.Network(cnm.NetGwbridge); err != nil || len(nw.Endpoints) != 6 || nw.Subnets[0].InUse != 9 {
 		t.Errorf("%+v, %v", nw, err)
 	}
+}
+
+// Overlays of a swarm are no different, and their subnets are left alone.
+func TestGwbridgeSwarm(t *testing.T) {
+	watchLeaks(t)
+	n := swarm(t, 1)[1]
+	_, _, err := n.NetworkCreate(t.Context(), cnm.Network{Name: "over", Driver: cnm.DriverOverlay, EnableIPv4: true, IPAM: pool("172.18.0.0/16")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = n.NetworkCreate(t.Context(), cnm.Network{Name: "secret", Driver: cnm.DriverOverlay, EnableIPv4: true, Internal: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("over")})
+	wantPlaces(t, n, "rose", "in a swarm", "eth0=over eth1=weft_gwbridge! by eth1")
+	if a := addr4(rose, cnm.NetGwbridge); a != netip.MustParseAddr("172.19.0.2") {
+		t.Errorf("on weft_gwbridge it has %s", a)
+	}
+	mustRun(t, n, cnm.SandboxSpec{Name: "mute", Networks: on("secret")})
+	wantPlaces(t, n, "mute", "internal, in a swarm", "eth0=secret")
 }

@@ -84,6 +84,15 @@ type Node struct {
 	following atomic.Bool
 	// inside are the subnets that no uplink carries anything to.
 	inside atomic.Pointer[[]netip.Prefix]
+	// reached are the addresses of endpoints that may begin no flow by an uplink.
+	reached atomic.Pointer[[]netip.Addr]
+	// portOp is held while published ports are opened and closed, and guards the
+	// listeners, what is wrong with those that are missing, and the next port to be
+	// given out. It comes before mu.
+	portOp     sync.Mutex
+	listeners  map[portOf]*listener
+	portFaults map[portOf]string
+	nextPort   int
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -111,6 +120,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]string),
 		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
@@ -251,6 +261,7 @@ func (n *Node) keep() {
 		case now := <-t.C:
 			n.path.tick(now)
 			n.mend()
+			n.tendPorts()
 			n.lookAtPaths()
 			n.checkForeign()
 			logs.next(n, now)

@@ -46,6 +46,9 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	for i, r := range records {
 		b := newBox(r.Sandbox)
 		b.runDir, b.nsID = r.RunDir, r.Namespace
+		if b.runDir == "" {
+			b.sb.Ports = nil
+		}
 		n.reacquireAllLocked(b)
 		n.boxes[b.sb.ID] = b
 		boxes[i] = b

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"weft/internal/cnm"
+	"weft/internal/frame"
 	"weft/internal/nettest"
 )
 
@@ -332,4 +334,68 @@ func defaultBy(gw, ifName string) error {
 		return err
 	}
 	return netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gw)})
+}
+
+// A brokenExit is an exit whose queue has failed.
+type brokenExit struct {
+	exit
+	event  *os.File // can always be read
+	closed chan struct{}
+}
+
+func (b *brokenExit) FD() int                                { return int(b.event.Fd()) }
+func (b *brokenExit) ReadBatch(*frame.Batch) (int, error)    { return 0, os.ErrClosed }
+func (b *brokenExit) WriteBatch([]*frame.Frame) (int, error) { return 0, os.ErrClosed }
+func (b *brokenExit) Close() error                           { close(b.closed); return b.event.Close() }
+
+// An exit that cannot be opened, or fails, keeps nobody from starting, is told of by the
+// doctor, and is tried again.
+func TestExitFaults(t *testing.T) {
+	n := openNode(t, testConfig(t))
+	mustNetwork(t, n, cnm.Network{Name: "yard", IPAM: pool("10.67.50.0/24")})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(w, "x")
+	defer w.Close()
+	broken := &brokenExit{event: r, closed: make(chan struct{})}
+	open := n.path.openExit
+	n.path.mu.Lock()
+	tries := 0
+	n.path.openExit = func(c exitConfig) (exit, error) {
+		switch tries++; {
+		case tries <= 1:
+			return nil, errors.New("too many open files")
+		case tries == 2:
+			return broken, nil
+		}
+		return open(c)
+	}
+	n.path.mu.Unlock()
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("yard")})
+	said := func() bool {
+		for _, c := range n.Doctor() {
+			if c.Status == Fail && strings.Contains(c.Found, "the way out of network yard: too many open files") {
+				return true
+			}
+		}
+		return false
+	}
+	if !said() {
+		t.Errorf("the doctor does not tell: %+v", n.Doctor())
+	}
+	select {
+	case <-broken.closed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a queue that failed is kept")
+	}
+	inTime(t, "the exit works", func() bool {
+		n.path.mu.Lock()
+		defer n.path.mu.Unlock()
+		return tries == 3 && len(n.path.faults) == 0 && len(n.path.ports) == 2
+	})
+	if said() {
+		t.Errorf("the doctor tells of what was mended: %+v", n.Doctor())
+	}
 }

@@ -26,6 +26,10 @@ type HostConfig struct {
 	// Inside reports whether an address is in a subnet of weft's: it never leaves.
 	// nil is never.
 	Inside func(netip.Addr) bool
+	// Begins reports whether an endpoint may begin flows. One that may not is reached by
+	// published ports alone, has no route to who calls, and is called by the gateway's
+	// address. nil is always.
+	Begins func(netip.Addr) bool
 	// HostLoopback makes the gateway's address stand for the host's loopback.
 	// Without it, connections to the gateway are refused.
 	HostLoopback bool
@@ -58,6 +62,9 @@ func (c *HostConfig) complete() error {
 	}
 	if c.Inside == nil {
 		c.Inside = func(netip.Addr) bool { return false }
+	}
+	if c.Begins == nil {
+		c.Begins = func(netip.Addr) bool { return true }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -187,7 +187,7 @@ func (h *Host) begin(p *packet, key flowKey) (*client, *datagrams) {
 		h.counts.add(badSource)
 		return nil, nil
 	}
-	outside, j := h.cfg.judge(p.dst)
+	outside, j := h.cfg.judgeFrom(p.src, p.dst)
 	if j != allowed {
 		h.refuse(p, j)
 		return nil, nil

@@ -47,6 +47,14 @@ func (c *HostConfig) judge(dst netip.Addr) (outside netip.Addr, j judgement) {
 	return dst, allowed
 }
 
+// judgeFrom is judge for an endpoint that may not begin flows at all.
+func (c *HostConfig) judgeFrom(src, dst netip.Addr) (outside netip.Addr, j judgement) {
+	if outside, j = c.judge(dst); j == allowed && !c.Begins(src) {
+		j = prohibited
+	}
+	return outside, j
+}
+
 // count returns the counter of a judgement other than allowed.
 func (j judgement) count() counter {
 	switch j {

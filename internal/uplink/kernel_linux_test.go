@@ -1,12 +1,11 @@
 package uplink
 
 import (
-	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -104,11 +103,13 @@ func (k *kernelGuest) serve(t testing.TB, w *vswitch.Worker, ports map[*vswitch.
 		}
 	}
 	var done sync.WaitGroup
+	var stop atomic.Bool
 	done.Go(func() {
 		ready := make([]uint64, 8)
-		for {
+		for !stop.Load() {
 			n, err := poller.Wait(ready, -1)
-			if errors.Is(err, os.ErrClosed) {
+			if err != nil {
+				t.Error(err)
 				return
 			}
 			for _, token := range ready[:n] {
@@ -121,8 +122,10 @@ func (k *kernelGuest) serve(t testing.TB, w *vswitch.Worker, ports map[*vswitch.
 		}
 	})
 	t.Cleanup(func() {
-		poller.Close()
+		stop.Store(true)
+		poller.Wake()
 		done.Wait()
+		poller.Close()
 	})
 }
 

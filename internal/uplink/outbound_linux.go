@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -39,7 +38,7 @@ func (h *Host) mayConnect(p *packet) bool {
 		h.counts.add(badSource)
 		return false
 	}
-	_, j := h.cfg.judge(p.dst)
+	_, j := h.cfg.judgeFrom(p.src, p.dst)
 	switch j {
 	case allowed, refused: // the latter by the stack, and counted in unclaimed
 		return true
@@ -91,10 +90,11 @@ func (h *Host) reportSYN(key pair, quoted []byte, t trouble) {
 	h.report(a, h.cfg.gateway(a), t.of(a.Is4(), 0), quoted, h.now())
 }
 
-// keepAlive is the kernel's own default (tcp_keepalive_time and so on): a peer
-// that has vanished is found out, and an idle connection costs next to nothing.
+// keepAlive has the kernel probe as its sysctls say (tcp_keepalive_time and so on):
+// by default every two hours, so that a peer that has vanished is found out, and
+// an idle connection costs next to nothing.
 func keepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: 2 * time.Hour, Interval: 75 * time.Second, Count: 9}
+	return net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1}
 }
 
 // outbound is the goroutine of a connection that an endpoint begins.

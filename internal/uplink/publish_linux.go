@@ -150,11 +150,11 @@ func (p *Published) listenTCP() error {
 }
 
 // sourceFor returns the address that a client of a published port has for the
-// endpoints: its own, if that can lead back through the gateway, else the
+// endpoint: its own, if that can lead back through the gateway, else the
 // gateway's.
 func (h *Host) sourceFor(client, target netip.Addr) netip.Addr {
 	client = client.Unmap().WithZone("")
-	if client.Is4() != target.Is4() {
+	if client.Is4() != target.Is4() || !h.cfg.Begins(target) {
 		return h.cfg.gateway(target)
 	}
 	if _, j := h.cfg.judge(client); j != allowed {

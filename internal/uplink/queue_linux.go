@@ -95,9 +95,30 @@ func (h *Host) deliver(f *frame.Frame) {
 	} else {
 		ip = ip[:40+int(binary.BigEndian.Uint16(ip[4:]))]
 	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(ip)})
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: inStack(ip, int(f.View.Payload)-int(f.View.L3))})
 	h.link.deliver(f.View.EtherType, pkt)
 	pkt.DecRef()
+}
+
+// inStack copies a packet into the stack's memory: its headers, of n bytes, apart
+// from what they carry. The stack copies the piece that headers lie in once more,
+// whenever it looks at them in a packet that it has cloned.
+func inStack(ip []byte, n int) buffer.Buffer {
+	const most = 128 // bytes of headers
+	if n <= 0 || n > most || n == len(ip) {
+		return buffer.MakeWithData(ip)
+	}
+	// A piece with room behind it would have the payload's first bytes moved there.
+	size := most / 2
+	if n > size {
+		size = most
+	}
+	head := buffer.NewViewSize(size)
+	head.TrimFront(size - n)
+	copy(head.AsSlice(), ip)
+	b := buffer.MakeWithView(head)
+	b.Append(buffer.NewViewWithData(ip[n:]))
+	return b
 }
 
 // reassembled takes datagrams that came in fragments, from the stack. What came
