@@ -172,6 +172,7 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 	case removeNeighbour:
 		d.domains[s.network].Neighbours().Remove(s.addr)
 		delete(d.current[s.network].neighbours, s.addr)
+		d.flush(s.network, s.addr)
 	case removeRemote:
 		d.domains[s.network].Forget(0, s.mac)
 		delete(d.current[s.network].remotes, s.mac)
@@ -224,6 +225,9 @@ func (d *dataPath) setNeighbour(network string, a netip.Addr, m frame.MAC) error
 	}
 	if err := dom.Neighbours().SetStatic(a, m); err != nil {
 		return fmt.Errorf("network %s: neighbour %s: %w", dom.Name(), a, err)
+	}
+	if was, ok := d.current[network].neighbours[a]; ok && was != m {
+		d.flush(network, a)
 	}
 	d.current[network].neighbours[a] = m
 	return nil

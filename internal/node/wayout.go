@@ -19,6 +19,9 @@ import (
 //
 //	workers drop the charge, sw.RemovePort, exit.Close
 //
+// When an address of a network is nobody's any more, its flows are ended there and then:
+// the next sandbox may have it, and what comes from outside is not for that one.
+//
 // Overlays have no exit of their own: see gwbridge.go. What an uplink may never carry,
 // the addresses of weft's own networks, it asks Node.inside for; that is a snapshot,
 // made with each plan.
@@ -28,6 +31,8 @@ type exit interface {
 	vswitch.Queue
 	// FD is readable while frames wait to be read.
 	FD() int
+	// Flush ends what an endpoint has begun, and returns how many flows those were.
+	Flush(netip.Addr) int
 	// Close ends all that goes by it. Nobody may use the queue any more.
 	Close() error
 }
@@ -102,6 +107,14 @@ func (d *dataPath) addExit(s step) error {
 		return fmt.Errorf("the way out of network %s: %w", dom.Name(), err)
 	}
 	return nil
+}
+
+// flush ends what goes by a network's exit, if it has one, for an address that changes
+// hands. The neighbour table does not have it any more: nothing new begins.
+func (d *dataPath) flush(network string, a netip.Addr) {
+	if lp := d.ports[exitKey(network)]; lp != nil {
+		lp.exit.Flush(a)
+	}
 }
 
 // reopenExits takes away the exits whose queue has failed; the next publish opens them

@@ -243,6 +243,17 @@ func TestWayOutLife(t *testing.T) {
 			t.Errorf("a flow beside endpoints that come and go: %v", err)
 		}
 		fetch(t, n, "rose", server.addr, "host: hello")
+		// A flow ends when its address is nobody's any more, though its process says nothing.
+		left := holdOpen(t, n, "rose", machine4)
+		if err := left.echo("here"); err != nil { // both ends have it
+			t.Fatal(err)
+		}
+		mustDisconnect(t, n, "yard", "rose")
+		if err := left.gone(); err != nil {
+			t.Errorf("a flow of who has left: %v", err)
+		}
+		mustConnect(t, n, "yard", "rose")
+		fetch(t, n, "rose", server.addr, "host: hello")
 		// The daemon restarts: flows end with it, new ones are carried.
 		n = again(t, n, c)
 		if err := conn.gone(); err != nil {
@@ -305,9 +316,9 @@ func (h *held) echo(line string) error {
 	return err
 }
 
-// gone wants the other end to be gone.
+// gone wants the other end to be gone, sooner than the uplink looks for itself.
 func (h *held) gone() error {
-	h.SetDeadline(time.Now().Add(5 * time.Second))
+	h.SetDeadline(time.Now().Add(3 * time.Second))
 	if _, err := h.in.ReadByte(); err == nil {
 		return fmt.Errorf("a byte came")
 	} else if ne, ok := err.(net.Error); ok && ne.Timeout() {
