@@ -54,7 +54,9 @@ type dataPath struct {
 	packet *packetUplink // nil: there is none
 	out    map[string][]netip.Prefix
 	inside func() []netip.Prefix
-	faults map[faultKey]error
+	// reached are the addresses of endpoints that may begin no flow.
+	reached func() []netip.Addr
+	faults  map[faultKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
 }

@@ -157,7 +157,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err != nil {
 		return err
 	}
-	n.path.openExit, n.path.inside = n.openExit, n.insideNow
+	n.path.openExit, n.path.inside, n.path.reached = n.openExit, n.insideNow, n.reachedNow
 	if n.cfg.Uplink.Kind == UplinkPacket {
 		if err := n.path.usePacket(n.cfg.Uplink); err != nil {
 			return err

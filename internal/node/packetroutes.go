@@ -100,12 +100,22 @@ func (p *packetUplink) ways() (all []vswitch.Route, err error) {
 	return all, err
 }
 
-// setRules gives the table what it goes by. The caller holds d.mu.
-func (d *dataPath) setRules() {
-	p := d.packet
-	rules := nat.Rules{Outside: p.cfg.packetConfig().Addrs}
-	for _, in := range p.inside {
+// setRules gives the table what it goes by, where that has changed. The caller holds d.mu.
+func (d *dataPath) setRules(inside []vswitch.Inner) {
+	p, was := d.packet, &d.packet.rules
+	rules := nat.Rules{Outside: p.cfg.packetConfig().Addrs, Published: slices.Clone(p.ports)}
+	for _, in := range inside {
 		rules.Inside = append(rules.Inside, in.Prefix)
 	}
+	for _, a := range d.reached() {
+		if a.IsValid() {
+			rules.Reached = append(rules.Reached, a)
+		}
+	}
+	slices.SortFunc(rules.Reached, netip.Addr.Compare)
+	if len(was.Outside) > 0 && slices.Equal(was.Inside, rules.Inside) && slices.Equal(was.Published, rules.Published) && slices.Equal(was.Reached, rules.Reached) {
+		return
+	}
+	p.rules = rules
 	p.table.SetRules(&rules)
 }

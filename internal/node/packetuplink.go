@@ -35,11 +35,14 @@ import (
 
 // A packetUplink is described above.
 type packetUplink struct {
+	path  *dataPath
 	cfg   Uplink
 	mac   frame.MAC
 	table *nat.Table
+	rules nat.Rules // as last set
+	ports []nat.Published
 	// While it is open; queue nil: it is not.
-	queue  exit
+	queue  packetQueue
 	packet *uplink.Packet // nil: it is a TAP
 	domain *vswitch.Domain
 	port   *vswitch.Port
@@ -49,11 +52,18 @@ type packetUplink struct {
 	routes []vswitch.Route
 }
 
+// A packetQueue is what the port outside reads and writes.
+type packetQueue interface {
+	vswitch.Queue
+	FD() int
+	Close() error
+}
+
 // usePacket opens the packet uplink.
 func (d *dataPath) usePacket(c Uplink) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.packet = &packetUplink{cfg: c, table: nat.New(nat.Config{Seed: rand.Uint64()})}
+	d.packet = &packetUplink{path: d, cfg: c, table: nat.New(nat.Config{Seed: rand.Uint64()})}
 	return d.openPacket()
 }
 
@@ -216,6 +226,7 @@ func (d *dataPath) routePacket() error {
 		}
 	}
 	inside := d.inners()
+	d.setRules(inside)
 	routes, err := p.ways()
 	if slices.Equal(inside, p.inside) && slices.Equal(routes, p.routes) {
 		return err
@@ -224,6 +235,5 @@ func (d *dataPath) routePacket() error {
 		return errors.Join(err, failed)
 	}
 	p.inside, p.routes = inside, routes
-	d.setRules()
 	return err
 }

@@ -75,6 +75,29 @@ func (b *neighbourhood) run(commands ...string) {
 
 // serve answers there as serveHost does.
 func (b *neighbourhood) serve(a netip.Addr, text string) (s *hostServer) {
+	b.there(func() { s = serveHost(b.t, a, text) })
+	return s
+}
+
+// called is what its host gets who calls a port, as the function of the same name.
+func (b *neighbourhood) called(to, client string) {
+	b.t.Helper()
+	b.there(func() { called(b.t, netip.Addr{}, netip.MustParseAddrPort(to), client) })
+}
+
+// refused wants the host to be refused at once.
+func (b *neighbourhood) refused(to string) {
+	b.t.Helper()
+	b.there(func() {
+		if _, err := call(netip.Addr{}, netip.MustParseAddrPort(to)); !errors.Is(err, unix.ECONNREFUSED) {
+			b.t.Errorf("%s: %v", to, err)
+		}
+	})
+}
+
+// there runs f on a thread out there: sockets that it opens belong there.
+func (b *neighbourhood) there(f func()) {
+	b.t.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -88,10 +111,9 @@ func (b *neighbourhood) serve(a netip.Addr, text string) (s *hostServer) {
 			b.t.Errorf("entering the neighbourhood: %v", err)
 			return
 		}
-		s = serveHost(b.t, a, text)
+		f()
 	}()
 	<-done
-	return s
 }
 
 // within10s waits until something is so.
@@ -193,6 +215,79 @@ func (l *lockedBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// Published ports are the uplink's own, by which clients come in with their addresses; from
+// sandboxes they are reached too. They end with the sandbox, and are there again with a new
+// daemon.
+func TestPacketPorts(t *testing.T) {
+	nettest.Namespaced(t, func(t *testing.T) {
+		b := newNeighbourhood(t)
+		watchLeaks(t)
+		c := packetConfig(t)
+		n := openBeside(t, c)
+		mustNetwork(t, n, cnm.Network{Name: "cell", IPAM: pool("10.67.51.0/24"), Internal: true})
+		dual := cnm.Network{Name: "dual", EnableIPv4: true, EnableIPv6: true, IPAM: cnm.IPAM{Config: []cnm.Pool{
+			{Subnet: netip.MustParsePrefix("10.67.53.0/24")}, {Subnet: netip.MustParsePrefix("fd67:53::/64")}}}}
+		if _, _, err := n.NetworkCreate(t.Context(), dual); err != nil {
+			t.Fatal(err)
+		}
+		server := func(name, network string, at uint16, on1 string) error {
+			m := cnm.PortMapping{Proto: "tcp", Port: 80, HostPort: at}
+			if on1 != "" {
+				m.HostIP = netip.MustParseAddr(on1)
+			}
+			id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: name, Cmd: program("serve", ":80"), Networks: on(network), Ports: []cnm.PortMapping{m}})
+			if err != nil {
+				return err
+			}
+			return n.SandboxStart(t.Context(), id)
+		}
+		for _, s := range []struct {
+			name, network string
+			at            uint16
+			on, ports     string
+		}{
+			{"rose", "bridge", 8080, "", "0.0.0.0:8080>80/tcp"},
+			{"tulip", "dual", 8081, "", "0.0.0.0:8081>80/tcp [::]:8081>80/tcp"},
+			{"daisy", "bridge", 8082, "192.0.2.7", "192.0.2.7:8082>80/tcp"},
+			{"lily", "cell", 8083, "", "0.0.0.0:8083>80/tcp"},
+		} {
+			if err := server(s.name, s.network, s.at, s.on); err != nil {
+				t.Fatalf("%s: %v", s.name, err)
+			}
+			if got := strings.Join(portsOf(t, n, s.name), " "); got != s.ports {
+				t.Errorf("%s: %s, want %s", s.name, got, s.ports)
+			}
+			b.called(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.7"), s.at).String(), "192.0.2.254")
+		}
+		b.called("[2001:db8::7]:8081", "2001:db8::fe")
+		b.refused("192.0.2.7:8084")
+		b.refused("[2001:db8::7]:8080")
+		fetch(t, n, "tulip", netip.MustParseAddrPort("192.0.2.7:8080"), "hello from 192.0.2.7")
+		fetch(t, n, "rose", netip.MustParseAddrPort("192.0.2.7:8080"), "hello from 192.0.2.7")
+		if err := server("clover", "bridge", 8080, ""); err == nil || !strings.Contains(err.Error(), "by container rose") {
+			t.Errorf("a port that rose has: %v", err)
+		}
+		if err := server("thistle", "bridge", 8085, "192.0.2.5"); err == nil || !strings.Contains(err.Error(), "uplink packet:u has the addresses [192.0.2.7 2001:db8::7]") {
+			t.Errorf("the kernel's address: %v", err)
+		}
+		// What is only to be reached begins nothing.
+		out := b.serve(machineOut4, "four")
+		fetch(t, n, "rose", out.addr, "four: hello")
+		execute(t, n, "lily", "route", wayOut(mustFind(t, n, "lily").Endpoints).IPv4.Masked().Addr().Next().String(), "eth1")
+		fetch(t, n, "lily", out.addr, "")
+		b.called("192.0.2.7:8083", "192.0.2.254")
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		n = openBeside(t, c)
+		b.called("192.0.2.7:8080", "192.0.2.254")
+		if err := n.SandboxRemove(t.Context(), "rose", true); err != nil {
+			t.Fatal(err)
+		}
+		b.refused("192.0.2.7:8080")
+	})
 }
 
 // A node does not start where the kernel would meddle, and says what to do.

@@ -74,6 +74,9 @@ func (n *Node) openPorts(b *box) error {
 // openPort opens a port on every address it is to be had on.
 func (n *Node) openPort(b *box, m cnm.PortMapping) error {
 	addrs := n.hostAddrs(b, m)
+	if len(addrs) == 0 {
+		return cnm.Errorf(cnm.Conflict, "port %s of %s cannot be published: none of its networks leads in from uplink %s", m, b.sb.Spec.Name, n.cfg.Uplink)
+	}
 	first, last := n.candidates(m)
 	start := first
 	if m.HostPort == 0 { // go on behind the last one that was given out
@@ -196,6 +199,9 @@ func (b *box) pluggedLocked() []cnm.Endpoint {
 func (d *dataPath) publisher(network string) publisher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.packet != nil && len(d.out[network]) > 0 {
+		return d.packet
+	}
 	if lp := d.ports[exitKey(network)]; lp != nil {
 		p, _ := lp.exit.(publisher)
 		return p
@@ -215,6 +221,9 @@ func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
 		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
 			return []netip.Addr{nw.options.HostBinding}
 		}
+	}
+	if n.cfg.Uplink.Kind == UplinkPacket {
+		return n.cfg.Uplink.families(b.pluggedLocked())
 	}
 	if a := n.cfg.AdvertiseAddr; a.IsValid() {
 		return []netip.Addr{a}
