@@ -167,7 +167,11 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published: none of its networks leads in", p.Port, p.Proto, name)
 	}
 	network, id := e.Network, e.NetworkID
+	back := e.Gateway4.IsValid() && addr.Is4() || e.Gateway6.IsValid() && addr.Is6()
 	n.mu.Unlock()
+	if n.cfg.Uplink.Kind == UplinkPacket && !back {
+		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published by uplink %s, which leaves clients their addresses: the sandbox has no default route to answer them by; connect it to a network that is not internal", p.Port, p.Proto, b.sb.Spec.Name, n.cfg.Uplink)
+	}
 	if by = n.path.publisher(id); by == nil {
 		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
 	}
