@@ -98,17 +98,29 @@ func (p *Packet) join(fd int, addrs []netip.Addr, own frame.MAC) error {
 			return fmt.Errorf("have the interface take in frames for %s: %w", p.mac, err)
 		}
 	}
+	for _, group := range groups(p.mac, addrs) {
+		if err := join(unix.PACKET_MR_MULTICAST, group); err != nil {
+			return fmt.Errorf("join the group %s of IPv6 neighbours: %w", group, err)
+		}
+	}
+	return nil
+}
+
+// groups are the Ethernet addresses (RFC 2464, 7) of what IPv6 neighbours send to more than
+// one for the uplink: to all nodes, and where they look for its addresses, the link-local one
+// of its MAC among them (RFC 4291, 2.7.1 and appendix A).
+func groups(mac frame.MAC, addrs []netip.Addr) (all []frame.MAC) {
 	for _, a := range addrs {
 		if !a.Is6() {
 			continue
 		}
-		b := a.As16()
-		// RFC 4291, 2.7.1; RFC 2464, 7.
-		if err := join(unix.PACKET_MR_MULTICAST, frame.MAC{0x33, 0x33, 0xff, b[13], b[14], b[15]}); err != nil {
-			return fmt.Errorf("join the group that neighbours look for %s in: %w", a, err)
+		if all == nil {
+			all = []frame.MAC{{0x33, 0x33, 0, 0, 0, 1}, {0x33, 0x33, 0xff, mac[3], mac[4], mac[5]}}
 		}
+		b := a.As16()
+		all = append(all, frame.MAC{0x33, 0x33, 0xff, b[13], b[14], b[15]})
 	}
-	return nil
+	return all
 }
 
 // setBuffer asks for a buffer beyond the host's limit, which needs CAP_NET_ADMIN, and

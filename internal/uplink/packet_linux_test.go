@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"weft/internal/frame"
@@ -119,6 +121,18 @@ func TestPacketFilter(t *testing.T) {
 			}
 			if came := receive(t, u, n); len(came) != n || n == 1 && came[0].data != string(tt.data) {
 				t.Errorf("%s: %d came, want %d", tt.name, len(came), n)
+			}
+		}
+		joined, err := os.ReadFile("/proc/self/net/dev_mcast")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range []string{"333300000001", "3333ff00000c", "3333ff000001"} {
+			if !slices.ContainsFunc(strings.Split(string(joined), "\n"), func(line string) bool {
+				f := strings.Fields(line)
+				return len(f) == 5 && f[1] == "u" && f[4] == group
+			}) {
+				t.Errorf("group %s was not joined:\n%s", group, joined)
 			}
 		}
 		k2 := openTest(t, PacketConfig{Interface: "u", MAC: macK}) // as if on the same machine
