@@ -118,6 +118,10 @@ func (r *Router) Tick(w *Worker) {
 	defer w.turn.Add(1)
 	w.batch.Reset()
 	w.begin()
+	if r.announced < announcements {
+		r.announced++
+		w.announce(r)
+	}
 	gone := map[netip.Addr]bool{}
 	said := 0
 	for a, p := range *r.hops.snap.Load() {
@@ -158,4 +162,34 @@ func (w *Worker) giveUp(r *Router, p *hop) {
 	}
 	e.In, e.Verdict = r.cfg.Port.slot, frame.Pending
 	w.enter(r, r.cfg.Port, e, nil)
+}
+
+// announcements is how often a new router says where its addresses are, a second apart (RFC
+// 5227, 2.3 has two of them; RFC 4861, 10: MAX_NEIGHBOR_ADVERTISEMENT three).
+const announcements = 3
+
+// announce tells all outside where the router's addresses are: whoever had them before, such
+// as the kernel that one was taken from, is remembered with another MAC.
+func (w *Worker) announce(r *Router) {
+	own := r.cfg.Outside.gateway.mac
+	for _, a := range r.cfg.Outside.addresses() {
+		slot := w.ownBatch().Reserve()
+		if slot == nil {
+			return
+		}
+		m := slot[frame.Headroom:frame.Headroom]
+		if a.Is4() {
+			m = appendQuestion(m, own, frame.MAC{}, a, a)
+		} else {
+			all := netip.IPv6LinkLocalAllNodes()
+			n := arp.Message{Advertisement: true, SrcMAC: own, DstMAC: frame.MAC{0x33, 0x33, 0, 0, 0, 1}, Src: a, Dst: all, Target: a,
+				Flags: arp.FlagRouter | arp.FlagOverride, LinkAddr: own, HasLinkAddr: true}
+			m = n.Append(m)
+		}
+		f := w.own.Commit(len(m))
+		f.Verdict = frame.Consumed
+		if f.Parse() == frame.NotDropped {
+			w.say(r.cfg.Port, f)
+		}
+	}
 }

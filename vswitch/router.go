@@ -70,6 +70,8 @@ type Router struct {
 	sw    *Switch
 	hops  hops
 	table atomic.Pointer[routeTable]
+	// announced is how often the router has said where it is; Tick's.
+	announced int
 
 	mu      sync.Mutex // guards what Publish and Close replace
 	domains map[*Domain]bool

@@ -1,6 +1,7 @@
 package vswitch
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
+	"weft/internal/capture"
 	"weft/internal/frame"
 	"weft/nat"
 )
@@ -151,6 +153,7 @@ func TestNextHop(t *testing.T) {
 			t.Errorf("%s: %q, want %q", step, got, want)
 		}
 	}
+	r.router.announced = announcements
 	ticked := func(seconds int) []string {
 		r.o.out, r.a.out = nil, nil
 		r.tick(seconds)
@@ -196,6 +199,40 @@ func TestNextHop(t *testing.T) {
 		t.Errorf("%d hops are asked", n)
 	}
 	checkConservation(t, r.testNet)
+}
+
+// TestAnnounce: a new router says where its addresses are, three times.
+func TestAnnounce(t *testing.T) {
+	r := newRouted(t)
+	r.tick(announcements + 3)
+	var got []string
+	for _, g := range r.o.out {
+		got = append(got, text(g.data))
+		checkSums(t, g.data)
+	}
+	once := []string{"00:01>ff:ff who has 192.0.2.1 tell 192.0.2.1", "00:01>00:01 2001:db8::1->ff02::1 ttl 255 NeighborAdvertisement", "00:01>00:01 fe80::ff:fe00:1->ff02::1 ttl 255 NeighborAdvertisement"}
+	if want := slices.Concat(once, once, once); !slices.Equal(got, want) {
+		t.Errorf("said %q, want %q", got, want)
+	}
+}
+
+// TestRouterCapture: who captures inside sees packets as they came, outside as they left.
+func TestRouterCapture(t *testing.T) {
+	r := newRouted(t)
+	r.knowNext()
+	inside, outside := capture.NewRing(1<<16, nil, 0), capture.NewRing(1<<16, nil, 0)
+	r.a.port.Capture(inside, capture.Before)
+	r.o.port.Capture(outside, capture.After)
+	data := udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)
+	out := r.inject(r.a, data)
+	for what, c := range map[string]struct {
+		ring *capture.Ring
+		want []byte
+	}{"inside": {inside, data}, "outside": {outside, out["o"][0]}} {
+		if rec, ok := c.ring.Next(); !ok || !bytes.Equal(rec.Data, c.want) {
+			t.Errorf("%s: %v, %x, want %x", what, ok, rec.Data, c.want)
+		}
+	}
 }
 
 // TestNextHopBounds: who scans the link is bounded in what it costs, and who is known is
