@@ -129,6 +129,8 @@ func (r *Router) Publish(inside []Inner, routes []Route) error {
 			t.routes.add(route.Dst, way{route.Via, from})
 		}
 	}
+	t.inside.seal()
+	t.routes.seal()
 	r.table.Store(t)
 	for d := range t.domains {
 		d.router.Store(r)

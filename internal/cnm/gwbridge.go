@@ -37,29 +37,44 @@ const (
 // NeedsGateway says whether a sandbox with the endpoints eps is to have one more, on
 // [NetGwbridge]. None of the others gives it an IPv4 default route (Docker,
 // sandbox.needDefaultGW), and an overlay that is not internal is among its networks: it
-// needs a way out. Or it publishes ports, and has only networks without a way in: it
-// needs that. networks[i] is the network of eps[i]. What it has there already does not
-// count.
+// needs a way out. Or it publishes ports, and none of its default routes leads out, so
+// that nothing comes in there: it needs a way in. networks[i] is the network of eps[i].
+// What it has there already does not count.
 func NeedsGateway(spec *SandboxSpec, eps []Endpoint, networks []Network) GatewayNeed {
 	if spec.NetworkMode != "" { // host or none
 		return NeedsNone
 	}
-	needs, reached := NeedsNone, false
+	var others []Endpoint
+	var on []Network
+	needs := NeedsNone
 	for i := range eps {
-		switch e, nw := &eps[i], &networks[i]; {
-		case e.WayOut:
-		case e.Gateway4.IsValid():
-			return NeedsNone
-		case nw.Driver == DriverOverlay && !nw.Internal:
+		if eps[i].WayOut {
+			continue
+		}
+		others, on = append(others, eps[i]), append(on, networks[i])
+		if networks[i].Driver == DriverOverlay && !networks[i].Internal {
 			needs = NeedsWayOut
-		default:
-			reached = reached || e.Gateway6.IsValid()
 		}
 	}
-	if needs == NeedsNone && len(spec.Ports) > 0 && len(eps) > 0 && !reached {
-		return NeedsWayIn
+	gw4, gw6 := DefaultGateway(others)
+	switch {
+	case gw4 < 0 && needs == NeedsWayOut:
+		return NeedsWayOut
+	case len(others) == 0 || len(spec.Mappings()) == 0,
+		gw4 >= 0 && on[gw4].LeadsOut(true), gw6 >= 0 && on[gw6].LeadsOut(false):
+		return NeedsNone
 	}
-	return needs
+	return NeedsWayIn
+}
+
+// LeadsOut reports whether a network's own gateway, of IPv4 or of IPv6, is a way out and
+// in: that of a bridge network is, which is not internal and masquerades.
+func (n *Network) LeadsOut(v4 bool) bool {
+	if n.Driver != DriverBridge || n.Internal {
+		return false
+	}
+	o, err := ParseBridgeOptions(n.Options)
+	return err == nil && o.Masquerades(v4)
 }
 
 // validateGwbridge checks a network by the name of [NetGwbridge] that a user makes: it

@@ -11,11 +11,14 @@ func TestNeedsGateway(t *testing.T) {
 	overlay := Network{Name: "front", Driver: DriverOverlay}
 	secret := Network{Name: "secret", Driver: DriverOverlay, Internal: true}
 	bridge := Network{Name: "b", Driver: DriverBridge}
+	shut := Network{Name: "shut", Driver: DriverBridge, Options: map[string]string{optMasquerade: "false"}}
+	routed := Network{Name: "routed", Driver: DriverBridge, Options: map[string]string{optGatewayMode4: "routed"}}
 	gw := Gwbridge()
 	type on struct {
 		nw       Network
 		gw4, gw6 string
 		wayOut   bool
+		priority int
 	}
 	for _, c := range []struct {
 		name string
@@ -42,6 +45,12 @@ func TestNeedsGateway(t *testing.T) {
 		{"publishes, both", "", []on{{nw: secret}, {nw: overlay}}, NeedsWayOut},
 		{"publishes, bridge", "", []on{{nw: bridge, gw4: "172.19.0.1"}}, NeedsNone},
 		{"publishes, IPv6 alone", "", []on{{nw: bridge, gw6: "fd00::1"}}, NeedsNone},
+		{"publishes, not masqueraded", "", []on{{nw: shut, gw4: "172.20.0.1"}}, NeedsWayIn},
+		{"publishes, not masqueraded, and what it has already", "", []on{{nw: shut, gw4: "172.20.0.1"}, {nw: gw, wayOut: true}}, NeedsWayIn},
+		{"publishes, not masqueraded, and another that is no default route", "", []on{{nw: shut, gw4: "172.20.0.1", priority: 1}, {nw: bridge, gw4: "172.19.0.1"}}, NeedsWayIn},
+		{"publishes, not masqueraded, but another is the default route", "", []on{{nw: shut, gw4: "172.20.0.1"}, {nw: bridge, gw4: "172.19.0.1", priority: 1}}, NeedsNone},
+		{"publishes, IPv4 not masqueraded", "", []on{{nw: routed, gw4: "172.20.0.1", gw6: "fd00::1"}}, NeedsNone},
+		{"not masqueraded", "", []on{{nw: shut, gw4: "172.20.0.1"}}, NeedsNone},
 		{"publishes, no network", "", nil, NeedsNone},
 		{"publishes, host", NetHost, nil, NeedsNone},
 		{"none", NetNone, []on{{nw: overlay}}, NeedsNone},
@@ -50,7 +59,7 @@ func TestNeedsGateway(t *testing.T) {
 			var eps []Endpoint
 			var networks []Network
 			for _, o := range c.on {
-				e := Endpoint{WayOut: o.wayOut}
+				e := Endpoint{WayOut: o.wayOut, Config: EndpointConfig{GwPriority: o.priority}}
 				e.Gateway4, _ = netip.ParseAddr(o.gw4)
 				e.Gateway6, _ = netip.ParseAddr(o.gw6)
 				eps, networks = append(eps, e), append(networks, o.nw)

@@ -35,6 +35,9 @@ needs() {
 			command -v wg                    wireguard-tools
 			command -v wireguard-go          wireguard-go
 			command -v nebula                nebula
+			command -v slirp4netns           slirp4netns
+			command -v pasta                 passt
+			command -v nft                   nftables
 		END
 	fi
 }

@@ -211,14 +211,14 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	defer cancel()
 	var freed []cnm.Endpoint
 	var failed error
+	n.mu.Lock()
+	b.unjoinLocked(nw.Name) // before settle, which writes it down
+	n.mu.Unlock()
 	if live {
 		if freed, failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
 			failed = errors.Join(n.settle(ctx, b), n.reroute(ctx, b, before))
 		}
 	}
-	n.mu.Lock()
-	b.unjoinLocked(nw.Name)
-	n.mu.Unlock()
 	err = n.save(b)
 	n.release(freed)
 	if err != nil {

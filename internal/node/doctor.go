@@ -16,7 +16,7 @@ func Doctor(runDir string) []Check { return doctor(runDir, tap.USO, Uplink{}) }
 
 // Doctor is the function of the same name for this node.
 func (n *Node) Doctor() []Check {
-	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload, n.cfg.Uplink), n.tunnelChecks(), n.keyChecks(), n.swarmChecks())
+	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload, n.cfg.Uplink), n.tunnelChecks(), n.keyChecks(), n.portChecks(), n.swarmChecks())
 }
 
 // doctor checks; highest is the best rung a TAP may be used on, u what is to lead out.

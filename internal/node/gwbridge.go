@@ -23,8 +23,8 @@ import (
 // after its networks have changed: after a connect the new default route is set before
 // the old interface goes, after a disconnect the interface comes and then the route.
 // The journal knows an endpoint before its interface exists and until it is gone, as of
-// any other, and settle is what a new daemon does first for a sandbox whose networks
-// were just being changed.
+// any other, and says besides that the route is yet to be set (box.changed). settle is
+// what a new daemon does first for its sandboxes.
 //
 // With the uplink none nothing leads out, and nobody gets one.
 
@@ -156,14 +156,22 @@ func (n *Node) settle(ctx context.Context, b *box) error {
 	if err != nil {
 		return err
 	}
+	n.setChanged(b, true) // until the route is set
 	if err = n.save(b); err == nil {
 		err = n.attachLive(ctx, b, p, &e, before)
 	}
+	n.setChanged(b, false)
 	if err != nil {
 		return errors.Join(err, n.closeGateway(ctx, b))
 	}
 	n.emitGateway("connect", b, &e)
-	return nil
+	return n.save(b)
+}
+
+func (n *Node) setChanged(b *box, changed bool) {
+	n.mu.Lock()
+	b.changed = changed
+	n.mu.Unlock()
 }
 
 // closeGateway takes away b's interface on weft_gwbridge, or what there is of it. The
@@ -201,10 +209,15 @@ func (n *Node) settleAgain(b *box) {
 func (n *Node) settleRestored(b *box) {
 	b.op.Lock()
 	defer b.op.Unlock()
-	before := len(b.sb.Endpoints)
+	n.mu.Lock()
+	runs, changed, before := b.pluggerLocked() != nil, b.changed, len(b.sb.Endpoints)
+	n.mu.Unlock()
+	if !runs {
+		return
+	}
 	n.settleAgain(b)
 	n.mu.Lock()
-	changed := b.changed || len(b.sb.Endpoints) != before
+	changed = changed || len(b.sb.Endpoints) != before
 	b.changed = false
 	n.mu.Unlock()
 	if !changed {
@@ -214,6 +227,9 @@ func (n *Node) settleRestored(b *box) {
 	defer cancel()
 	if err := n.reroute(ctx, b, defaultRoutes{}); err != nil && !gone(err) {
 		n.log.Error("the default routes of a sandbox", "sandbox", b.sb.Spec.Name, "error", err)
+	}
+	if err := n.save(b); err != nil {
+		n.log.Error("journal", "sandbox", b.sb.Spec.Name, "error", err)
 	}
 }
 

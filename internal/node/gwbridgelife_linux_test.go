@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"sync"
@@ -87,6 +88,53 @@ func TestGwbridgeRestart(t *testing.T) {
 	mustNetwork(t, n, overlayAlone("back", 4102, false))
 	mustConnect(t, n, "back", "rose")
 	wantPlaces(t, n, "rose", "another overlay", "eth0=front eth1=back eth2=weft_gwbridge! by eth2")
+}
+
+// swing connects rose to a bridge network and disconnects it, for ever.
+func swing(ctx context.Context, n *Node) {
+	for {
+		n.NetworkConnect(ctx, "yard", "rose", cnm.EndpointConfig{})
+		n.NetworkDisconnect(ctx, "yard", "rose", false)
+	}
+}
+
+// A daemon that is killed at any moment while a way out moves leaves the sandbox one, and
+// no address that nobody has.
+func TestGwbridgeKilled(t *testing.T) {
+	watchLeaks(t)
+	c := overlayConfig(t, 1)
+	log := c.Log
+	n := openBeside(t, c)
+	mustNetwork(t, n, overlayAlone("front", 4101, false))
+	mustNetwork(t, n, cnm.Network{Name: "yard", IPAM: pool("10.67.50.0/24")})
+	mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("front")})
+	for range 12 {
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+		cmd := startDaemon(t, c, "swing")
+		time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond)
+		cmd.Process.Kill()
+		cmd.Wait()
+		c.Log = log
+		n = openBeside(t, c)
+		at := places(t, n, "rose")
+		var by, network string
+		_, err := fmt.Sscanf(strings.ReplaceAll(at, "=", " "), "eth0 front %s %s by %s", &by, &network, new(string))
+		if err != nil || !strings.HasSuffix(at, " by "+by) || network != "yard" && network != cnm.NetGwbridge+"!" {
+			t.Errorf("rose is at %q", at)
+		}
+		if spec := len(mustFind(t, n, "rose").Spec.Networks); (spec == 2) != (network == "yard") {
+			t.Errorf("rose is at %q, and wants %d networks", at, spec)
+		}
+		for _, nw := range n.Networks() {
+			for _, s := range nw.Subnets {
+				if nw.Driver == cnm.DriverBridge && s.InUse != uint64(3+len(nw.Endpoints)) {
+					t.Errorf("network %s: %d addresses in use, %d endpoints", nw.Name, s.InUse, len(nw.Endpoints))
+				}
+			}
+		}
+	}
 }
 
 // A bridge network's interface that is deleted from inside gives way to weft_gwbridge.

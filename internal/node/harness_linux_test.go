@@ -91,6 +91,8 @@ func inside(args []string) int {
 		}
 	case "serve":
 		err = serve(args[1])
+	case "packets":
+		err = servePackets(args[1])
 	case "ask":
 		err = ask(args[1], args[2])
 	case "ping":

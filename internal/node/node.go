@@ -91,7 +91,8 @@ type Node struct {
 	// given out. It comes before mu.
 	portOp     sync.Mutex
 	listeners  map[portOf]*listener
-	portFaults map[portOf]string
+	portFaults map[portOf]error
+	portSaid   map[portOf]string // the faults that were logged
 	nextPort   int
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
@@ -120,7 +121,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
-		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]string),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error),
 		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
@@ -261,7 +262,7 @@ func (n *Node) keep() {
 		case now := <-t.C:
 			n.path.tick(now)
 			n.mend()
-			n.tendPorts()
+			n.keepPorts()
 			n.lookAtPaths()
 			n.checkForeign()
 			logs.next(n, now)

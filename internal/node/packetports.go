@@ -50,12 +50,12 @@ func (l *packetPort) Close() error {
 	return nil
 }
 
-// families are the addresses that a port is to be had on by a packet uplink if none is asked
-// for: all of it, of the families in which the sandbox can be reached.
-func (u *Uplink) families(eps []cnm.Endpoint) (addrs []netip.Addr) {
+// packetAddrsLocked are the addresses that a port is to be had on by a packet uplink if none
+// is asked for: all of it, of the families in which the sandbox can be reached.
+func (n *Node) packetAddrsLocked(b *box) (addrs []netip.Addr) {
 	for _, any := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		_, to := entrance(eps, any.Is6())
-		has := slices.ContainsFunc(u.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == any.Is4() })
+		_, to := n.entranceLocked(b, any.Is6())
+		has := slices.ContainsFunc(n.cfg.Uplink.Addrs, func(p netip.Prefix) bool { return p.Addr().Is4() == any.Is4() })
 		if has && to.IsValid() && to.Is4() == any.Is4() {
 			addrs = append(addrs, any)
 		}

@@ -22,8 +22,7 @@ import (
 // The listeners belong to the way in (DESIGN, 5): the exit of the network that the
 // sandbox has its default route by, towards the address it has there. That may change
 // while it runs, an exit may end and be opened again, a new daemon has none at first:
-// tendPorts opens the listeners that are missing or lead elsewhere, after each
-// publishing and every second. What cannot be opened is logged once, and tried again.
+// tendPorts opens the listeners that are missing or lead elsewhere (tendports.go).
 
 // A publisher is an exit by which ports can be published.
 type publisher interface {
@@ -54,9 +53,9 @@ func (n *Node) openPorts(b *box) error {
 	n.portOp.Lock()
 	defer n.portOp.Unlock()
 	n.mu.Lock()
-	mappings, host := b.sb.Spec.Ports, b.sb.Spec.NetworkMode != ""
+	mappings := b.sb.Spec.Mappings()
 	n.mu.Unlock()
-	if len(mappings) == 0 || host {
+	if len(mappings) == 0 {
 		return nil
 	}
 	if n.cfg.Uplink.Kind == UplinkNone {
@@ -68,7 +67,8 @@ func (n *Node) openPorts(b *box) error {
 			return err
 		}
 	}
-	return nil
+	// A daemon that dies before it writes down that the sandbox runs leaves them behind.
+	return n.save(b)
 }
 
 // openPort opens a port on every address it is to be had on.
@@ -160,7 +160,7 @@ func (n *Node) open(b *box, p cnm.PublishedPort) (*listener, error) {
 // wayIn returns what a port is to be opened by, and where it is to lead.
 func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.AddrPort, err error) {
 	n.mu.Lock()
-	e, addr := entrance(b.pluggedLocked(), p.Host.Addr().Is6())
+	e, addr := n.entranceLocked(b, p.Host.Addr().Is6())
 	if e == nil {
 		name := b.sb.Spec.Name
 		n.mu.Unlock()
@@ -178,25 +178,30 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 	return by, netip.AddrPortFrom(addr, p.Port), nil
 }
 
-// entrance chooses the endpoint, and its address, that a listener of a family leads to:
-// the one with the default route of that family, else of the other, else the one on
-// weft_gwbridge that has none.
-func entrance(eps []cnm.Endpoint, six bool) (*cnm.Endpoint, netip.Addr) {
+// entranceLocked chooses the endpoint of b, and its address, that a listener of a family
+// leads to, among those whose interface exists: the one with the default route of that
+// family, else of the other, if they lead out, else the one on weft_gwbridge that has
+// none.
+func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
+	eps := slices.DeleteFunc(slices.Clone(b.sb.Endpoints), func(e cnm.Endpoint) bool { return b.devices[e.IfName] == nil })
+	leads := func(i int, v4 bool) bool {
+		if i < 0 {
+			return false
+		}
+		nw := n.networks[eps[i].NetworkID]
+		return nw != nil && nw.LeadsOut(v4)
+	}
 	gw4, gw6 := cnm.DefaultGateway(eps)
+	by4, by6 := leads(gw4, true), leads(gw6, false)
 	switch e := wayOut(eps); {
-	case gw6 >= 0 && (six || gw4 < 0):
+	case by6 && (six || !by4):
 		return &eps[gw6], eps[gw6].IPv6.Addr()
-	case gw4 >= 0:
+	case by4:
 		return &eps[gw4], eps[gw4].IPv4.Addr()
 	case e != nil && e.IPv4.IsValid():
 		return e, e.IPv4.Addr()
 	}
 	return nil, netip.Addr{}
-}
-
-// pluggedLocked are the endpoints whose interface exists.
-func (b *box) pluggedLocked() []cnm.Endpoint {
-	return slices.DeleteFunc(slices.Clone(b.sb.Endpoints), func(e cnm.Endpoint) bool { return b.devices[e.IfName] == nil })
 }
 
 // publisher returns what ports are published by on a network, nil if there is nothing.
@@ -221,13 +226,13 @@ func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if e, _ := entrance(b.pluggedLocked(), false); e != nil {
+	if e, _ := n.entranceLocked(b, false); e != nil {
 		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
 			return []netip.Addr{nw.options.HostBinding}
 		}
 	}
 	if n.cfg.Uplink.Kind == UplinkPacket {
-		return n.cfg.Uplink.families(b.pluggedLocked())
+		return n.packetAddrsLocked(b)
 	}
 	if a := n.cfg.AdvertiseAddr; a.IsValid() {
 		return []netip.Addr{a}
@@ -294,59 +299,5 @@ func (n *Node) closePort(p portOf) {
 	if l := n.listeners[p]; l != nil {
 		l.Close()
 		delete(n.listeners, p)
-	}
-}
-
-// tendPorts opens listeners that are missing, and those that lead elsewhere now anew.
-func (n *Node) tendPorts() {
-	n.portOp.Lock()
-	defer n.portOp.Unlock()
-	type wanted struct {
-		b *box
-		p cnm.PublishedPort
-	}
-	var want []wanted
-	n.mu.Lock()
-	for _, b := range n.boxes {
-		for _, p := range b.sb.Ports {
-			want = append(want, wanted{b, p})
-		}
-	}
-	n.mu.Unlock()
-	for _, w := range want {
-		at := portOf{w.b.sb.ID, w.p}
-		by, target, err := n.wayIn(w.b, w.p)
-		if l := n.listeners[at]; l != nil {
-			if err == nil && l.by == by && l.target == target {
-				continue
-			}
-			l.Close()
-			delete(n.listeners, at)
-		}
-		if err == nil {
-			var l *listener
-			if l, err = n.open(w.b, w.p); err == nil {
-				n.listeners[at] = l
-			}
-		}
-		n.notePort(at, w.b, err)
-	}
-}
-
-// notePort logs that a port is not open, once, and that it is again.
-func (n *Node) notePort(at portOf, b *box, err error) {
-	was, now := n.portFaults[at], ""
-	if err != nil {
-		now = err.Error()
-		n.portFaults[at] = now
-	} else {
-		delete(n.portFaults, at)
-	}
-	switch {
-	case now == was:
-	case err != nil:
-		n.log.Error("a published port is not open, and is tried again every second", "sandbox", b.sb.Spec.Name, "port", at.Host, "error", err)
-	default:
-		n.log.Info("a published port is open again", "sandbox", b.sb.Spec.Name, "port", at.Host)
 	}
 }

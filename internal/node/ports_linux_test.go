@@ -120,6 +120,7 @@ func TestPorts(t *testing.T) {
 		execute(t, n, "lily", "route", wayOut(lily.Endpoints).IPv4.Masked().Addr().Next().String(), "eth1")
 		fetch(t, n, "lily", host.addr, "")
 
+		checkFlows(t, n)
 		for _, name := range []string{"rose", "tulip", "daisy", "lily"} {
 			if err := n.SandboxRemove(t.Context(), name, true); err != nil {
 				t.Fatal(err)
@@ -173,9 +174,11 @@ func TestPortConflicts(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		n.portOp.Lock()
 		if len(n.listeners) != 2 {
 			t.Errorf("%d listeners, want rose's two", len(n.listeners))
 		}
+		n.portOp.Unlock()
 	})
 }
 
@@ -223,10 +226,12 @@ func TestPortsLife(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.tendPorts()
+		n.portOp.Lock()
+		n.tendPortsLocked()
 		if len(n.portFaults) != 1 {
 			t.Errorf("faults: %v", n.portFaults)
 		}
+		n.portOp.Unlock()
 		taken.Close()
 		inTime(t, "it listens again", func() bool { _, err := call(home4, at); return err == nil })
 		if err := n.SandboxStop(t.Context(), "rose", "", new(time.Duration)); err != nil {

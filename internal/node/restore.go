@@ -45,7 +45,7 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	n.mu.Lock()
 	for i, r := range records {
 		b := newBox(r.Sandbox)
-		b.runDir, b.nsID = r.RunDir, r.Namespace
+		b.runDir, b.nsID, b.changed = r.RunDir, r.Namespace, r.Changed
 		if b.runDir == "" {
 			b.sb.Ports = nil
 		}

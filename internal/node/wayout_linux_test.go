@@ -215,22 +215,12 @@ func TestWayOutLife(t *testing.T) {
 		c := overlayConfig(t, 1)
 		n := openBeside(t, c)
 		id := mustNetwork(t, n, cnm.Network{Name: "yard", IPAM: pool("10.67.50.0/24")})
-		exits := func() (count int) {
-			n.path.mu.Lock()
-			defer n.path.mu.Unlock()
-			for _, lp := range n.path.ports {
-				if lp.exit != nil {
-					count++
-				}
-			}
-			return count
-		}
-		if got := exits(); got != 0 {
+		if got := exitCount(n); got != 0 {
 			t.Errorf("%d exits of networks without endpoints", got)
 		}
 		mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("yard")})
 		mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("yard")})
-		if got := exits(); got != 1 {
+		if got := exitCount(n); got != 1 {
 			t.Errorf("%d exits, want 1", got)
 		}
 		// A flow stands while other endpoints come and go.
@@ -265,13 +255,25 @@ func TestWayOutLife(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := exits(); got != 0 {
+		if got := exitCount(n); got != 0 {
 			t.Errorf("%d exits after the last endpoint, want 0", got)
 		}
 		if err := n.NetworkRemove(t.Context(), id); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// exitCount is how many networks have an exit now.
+func exitCount(n *Node) (count int) {
+	n.path.mu.Lock()
+	defer n.path.mu.Unlock()
+	for _, lp := range n.path.ports {
+		if lp.exit != nil {
+			count++
+		}
+	}
+	return count
 }
 
 // A held is the host's end of a connection that a sandbox has made.

@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weft/internal/frame"
 	"weft/internal/nettest"
+	"weft/vswitch"
 )
 
 // cpu returns what this process has used so far: the uplink, the switch and, where
@@ -83,44 +85,53 @@ func benchGuest(b *testing.B) (*Host, *kernelGuest) {
 func BenchmarkTCPOut(b *testing.B) {
 	h, k := benchGuest(b)
 	iperf(b, start, k.start, outside4+":5201")
-	report(b, h)
+	report(b, h, k)
 }
 
 func BenchmarkTCPIn(b *testing.B) {
 	h, k := benchGuest(b)
 	iperf(b, start, k.start, outside4+":5201", "-R")
-	report(b, h)
+	report(b, h, k)
 }
 
 func BenchmarkPublishedIn(b *testing.B) {
 	h, k := benchGuest(b)
 	publish(b, h, "tcp", outside4+":5202", "172.18.0.2:5202")
 	iperf(b, k.start, start, outside4+":5202")
-	report(b, h)
+	report(b, h, k)
 }
 
 func BenchmarkPublishedOut(b *testing.B) {
 	h, k := benchGuest(b)
 	publish(b, h, "tcp", outside4+":5202", "172.18.0.2:5202")
 	iperf(b, k.start, start, outside4+":5202", "-R")
-	report(b, h)
+	report(b, h, k)
 }
 
 func BenchmarkUDPOut(b *testing.B) {
 	h, k := benchGuest(b)
 	iperf(b, start, k.start, outside4+":5201", "-u", "-b", "0", "-l", "1400")
-	report(b, h)
+	report(b, h, k)
 }
 
 func BenchmarkUDPIn(b *testing.B) {
 	h, k := benchGuest(b)
 	iperf(b, start, k.start, outside4+":5201", "-u", "-b", "0", "-l", "1400", "-R")
-	report(b, h)
+	report(b, h, k)
 }
 
-func report(b *testing.B, h *Host) {
+func report(b *testing.B, h *Host, k *kernelGuest) {
 	if !testing.Verbose() {
 		return
+	}
+	tcp := h.stack.Stats().TCP
+	b.Logf("the stack's TCP: %d retransmits, %d of them fast, %d timeouts", tcp.Retransmits.Value(), tcp.FastRetransmit.Value(), tcp.Timeouts.Value())
+	for _, p := range []*vswitch.Port{k.port, k.exit} {
+		for r, n := range p.Stats().Dropped {
+			if n > 0 {
+				b.Logf("the switch, from %s: %v: %d", p.Name(), frame.Reason(r), n)
+			}
+		}
 	}
 	for name, n := range h.Stats().Counts {
 		if n > 0 {
@@ -154,7 +165,7 @@ func BenchmarkConnect(b *testing.B) {
 	all.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "conn/s")
 	b.ReportMetric(float64((cpu()-before).Microseconds())/float64(b.N), "cpu-us/conn")
-	report(b, h)
+	report(b, h, k)
 }
 
 // connectMany connects with plain system calls, for Go's sockets would go to the
@@ -192,4 +203,27 @@ func (k *kernelGuest) sibling(t testing.TB) *space {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// BenchmarkRoundTrip sends one byte to a server outside, which sends it back.
+func BenchmarkRoundTrip(b *testing.B) {
+	_, k := benchGuest(b)
+	at := netip.MustParseAddrPort(tcpServer(b, outside4, echo))
+	b.ResetTimer()
+	k.do(func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			err = unix.Connect(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())})
+		}
+		defer unix.Close(fd)
+		one := []byte("x")
+		for i := 0; err == nil && i < b.N; i++ {
+			if _, err = unix.Write(fd, one); err == nil {
+				_, err = unix.Read(fd, one)
+			}
+		}
+		if err != nil {
+			b.Error(err)
+		}
+	})
 }

@@ -33,14 +33,14 @@ func (c *client) idle() bool {
 }
 
 // client returns the client of an address, locked; nil when it is not in the table
-// and not to be made.
-func (h *Host) client(a netip.Addr, make bool) *client {
+// and not to be created.
+func (h *Host) client(a netip.Addr, create bool) *client {
 	for {
 		h.clientsMu.RLock()
 		c := h.clients[a]
 		h.clientsMu.RUnlock()
 		if c == nil {
-			if !make || h.closed.Load() {
+			if !create || h.closed.Load() {
 				return nil
 			}
 			c = h.newClient(a)
@@ -62,6 +62,18 @@ func (h *Host) newClient(a netip.Addr) *client {
 		h.clients[a] = c
 	}
 	return c
+}
+
+// forget takes a client of which nothing is left out of the table.
+func (h *Host) forget(c *client) {
+	h.clientsMu.Lock()
+	defer h.clientsMu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.gone && c.idle() {
+		c.gone = true
+		delete(h.clients, c.addr)
+	}
 }
 
 func (h *Host) closeClients() {

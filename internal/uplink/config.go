@@ -42,7 +42,7 @@ type HostConfig struct {
 // Defaults of [HostConfig].
 const (
 	DefaultMaxFlows            = 65536
-	DefaultMaxFlowsPerEndpoint = 8192
+	DefaultMaxFlowsPerEndpoint = 4096
 )
 
 // ErrNotSupported is what [NewHost] returns where the operating system lacks what

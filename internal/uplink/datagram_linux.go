@@ -56,10 +56,10 @@ func (d *datagrams) idleLimit() int64 {
 		return idlePublished
 	case d.key.proto != frame.ProtoUDP:
 		return idleEcho
-	case d.sent >= settled && d.got >= settled:
-		return idleSettled
 	case d.key.remote.Port() == 53 && d.got >= d.sent:
 		return idleShort
+	case d.sent >= settled && d.got >= settled:
+		return idleSettled
 	}
 	return idleDefault
 }
@@ -183,10 +183,6 @@ func (h *Host) sendOut(p *packet) {
 // begin makes the flow of a packet, and returns it with its client, locked; or
 // says to the endpoint why not.
 func (h *Host) begin(p *packet, key flowKey) (*client, *datagrams) {
-	if !h.is(p.src, p.mac) {
-		h.counts.add(badSource)
-		return nil, nil
-	}
 	outside, j := h.cfg.judgeFrom(p.src, p.dst)
 	if j != allowed {
 		h.refuse(p, j)
@@ -228,7 +224,7 @@ func (h *Host) mapping(c *client, key flowKey) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{fd: fd, proto: key.proto, endpoint: key.endpoint, client: c}
+	s := &socket{fd: fd, proto: key.proto, v4: c.addr.Is4(), endpoint: key.endpoint, client: c}
 	if err := h.sockets.add(s); err != nil {
 		return nil, err
 	}

@@ -18,11 +18,12 @@
 // (limits on ICMP errors), 3927 2.7 and 4291 2.5.6 (link-local is never forwarded).
 //
 // Not supported by the host uplink: protocols other than TCP, UDP and ICMP echo; TCP in
-// IP fragments; IPv4 options and IPv6 extension headers are not carried on; ICMP errors
-// that an endpoint sends about datagrams of a published port, for an unprivileged process
-// cannot send them. By the packet uplink: rings shared with the kernel (PACKET_MMAP),
-// several sockets for one interface (PACKET_FANOUT), VLAN tags: an interface for the VLAN
-// is to be named.
+// IP fragments; IPv4 options, IPv6 extension headers, DSCP and ECN are not carried on;
+// ICMP errors that an endpoint sends about datagrams of a published port, for an
+// unprivileged process cannot send them; TCP_NODELAY is always set, so that segments go
+// on when they come. By the packet uplink: rings shared with the kernel (PACKET_MMAP),
+// several sockets for one interface (PACKET_FANOUT), VLAN tags: an interface for the
+// VLAN is to be named.
 //
 // All methods are safe for concurrent use, but for ReadBatch, which one worker calls at
 // a time, and Close, when nobody is in ReadBatch or WriteBatch of a [Packet].

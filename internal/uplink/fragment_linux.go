@@ -7,39 +7,61 @@ import (
 )
 
 // A fragments is a datagram for an endpoint that does not fit the network's MTU,
-// and leaves as fragments (RFC 791, 2.3; RFC 8200, 4.5). One at a time, in memory
-// of its own, for a batch may have no room for all of them.
+// and leaves as fragments (RFC 791, 2.3; RFC 8200, 4.5); or several of one size. One
+// such at a time, in memory of its own, for a batch may have no room for all of
+// them.
 type fragments struct {
-	datagramIn
-	to, from frame.MAC
-	memory   []byte
-	at, size int // the next one, and how much each but the last holds
-	id       uint32
+	datagramIn // the one that is being cut, its transport header complete
+	to, from   frame.MAC
+	memory     []byte // of all
+	rest       []byte // payload of the datagrams behind this one
+	cut        []byte // the one, as a whole
+	at, hold   int    // the next fragment, and how much each but the last holds
+	id         uint32
 }
 
 // some reports whether there are any left.
-func (s *fragments) some() bool { return s.at < len(s.memory) }
+func (s *fragments) some() bool { return s.at < len(s.l4) || len(s.rest) > 0 }
 
-// begin takes in a datagram whose transport header is complete.
+// begin takes in what was received.
 func (s *fragments) begin(d *datagramIn, to, from frame.MAC, mtu int) {
 	s.datagramIn, s.to, s.from = *d, to, from
 	s.memory = append(s.memory[:0], d.l4...)
-	s.at, s.id = 0, s.id+1
-	if s.size = mtu - 20; d.dst.Addr().Is6() {
-		s.size = mtu - 40 - 8
+	if s.hold = mtu - 20; d.dst.Addr().Is6() {
+		s.hold = mtu - 40 - 8
 	}
-	s.size &^= 7
+	s.hold &^= 7
+	s.l4, s.rest = s.memory, nil
+	if d.several() {
+		s.l4, s.rest = nil, s.memory[8:]
+		s.next()
+		return
+	}
+	s.at, s.id = 0, s.id+1
+	s.finish()
+}
+
+// next goes on to the next of several datagrams.
+func (s *fragments) next() {
+	n := min(s.size, len(s.rest))
+	s.cut = append(append(s.cut[:0], 0, 0, 0, 0, 0, 0, 0, 0), s.rest[:n]...)
+	s.l4, s.rest = s.cut, s.rest[n:]
+	s.at, s.id = 0, s.id+1
+	s.finish()
 }
 
 // put appends as many to the batch as find room.
 func (s *fragments) put(b *frame.Batch) {
 	for s.some() {
+		if s.at == len(s.l4) {
+			s.next()
+		}
 		slot := b.Reserve()
 		if slot == nil {
 			return
 		}
-		part := s.memory[s.at:min(s.at+s.size, len(s.memory))]
-		last := s.at+len(part) == len(s.memory)
+		part := s.l4[s.at:min(s.at+s.hold, len(s.l4))]
+		last := s.at+len(part) == len(s.l4)
 		fr := slot[frame.Headroom:]
 		ip := fr[frame.EtherLen:]
 		head := 20

@@ -76,9 +76,8 @@ type wire struct {
 	stop chan struct{}
 	done sync.WaitGroup
 
-	mu   sync.Mutex
-	to   map[frame.MAC]func([]byte, frame.Offload)
-	halt bool
+	mu sync.Mutex
+	to map[frame.MAC]func([]byte, frame.Offload)
 }
 
 func newWire(t testing.TB, h *Host) *wire {

@@ -32,8 +32,8 @@ import (
 //
 // State: an endpoint that has flows has a client, which holds its datagram flows
 // and their sockets under a lock of its own, and counts its connections.
-// Connections stand in one table for all. The order of locks is client.mu, then
-// Host.mu, then ring.mu; none is held while the stack is called.
+// Connections stand in one table for all. The order of locks is clientsMu,
+// client.mu, Host.mu, ring.mu; none of them is held while the stack is called.
 //
 // Goroutines: the stack's, one that sweeps, one per listener, one or two per
 // connection. Close ends all and waits.
@@ -110,7 +110,7 @@ func (h *Host) Caps() frame.Caps {
 func (h *Host) now() int64 { return int64(time.Since(h.start)) }
 
 // Close resets every connection, closes every socket and listener, and returns
-// when nothing is left. No worker may be in ReadBatch any more.
+// when nothing is left. No worker may use the queue any more.
 func (h *Host) Close() error {
 	h.close.Do(func() {
 		h.mu.Lock()
@@ -181,27 +181,27 @@ func (h *Host) sweep() {
 // sweepOnce is one round of sweep. An endpoint must be missing in two rounds one
 // after the other, for it may be about to move.
 func (h *Host) sweepOnce(now int64) {
-	var gone []netip.Addr
-	h.clientsMu.Lock()
-	for a, c := range h.clients {
+	for _, c := range h.allClients() {
 		c.mu.Lock()
 		c.expire(h, now)
-		if _, known := h.cfg.Neighbour(a); known {
+		if _, known := h.cfg.Neighbour(c.addr); known {
 			c.missing = 0
-		} else if c.missing++; c.missing == 2 {
-			gone = append(gone, a)
+		} else {
+			c.missing++
+		}
+		gone := c.missing == 2
+		if gone {
 			c.endAll(h)
 		}
-		if c.idle() {
-			c.gone = true
-			delete(h.clients, a)
-		}
+		idle := c.idle()
 		c.mu.Unlock()
-	}
-	h.clientsMu.Unlock()
-	for _, a := range gone {
-		for _, s := range h.streamsOf(a) {
-			s.abort()
+		if gone {
+			for _, s := range h.streamsOf(c.addr) {
+				s.abort()
+			}
+		}
+		if idle {
+			h.forget(c)
 		}
 	}
 }

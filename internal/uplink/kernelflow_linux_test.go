@@ -204,43 +204,104 @@ func TestKernelUDP(t *testing.T) {
 				t.Errorf("%s: %d bytes came back as %d, %v: %v", at, n, k, err, h.Stats().Counts)
 			}
 		}
-		if at == outside4 {
-			segmented(t, c)
-		}
 	}
 	k.conserved(t)
 }
 
-// segmented has the guest's kernel send 40 datagrams in one superframe.
-func segmented(t *testing.T, c net.Conn) {
+// TestKernelUDPSegments: datagrams of one size that a kernel sends at once, in
+// superframes, each way; also such that are themselves too long for a frame.
+func TestKernelUDPSegments(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	k := newKernelGuest(t, h)
+	for _, size := range []int{1000, 1472, 4000} {
+		outside := udpSocket(t, outside4)
+		c, err := k.dial(t, "udp", outside.LocalAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write([]byte("hello"))
+		_, from, err := outside.ReadFromUDPAddrPort(make([]byte, 10))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := pattern(9*size + 7)
+		if size <= 1472 { // what does not fit a frame no kernel segments
+			segmenting(t, c.(*net.UDPConn), size)
+			if _, err := c.Write(data); err != nil {
+				t.Fatal(err)
+			}
+			collect(t, outside, size, data)
+		}
+		segmenting(t, outside, size)
+		if _, err := outside.WriteToUDPAddrPort(data, from); err != nil {
+			t.Fatal(err)
+		}
+		collect(t, c, size, data)
+	}
+	k.conserved(t)
+}
+
+// segmenting has the kernel cut what is sent into datagrams.
+func segmenting(t *testing.T, c *net.UDPConn, size int) {
 	t.Helper()
-	raw, err := c.(*net.UDPConn).SyscallConn()
+	raw, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000) })
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size) })
 	if err != nil {
 		nettest.Skip(t, "UDP_SEGMENT: %v", err)
 	}
-	data := pattern(39*1000 + 7)
-	if _, err := c.Write(data); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// collect reads datagrams of one size until all of data is there.
+func collect(t *testing.T, c net.Conn, size int, data []byte) {
+	t.Helper()
 	var got []byte
 	b := make([]byte, 65536)
 	for len(got) < len(data) {
 		n, err := c.Read(b)
 		if err != nil {
-			t.Fatalf("after %d bytes: %v", len(got), err)
+			t.Fatalf("size %d: after %d bytes: %v", size, len(got), err)
 		}
-		if n != 1000 && n != 7 {
-			t.Errorf("a datagram of %d bytes", n)
+		if n != size && n != len(data)%size {
+			t.Errorf("size %d: a datagram of %d bytes", size, n)
 		}
 		got = append(got, b[:n]...)
 	}
 	if !bytes.Equal(got, data) {
-		t.Error("datagrams of a superframe came back changed, or in another order")
+		t.Errorf("size %d: datagrams came changed, or in another order", size)
 	}
+}
+
+// TestReadBatchFair: a stack that fills every batch does not keep datagrams back.
+func TestReadBatchFair(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	got := make(chan struct{}, 1)
+	server := udpServer(t, outside4, func(c *net.UDPConn, b []byte, from netip.AddrPort) {
+		udpEcho(c, b, from)
+		got <- struct{}{}
+	})
+	f := frame.NewBatch().Append(nettest.UDP(alice4, away(outside4), 5000, server.Port(), []byte("x")))
+	h.WriteBatch([]*frame.Frame{f})
+	<-got
+	large := nettest.Ether(alice4.MAC, gateway4.MAC, frame.EtherIPv4, nettest.IP(away(outside4).IP, alice4.IP, frame.ProtoUDP, make([]byte, 60000)))
+	b := frame.NewBatch()
+	for range 4 {
+		for range 10 {
+			h.ring.push(outgoing{raw: large})
+		}
+		b.Reset()
+		h.ReadBatch(b)
+		for i := range b.Len() {
+			if b.At(i).Len() < 100 {
+				return
+			}
+		}
+	}
+	t.Error("no datagram in four batches")
 }
 
 // TestSteadyStateAllocs: datagrams cost no memory, once their flow is there.

@@ -101,7 +101,7 @@ func putPacket(b *frame.Batch, pkt *stack.PacketBuffer, dst, src frame.MAC) {
 	}
 }
 
-// remoteOf returns the destination of an IP packet of the stack's.
+// destinationOf returns the destination of an IP packet of the stack's.
 func destinationOf(pkt *stack.PacketBuffer) tcpip.Address {
 	h := pkt.NetworkHeader().Slice()
 	if pkt.NetworkProtocolNumber == header.IPv4ProtocolNumber {

@@ -34,10 +34,6 @@ import (
 
 // mayConnect judges a SYN, and answers the one that may not go on to the stack.
 func (h *Host) mayConnect(p *packet) bool {
-	if !h.is(p.src, p.mac) {
-		h.counts.add(badSource)
-		return false
-	}
 	_, j := h.cfg.judgeFrom(p.src, p.dst)
 	switch j {
 	case allowed, refused: // the latter by the stack, and counted in unclaimed

@@ -143,6 +143,27 @@ func reuse(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1) })
 }
 
+// TestPublishHairpin: an endpoint reaches a published port by the host's address,
+// even its own.
+func TestPublishHairpin(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	addrServer(t, g.listen("172.18.0.2:80"))
+	c := g.mustDial(publish(t, h, "tcp", "0.0.0.0:0", "172.18.0.2:80").at(outside4))
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 64)
+	n, err := c.Read(b)
+	if err != nil || !strings.HasPrefix(string(b[:n]), outside4+":") {
+		t.Errorf("seen as %q, %v", b[:n], err)
+	}
+}
+
+// at returns an address of the host's with the published port.
+func (p *Published) at(ip string) string {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), p.Addr().Port()).String()
+}
+
 func TestPublishUDP(t *testing.T) {
 	nettest.CheckLeaks(t)
 	h := newHost(t, nil)
@@ -164,6 +185,7 @@ func TestPublishUDP(t *testing.T) {
 	serve("[fd00:18::2]:53")
 	all4, all6 := publish(t, h, "udp", "0.0.0.0:0", "172.18.0.2:53"), publish(t, h, "udp", "[::]:0", "[fd00:18::2]:53")
 	one := publish(t, h, "udp", "198.51.100.2:0", "172.18.0.2:53")
+	mixed := publish(t, h, "udp", "[::]:0", "172.18.0.2:53")
 	for _, tt := range []struct {
 		name, from, to string
 		port           *Published
@@ -175,6 +197,7 @@ func TestPublishUDP(t *testing.T) {
 		{"IPv6", outside6, outside6, all6, outside6},
 		{"loopback", "127.0.0.1", "127.0.0.1", all4, gateway4.IP.String()},
 		{"IPv6 loopback", "::1", "::1", all6, gateway6.IP.String()},
+		{"IPv6 to an endpoint's IPv4", outside6, outside6, mixed, gateway4.IP.String()},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := udpSocket(t, tt.from)
@@ -198,12 +221,12 @@ func TestPublishUDP(t *testing.T) {
 		})
 	}
 	h.sweepOnce(h.now() + int64(time.Hour))
-	if n := h.Stats().UDP; n != 6 {
-		t.Errorf("%d flows of clients idle for an hour, want 6", n)
+	if n := h.Stats().UDP; n != 7 {
+		t.Errorf("%d flows of clients idle for an hour, want 7", n)
 	}
 	all4.Close()
-	if n := h.Stats().UDP; n != 3 {
-		t.Errorf("%d flows after a port was closed, want 3", n)
+	if n := h.Stats().UDP; n != 4 {
+		t.Errorf("%d flows after a port was closed, want 4", n)
 	}
 }
 

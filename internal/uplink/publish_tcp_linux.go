@@ -89,6 +89,9 @@ func randomPort() uint16 { return uint16(32768 + rand.IntN(60999-32768+1)) }
 func (h *Host) dialEndpoint(s *stream) (tcpip.Endpoint, *waiter.Queue, error) {
 	queue := new(waiter.Queue)
 	from, to := s.key.remote, s.key.endpoint
+	if _, known := h.cfg.Neighbour(to.Addr()); !known {
+		return nil, nil, errors.New("nobody has the target's address")
+	}
 	end, terr := h.stack.NewEndpoint(tcp.ProtocolNumber, networkOf(to.Addr()), queue)
 	if terr != nil {
 		return nil, nil, errors.New(terr.String())

@@ -43,7 +43,7 @@ func (p *Published) listenUDP() error {
 		return net.ErrClosed
 	}
 	defer c.mu.Unlock()
-	p.sock = &socket{fd: fd, proto: frame.ProtoUDP, endpoint: p.binding.Target, client: c, port: p}
+	p.sock = &socket{fd: fd, proto: frame.ProtoUDP, v4: at.Addr().Is4(), endpoint: p.binding.Target, client: c, port: p}
 	p.clients = map[netip.AddrPort]*datagrams{}
 	if err := h.sockets.add(p.sock); err != nil {
 		return err

@@ -40,7 +40,7 @@ func (h *Host) take(f *frame.Frame, now int64) {
 	case p.v4 && frame.Fold(frame.Sum(p.ip[:p.head], 0)) != 0xffff:
 		h.counts.add(badChecksum)
 		return
-	case p.src == p.dst: // land
+	case p.src == p.dst, !h.is(p.src, p.mac): // land, and who uses another's address
 		h.counts.add(badSource)
 		return
 	case v.Fragment && v.Proto == frame.ProtoTCP:

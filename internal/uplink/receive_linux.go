@@ -15,6 +15,7 @@ type receiver struct {
 	msg    message
 	events [64]unix.EpollEvent
 	left   fragments // a datagram of which not all fragments found room
+	odd    bool      // the ring comes first
 	// The last endpoint's MAC, for packets of the stack's come in runs.
 	addr tcpip.Address
 	mac  frame.MAC
@@ -38,18 +39,21 @@ func (h *Host) ReadBatch(b *frame.Batch) (int, error) {
 		h.ring.keep(false)
 	}
 	h.rx.addr = tcpip.Address{}
-	// A quarter is the sockets', for the stack alone could fill every batch.
-	h.readRing(b, frame.MaxBatch*3/4)
+	// Either alone could fill every batch, so they take turns at being the first.
+	h.rx.odd = !h.rx.odd
+	if h.rx.odd {
+		h.readRing(b)
+	}
 	if !h.sockets.empty() {
 		h.readSockets(b)
 	}
-	h.readRing(b, frame.MaxBatch)
+	h.readRing(b)
 	return b.Len() - before, nil
 }
 
-// readRing moves what is in the ring to the batch, until that has most frames.
-func (h *Host) readRing(b *frame.Batch, most int) {
-	for b.Len() < most && !b.Full() {
+// readRing moves what is in the ring to the batch.
+func (h *Host) readRing(b *frame.Batch) {
+	for !b.Full() {
 		o, ok := h.ring.pop()
 		if !ok {
 			return
@@ -147,15 +151,16 @@ func (h *Host) readOne(b *frame.Batch, s *socket, now int64) bool {
 	d.in += uint64(n)
 	s.client.touch(d, now)
 	h.in.Add(uint64(n))
-	if at+n-l3 > h.cfg.MTU {
-		in.finish()
+	if s.proto == frame.ProtoUDP {
+		in.size = segmentIn(h.rx.msg.received())
+	}
+	if one := in.first(); l4-l3+one > h.cfg.MTU {
 		h.rx.left.begin(&in, mac, h.cfg.MAC, h.cfg.MTU)
 		h.rx.left.put(b)
 		h.ring.keep(h.rx.left.some())
 		return true
 	}
-	f := b.Commit(at + n - frame.Headroom)
-	in.header(f, mac, h.cfg.MAC)
+	in.header(b.Commit(at+n-frame.Headroom), mac, h.cfg.MAC)
 	return true
 }
 
@@ -173,79 +178,6 @@ func (h *Host) flowIn(s *socket, from netip.AddrPort, now int64) *datagrams {
 	return s.client.flows[key]
 }
 
-// A datagramIn is a datagram or echo reply for an endpoint. l4 begins with room for
-// the UDP header.
-type datagramIn struct {
-	proto    uint8
-	src, dst netip.AddrPort
-	ttl      uint8
-	l4       []byte
-}
-
-// header writes all headers of a frame that holds the datagram. The checksum of
-// UDP is left to the receiver, as kernels do.
-func (d *datagramIn) header(f *frame.Frame, to, from frame.MAC) {
-	b := f.Bytes()
-	ip := b[frame.EtherLen:]
-	d.ip(b, to, from)
-	if d.proto != frame.ProtoUDP {
-		d.finish()
-		return
-	}
-	d.udp()
-	l4 := len(ip) - len(d.l4)
-	binary.BigEndian.PutUint16(d.l4[6:], frame.Fold(pseudoSum(ip, d.proto, len(d.l4))))
-	f.Offload = frame.Offload{Flags: frame.NeedsCsum, CsumStart: uint16(frame.EtherLen + l4), CsumOffset: 6}
-}
-
-func (d *datagramIn) ip(b []byte, to, from frame.MAC) {
-	if d.dst.Addr().Is4() {
-		putEther(b, to, from, frame.EtherIPv4)
-		putIPv4(b[frame.EtherLen:], d.src.Addr(), d.dst.Addr(), d.proto, d.ttl, len(d.l4), 0)
-		return
-	}
-	putEther(b, to, from, frame.EtherIPv6)
-	putIPv6(b[frame.EtherLen:], d.src.Addr(), d.dst.Addr(), d.proto, d.ttl, len(d.l4))
-}
-
-func (d *datagramIn) udp() {
-	binary.BigEndian.PutUint16(d.l4, d.src.Port())
-	binary.BigEndian.PutUint16(d.l4[2:], d.dst.Port())
-	binary.BigEndian.PutUint16(d.l4[4:], uint16(len(d.l4)))
-	d.l4[6], d.l4[7] = 0, 0
-}
-
-// finish completes the transport header, with its checksum. An echo reply gets the
-// endpoint's identifier back.
-func (d *datagramIn) finish() {
-	field := d.l4[2:4]
-	if d.proto == frame.ProtoUDP {
-		d.udp()
-		field = d.l4[6:8]
-	} else {
-		binary.BigEndian.PutUint16(d.l4[4:], d.dst.Port())
-	}
-	field[0], field[1] = 0, 0
-	sum := uint64(0)
-	if d.proto != frame.ProtoICMP {
-		sum = uint64(d.proto) + uint64(len(d.l4))
-		src, dst := d.src.Addr().AsSlice(), d.dst.Addr().AsSlice()
-		sum = frame.Sum(dst, frame.Sum(src, sum))
-	}
-	c := frame.Checksum(d.l4, sum)
-	if c == 0 && d.proto == frame.ProtoUDP {
-		c = 0xffff // zero means none: RFC 768
-	}
-	binary.BigEndian.PutUint16(field, c)
-}
-
-func echoReply(proto uint8) uint8 {
-	if proto == frame.ProtoICMP {
-		return 0
-	}
-	return 129
-}
-
 // ttlOf returns the TTL or hop limit that the last message came with, less the hop
 // that the uplink is.
 func ttlOf(control []byte) uint8 {
@@ -256,6 +188,21 @@ func ttlOf(control []byte) uint8 {
 			return 64
 		case len(data) >= 4 && (level == unix.IPPROTO_IP && kind == unix.IP_TTL || level == unix.IPPROTO_IPV6 && kind == unix.IPV6_HOPLIMIT):
 			return uint8(max(1, int(int32(binary.NativeEndian.Uint32(data)))-1))
+		}
+		control = rest
+	}
+}
+
+// segmentIn returns the size of the datagrams that the last message is made of, 0
+// when it is one.
+func segmentIn(control []byte) int {
+	for {
+		level, kind, data, rest := nextControl(control)
+		switch {
+		case data == nil:
+			return 0
+		case level == unix.IPPROTO_UDP && kind == unix.UDP_GRO && len(data) >= 4:
+			return int(int32(binary.NativeEndian.Uint32(data)))
 		}
 		control = rest
 	}

@@ -86,6 +86,7 @@ type socket struct {
 	fd       int
 	token    uint64
 	proto    uint8
+	v4       bool // the family outside
 	endpoint netip.AddrPort
 	client   *client
 	port     *Published // nil for a mapping
@@ -142,16 +143,19 @@ func openSocket(proto uint8, of netip.Addr) (int, error) {
 		unix.Close(fd)
 		return -1, err
 	}
+	if proto == frame.ProtoUDP {
+		// Several datagrams of one size come at once (Linux 5.0): as well without.
+		unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
+	}
 	return fd, nil
 }
 
 // prepare has the socket send as the endpoint's packet asks: with one hop less
 // than that had, in fragments or not. Few sockets see these change.
 func (s *socket) prepare(ttl uint8, f fragmentation) {
-	v4 := s.endpoint.Addr().Is4()
 	if int(ttl) != s.ttl {
 		s.ttl = int(ttl)
-		if v4 {
+		if s.v4 {
 			unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_TTL, s.ttl)
 		} else {
 			unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, s.ttl)
@@ -162,9 +166,9 @@ func (s *socket) prepare(ttl uint8, f fragmentation) {
 	}
 	s.fragment = f
 	switch {
-	case v4 && f == never:
+	case s.v4 && f == never:
 		unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO)
-	case v4:
+	case s.v4:
 		unix.SetsockoptInt(s.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_WANT)
 	case f == never:
 		unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO)

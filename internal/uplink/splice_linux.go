@@ -1,13 +1,11 @@
 package uplink
 
 import (
-	"errors"
 	"io"
-	"net"
 	"sync"
 	"syscall"
+	"time"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -28,11 +26,16 @@ import (
 //
 // FIN goes through as shutdown(SHUT_WR), each way by itself; the connection ends
 // when both have. RST, and whatever else is wrong with one side, becomes RST on
-// the other.
+// the other; but what that side had sent before is carried first, if it can be
+// within a grace: a server that refuses an upload answers, then resets.
 
 // splice carries the connection's bytes until both halves have ended.
 func (s *stream) splice() {
 	s.end.SocketOptions().SetKeepAlive(true)
+	if s.crowded {
+		s.end.SocketOptions().SetSendBufferSize(crowdedBuffer, true)
+		s.end.SocketOptions().SetReceiveBufferSize(crowdedBuffer, true)
+	}
 	raw, err := s.conn.SyscallConn()
 	if err != nil {
 		s.abort()
@@ -44,7 +47,21 @@ func (s *stream) splice() {
 	s.inward(raw)
 	close(ended)
 	both.Wait()
+	if s.torn.Load() {
+		s.abort()
+	}
 	s.finish()
+}
+
+// grace is how long what was sent before a reset may take.
+const grace = time.Second
+
+// tear notes that a side takes nothing more. The half that comes from there goes on
+// to its end; then both are reset, or when the grace is over.
+func (s *stream) tear() {
+	if s.torn.CompareAndSwap(false, true) {
+		time.AfterFunc(grace, s.abort)
+	}
 }
 
 // finish closes both sides, and waits until the endpoint has taken what was still
@@ -102,7 +119,7 @@ func (s *stream) outward(raw syscall.RawConn, inward <-chan struct{}) {
 		})
 		w.release()
 		if err != nil || w.err != nil {
-			s.abort()
+			s.tear()
 			return
 		}
 		switch state.(type) {
@@ -116,14 +133,17 @@ func (s *stream) outward(raw syscall.RawConn, inward <-chan struct{}) {
 		}
 		break
 	}
-	if err := s.conn.CloseWrite(); err != nil && !errors.Is(err, unix.ENOTCONN) {
-		s.abort()
+	if err := s.conn.CloseWrite(); err != nil {
+		s.tear()
 		return
 	}
 	s.halfDone()
 	for {
 		select {
 		case <-inward:
+			if failed(s.end) {
+				s.abort()
+			}
 			return
 		case <-ready:
 			if failed(s.end) {
@@ -142,112 +162,6 @@ func failed(end tcpip.Endpoint) bool {
 		return false
 	}
 	return true
-}
-
-// A sink is the socket as what the stack's endpoint is read into.
-type sink struct {
-	s    *stream
-	fd   int
-	held *[collected]byte // small pieces, at most n bytes
-	n    int
-	full bool // the socket takes no more now
-	err  error
-	room int // of this read
-}
-
-// errStop ends a read of the endpoint, which keeps what was not taken.
-var errStop = errors.New("enough")
-
-// pump moves bytes until the endpoint has none, which it then says, or the socket
-// takes no more: not done.
-func (w *sink) pump() (done bool, state tcpip.Error) {
-	for w.full = false; ; {
-		if !w.flush() {
-			return w.err != nil, nil
-		}
-		w.room = oneRead
-		r, err := w.s.end.Read(w, tcpip.ReadOptions{})
-		if r.Count > 0 {
-			w.s.moved(&w.s.out, &w.s.host.out, r.Count)
-			w.s.end.ModerateRecvBuf(r.Count)
-		}
-		switch {
-		case w.err != nil:
-			return true, nil
-		case w.full:
-			return false, nil
-		}
-		if _, stopped := err.(*tcpip.ErrBadBuffer); err != nil && !stopped {
-			if !w.flush() {
-				return w.err != nil, nil
-			}
-			return true, err
-		}
-	}
-}
-
-// Write implements io.Writer for the endpoint's Read, which has it locked. It takes
-// all, or returns an error with what it has taken.
-func (w *sink) Write(b []byte) (int, error) {
-	if w.full || w.err != nil || w.room <= 0 {
-		return 0, errStop
-	}
-	w.room -= len(b)
-	if len(b) <= small {
-		if w.held == nil {
-			w.held = buffers.Get().(*[collected]byte)
-		}
-		if len(b) > collected-w.n && !w.flush() {
-			return 0, errStop
-		}
-		w.n += copy(w.held[w.n:], b)
-		return len(b), nil
-	}
-	if !w.flush() {
-		return 0, errStop
-	}
-	n := w.write(b)
-	if n < len(b) {
-		return n, errStop
-	}
-	return n, nil
-}
-
-// flush writes the pieces collected, and reports whether all went out.
-func (w *sink) flush() bool {
-	if w.n == 0 {
-		return true
-	}
-	n := w.write(w.held[:w.n])
-	w.n = copy(w.held[:], w.held[n:w.n])
-	return w.n == 0
-}
-
-func (w *sink) release() {
-	if w.held != nil && w.n == 0 {
-		buffers.Put(w.held)
-		w.held = nil
-	}
-}
-
-// write is write(2), again after signals, and with less than all when the socket
-// is full.
-func (w *sink) write(b []byte) (n int) {
-	for n < len(b) {
-		k, err := unix.Write(w.fd, b[n:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			w.full = true
-			return n
-		case err != nil:
-			w.err = err
-			return n
-		}
-		n += k
-	}
-	return n
 }
 
 // moved counts bytes.
@@ -275,107 +189,20 @@ func (s *stream) inward(raw syscall.RawConn) {
 		})
 		_, blocked := state.(*tcpip.ErrWouldBlock)
 		switch {
+		case err == nil && src.eof && s.torn.Load():
+			return
 		case err == nil && src.eof:
 			src.release()
 			s.end.Shutdown(tcpip.ShutdownWrite)
 			s.halfDone()
 			return
-		case err != nil, src.err != nil, !blocked:
-			src.release()
-			if !errors.Is(err, net.ErrClosed) {
-				s.abort()
-			}
+		case err != nil, src.err != nil:
+			s.abort()
+			return
+		case !blocked:
+			s.tear()
 			return
 		}
 		<-ready
-	}
-}
-
-// A source is the socket as what the stack's endpoint is written from.
-type source struct {
-	s     *stream
-	fd    int
-	held  *[ahead]byte // what was read ahead, at bytes of n being gone
-	at, n int
-	eof   bool
-	err   error
-	bulk  int // bytes that are known to wait in the socket
-}
-
-// pump moves bytes until the socket has none (not done), has ended or failed, or
-// the endpoint takes no more, which it then says.
-func (r *source) pump() (done bool, state tcpip.Error) {
-	for bulk := false; ; {
-		for r.at < r.n || r.bulk > 0 {
-			n, err := r.s.end.Write(r, tcpip.WriteOptions{})
-			if r.err != nil {
-				return true, nil
-			}
-			if err != nil {
-				return true, err
-			}
-			r.s.moved(&r.s.in, &r.s.host.in, int(n))
-			if bulk = bulk || r.bulk > 0; bulk && r.bulk == 0 && r.at == r.n {
-				r.bulk = waiting(r.fd)
-			}
-		}
-		// Little is read ahead and copied. What does not fit there is read by the
-		// stack's Write itself, and how much that is must be known.
-		if r.held == nil {
-			r.held = aheads.Get().(*[ahead]byte)
-		}
-		n, err := unix.Read(r.fd, r.held[:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return false, nil
-		case err != nil:
-			r.err = err
-			return true, nil
-		case n == 0:
-			r.eof = true
-			return true, nil
-		}
-		r.at, r.n = 0, n
-		if n == len(r.held) {
-			r.bulk = waiting(r.fd)
-		}
-	}
-}
-
-// Len and Read implement tcpip.Payloader.
-func (r *source) Len() int { return r.n - r.at + r.bulk }
-
-func (r *source) Read(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	if r.at < r.n {
-		n := copy(b, r.held[r.at:r.n])
-		r.at += n
-		return n, nil
-	}
-	for {
-		n, err := unix.Read(r.fd, b[:min(len(b), max(r.bulk, 1))])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == nil && n == 0:
-			err = io.ErrUnexpectedEOF // there were bytes to read
-		}
-		if err != nil {
-			r.err = err
-			return 0, err
-		}
-		r.bulk -= n
-		return n, nil
-	}
-}
-
-func (r *source) release() {
-	if r.held != nil && r.at == r.n {
-		aheads.Put(r.held)
-		r.held = nil
 	}
 }

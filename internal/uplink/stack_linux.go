@@ -25,6 +25,13 @@ const (
 	largeBuffer = 6 << 20
 )
 
+// An endpoint's connections beyond crowd have buffers of a fixed size: one that
+// means ill could have all of them grow, and then take nothing.
+const (
+	crowd         = 256
+	crowdedBuffer = 64 << 10
+)
+
 // TIME-WAIT guards against segments that come late. Between stack and endpoint
 // there is only the switch; a minute would keep a hundred thousand dead
 // connections at 2,000 new ones a second.

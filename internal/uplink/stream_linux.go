@@ -23,6 +23,8 @@ type stream struct {
 	last    atomic.Int64
 	out, in atomic.Uint64 // bytes
 	state   atomic.Uint32
+	crowded bool // set with connected
+	torn    atomic.Bool
 
 	mu      sync.Mutex
 	conn    *net.TCPConn
@@ -96,6 +98,7 @@ func (s *stream) connected(conn *net.TCPConn, end tcpip.Endpoint, queue *waiter.
 	if s.state.Swap(open) == opening && s.way == began {
 		s.client.opening--
 	}
+	s.crowded = s.client.streams[s.way] > crowd
 	s.client.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,6 +3,7 @@ package uplink
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ func addressOf(a netip.AddrPort) address {
 		to.len = unix.SizeofSockaddrInet4
 	} else {
 		to.raw.Family, to.raw.Addr = unix.AF_INET6, ip.As16()
+		if scope, err := strconv.ParseUint(ip.Zone(), 10, 32); err == nil {
+			to.raw.Scope_id = uint32(scope)
+		}
 		to.len = unix.SizeofSockaddrInet6
 	}
 	// The port lies at the same place in both, in network byte order.
@@ -29,14 +33,19 @@ func addressOf(a netip.AddrPort) address {
 	return to
 }
 
-// addrPort is the reverse of addressOf, without the zone.
+// addrPort is the reverse of addressOf. The zone of a link-local address is the
+// number of its interface.
 func addrPort(raw *unix.RawSockaddrInet6) netip.AddrPort {
 	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&raw.Port))[:])
 	switch raw.Family {
 	case unix.AF_INET:
 		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(raw)).Addr), port)
 	case unix.AF_INET6:
-		return netip.AddrPortFrom(netip.AddrFrom16(raw.Addr), port)
+		a := netip.AddrFrom16(raw.Addr)
+		if raw.Scope_id != 0 && a.IsLinkLocalUnicast() {
+			a = a.WithZone(strconv.FormatUint(uint64(raw.Scope_id), 10))
+		}
+		return netip.AddrPortFrom(a, port)
 	}
 	return netip.AddrPort{}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -349,5 +350,78 @@ func TestTCPHostLoopback(t *testing.T) {
 		if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello" {
 			t.Errorf("%s: %q, %v", at, b, err)
 		}
+	}
+}
+
+// TestTCPCrowd: an endpoint with many connections has small buffers for the rest.
+func TestTCPCrowd(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	server := tcpServer(t, outside4, echo)
+	var all []net.Conn
+	for range crowd + 3 {
+		all = append(all, g.mustDial(server))
+	}
+	for _, c := range all {
+		data := pattern(100)
+		c.Write(data)
+		if _, err := io.ReadFull(c, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sizes := map[int64]int{}
+	for _, s := range h.copyStreams() {
+		sizes[s.end.SocketOptions().GetReceiveBufferSize()]++
+	}
+	// Those that were under way as the crowd grew may be among them.
+	if n := sizes[crowdedBuffer]; n < 3 || n > 10 || sizes[firstBuffer] != crowd+3-n {
+		t.Errorf("buffers: %v", sizes)
+	}
+	// A small one carries as much as a large one, in more steps.
+	c := all[len(all)-1]
+	data := pattern(4 << 20)
+	go c.Write(data)
+	got := make([]byte, len(data))
+	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("by small buffers: %v", err)
+	}
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// TestTCPRefusedUpload: a server answers before it has read all, and closes, which
+// resets the connection. The answer comes through.
+func TestTCPRefusedUpload(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	g := newGuest(t, newWire(t, h), alice4)
+	for range 20 {
+		c := g.mustDial(tcpServer(t, outside4, func(c *net.TCPConn) {
+			io.ReadFull(c, make([]byte, 100000))
+			io.WriteString(c, "too large")
+		}))
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		wrote := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				_, err = c.Write(make([]byte, 10000))
+			}
+			wrote <- err
+		}()
+		b := make([]byte, 9)
+		if _, err := io.ReadFull(c, b); err != nil || string(b) != "too large" {
+			t.Errorf("answer: %q, %v", b, err)
+		}
+		if err := <-wrote; errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the upload ended with %v", err)
+		}
+		c.Close()
+	}
+	if !eventually(func() bool { return h.Stats().TCP == 0 }) {
+		t.Errorf("left: %+v", h.Flows())
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
 	"weft/internal/nettest"
@@ -173,6 +174,35 @@ func TestUDPErrors(t *testing.T) {
 	}
 }
 
+// TestUDPHops: the uplink is a hop, so traceroute sees what is behind it.
+func TestUDPHops(t *testing.T) {
+	nettest.CheckLeaks(t)
+	h := newHost(t, nil)
+	w := newWire(t, h)
+	server := udpSocket(t, outside4)
+	raw, err := server.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTTL, 1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := away(outside4)
+	for _, ttl := range []uint8{64, 2, 255} {
+		l4 := nettest.UDP(alice4, to, 5000, server.LocalAddr().(*net.UDPAddr).AddrPort().Port(), []byte("x"))[34:]
+		w.send(nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IPTTL(alice4.IP, to.IP, frame.ProtoUDP, ttl, l4)), frame.Offload{})
+		oob := make([]byte, 64)
+		_, n, _, _, err := server.ReadMsgUDP(make([]byte, 10), oob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, got, _ := nextControl(oob[:n]); len(got) < 4 || got[0] != ttl-1 {
+			t.Errorf("TTL %d came as %v", ttl, got)
+		}
+	}
+}
+
 // TestUDPBounded: an endpoint has so many flows, and the one idle for longest goes.
 func TestUDPBounded(t *testing.T) {
 	nettest.CheckLeaks(t)
@@ -277,4 +307,30 @@ func TestEchoForbidden(t *testing.T) {
 			t.Errorf("type %d code %d, counted %d", b[34], b[35], h.Stats().Counts["ping-forbidden"])
 		}
 	})
+}
+
+// TestIdleLimits: how long a flow may be idle.
+func TestIdleLimits(t *testing.T) {
+	to := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(outside4), port) }
+	for _, tt := range []struct {
+		name      string
+		proto     uint8
+		port      uint16
+		way       direction
+		sent, got uint32
+		want      time.Duration
+	}{
+		{"unanswered", frame.ProtoUDP, 4000, began, 3, 0, 5 * time.Minute},
+		{"answered", frame.ProtoUDP, 4000, began, 1, 1, 5 * time.Minute},
+		{"both several times", frame.ProtoUDP, 4000, began, 3, 3, 30 * time.Minute},
+		{"DNS", frame.ProtoUDP, 53, began, 3, 3, 30 * time.Second},
+		{"DNS unanswered", frame.ProtoUDP, 53, began, 2, 1, 5 * time.Minute},
+		{"ping", frame.ProtoICMP, 0, began, 3, 3, time.Minute},
+		{"published", frame.ProtoUDP, 4000, cameIn, 0, 1, 24 * time.Hour},
+	} {
+		d := datagrams{key: flowKey{proto: tt.proto, remote: to(tt.port)}, way: tt.way, sent: tt.sent, got: tt.got}
+		if got := time.Duration(d.idleLimit()); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
+	}
 }
