@@ -89,32 +89,46 @@ func (t *Table) create(f *frame.Frame, p *packet, now uint32, hit *hit) frame.Re
 	return r
 }
 
-// plan asks the rules about a packet that no flow has: who is to own its flow, and
-// for one from the outside where it goes.
-func (p *packet) plan(rs *ruleset) (owner addr, xlat tuple, r frame.Reason) {
+// A plan is what the rules say of a packet that no flow has.
+type plan struct {
+	owner addr
+	xlat  tuple  // where a packet from the outside goes
+	s     uint64 // bits of the state word
+}
+
+func (p *packet) plan(rs *ruleset) (plan, frame.Reason) {
 	if p.c.inside() {
-		return p.src, tuple{}, rs.admits(p.tuple, p.c)
-	}
-	if !p.hairpin {
-		if r = rs.accepts(p.tuple); r != frame.NotDropped {
-			return addr{}, tuple{}, r
+		back, r := rs.admits(p.tuple, p.c)
+		if back {
+			return plan{owner: p.src, s: hairpin}, r
 		}
+		return plan{owner: p.src}, r
+	}
+	s := uint64(published | replyInside)
+	if p.hairpin {
+		s |= hairpin
+	} else if r := rs.accepts(p.tuple); r != frame.NotDropped {
+		return plan{}, r
 	}
 	to, ok := rs.target(socket{p.dst, p.dport(), p.c.kind()}, p.c.v6())
 	if !ok || rs.outsideAt(p.dst) == nil {
-		return addr{}, tuple{}, frame.NoFlow
+		return plan{}, frame.NoFlow
 	}
-	return to.addr, tuple{p.src, to.addr, join(p.sport(), to.port)}, frame.NotDropped
+	return plan{to.addr, tuple{p.src, to.addr, join(p.sport(), to.port)}, s}, frame.NotDropped
 }
 
 // tryCreate makes a flow if there is room.
 func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
 	rs := t.rules.Load()
-	owner, xlat, r := p.plan(rs)
+	to, r := p.plan(rs)
 	if r != frame.NotDropped {
 		return r, lackNothing
 	}
-	sh := t.shardFor(owner)
+	if p.c.inside() {
+		t.index.touch(t.keys.socket(p.src, p.sport(), p.c))
+	}
+	t.index.touch(p.hash)
+	sh := t.shardFor(to.owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if t.find(&p.tuple, p.c, p.hash, hit) {
@@ -123,7 +137,7 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if t.rules.Load() != rs {
 		return frame.FlowsFull, lackRules
 	}
-	i := sh.source(owner)
+	i := sh.source(to.owner)
 	defer sh.leave(i)
 	if int(sh.sources[i].flows) >= t.cfg.MaxPerSource && t.evict(sh, i, 1, rankLoose) == 0 {
 		t.counts.sourceFull.Add(1)
@@ -136,7 +150,7 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 		t.flows.Add(-1)
 		return frame.FlowsFull, lackFlows
 	}
-	r, l := t.make(sh, rs, i, p, xlat, s, now, hit)
+	r, l := t.make(sh, rs, i, p, &to, s|to.s|uint64(p.c), now, hit)
 	if r != frame.NotDropped {
 		t.flows.Add(-1)
 	}
@@ -144,9 +158,8 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 }
 
 // make makes a flow that there is room for. The caller holds the lock of sh.
-func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
-	head := uint32(noFlow)
-	s |= uint64(p.c)
+func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
+	head, xlat := uint32(noFlow), to.xlat
 	if p.c.inside() {
 		var holds uint64
 		var r frame.Reason
@@ -159,18 +172,11 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, 
 			return r, lackNothing
 		}
 		s |= holds
-		if rs.outsideAt(p.dst) != nil {
-			s |= hairpin
-		}
-	} else {
-		s |= published | replyInside
-		if p.hairpin {
-			s |= hairpin
-		}
 	}
 	back := xlat.reverse()
 	backClass := classOf(s, 1)
 	backHash := t.keys.tuple(&back, backClass)
+	t.index.touch(backHash)
 	if t.find(&back, backClass, backHash, hit) {
 		if s&mapped != 0 && head == noFlow {
 			t.releasePort(xlat, p.c)

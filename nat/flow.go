@@ -37,8 +37,15 @@ type flow struct {
 
 type slotAddr struct{ hi, lo atomic.Uint64 }
 
-func (s *slotAddr) store(a addr) { s.hi.Store(a.hi); s.lo.Store(a.lo) }
-func (s *slotAddr) load() addr   { return addr{s.hi.Load(), s.lo.Load()} }
+// store writes no word that is right already: of IPv4 addresses only lo ever changes.
+func (s *slotAddr) store(a addr) {
+	if s.hi.Load() != a.hi {
+		s.hi.Store(a.hi)
+	}
+	s.lo.Store(a.lo)
+}
+
+func (s *slotAddr) load() addr { return addr{s.hi.Load(), s.lo.Load()} }
 
 // The state word. The lower bits hold the class of the first packet.
 const (

@@ -156,6 +156,14 @@ func moveAll(old, next []bucket) bool {
 	return true
 }
 
+// touch has the buckets of a key fetched into the cache, so that waiting for memory
+// is done for several of them at once.
+func (x *index) touch(h uint64) {
+	buckets := *x.shard(h).buckets.Load()
+	buckets[first(placeOf(h), len(buckets))].counts.Load()
+	buckets[second(placeOf(h), tagOf(h), len(buckets))].counts.Load()
+}
+
 // remove takes an entry out.
 func (x *index) remove(b by, h uint64, slot uint32) { x.replace(b, h, slot, 0) }
 
