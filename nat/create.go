@@ -18,7 +18,7 @@ func (t *Table) find(tup *tuple, c class, h uint64, hit *hit) bool {
 	b := &buckets[first(placeOf(h), len(buckets))]
 	for again := false; ; again = true {
 		for i := range b.slots {
-			e := b.slots[i].Load()
+			e := b.at(i)
 			if e&tagMask != tag || e == 0 {
 				continue
 			}
@@ -26,7 +26,7 @@ func (t *Table) find(tup *tuple, c class, h uint64, hit *hit) bool {
 				return true
 			}
 		}
-		if again || !b.spilled() {
+		if again || !b.hasSpilled() {
 			return false
 		}
 		b = &buckets[second(placeOf(h), tag, len(buckets))]
@@ -58,7 +58,7 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 	b := &buckets[first(placeOf(h), len(buckets))]
 	for again := false; ; again = true {
 		for i := range b.slots {
-			e := b.slots[i].Load()
+			e := b.at(i)
 			if e&^slotMask != want {
 				continue
 			}
@@ -67,7 +67,7 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 				return e & slotMask
 			}
 		}
-		if again || !b.spilled() {
+		if again || !b.hasSpilled() {
 			return noFlow
 		}
 		b = &buckets[second(placeOf(h), tagOf(h), len(buckets))]
@@ -146,15 +146,10 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if t.count[rankUnanswered].Load() >= int64(t.cfg.MaxUnanswered) {
 		return frame.FlowsFull, lackAnswers
 	}
-	if t.flows.Add(1) > int64(t.cfg.MaxFlows) {
-		t.flows.Add(-1)
+	if t.flows() >= t.cfg.MaxFlows {
 		return frame.FlowsFull, lackFlows
 	}
-	r, l := t.make(sh, rs, i, p, &to, s|to.s|uint64(p.c), now, hit)
-	if r != frame.NotDropped {
-		t.flows.Add(-1)
-	}
-	return r, l
+	return t.make(sh, rs, i, p, &to, s|to.s|uint64(p.c), now, hit)
 }
 
 // make makes a flow that there is room for. The caller holds the lock of sh.
@@ -186,20 +181,23 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s 
 	slot := sh.slot(&t.pool)
 	f := t.pool.at(slot)
 	f.fill(p.tuple, xlat, s)
-	f.owner.Store(sh.ref(src))
-	f.seen.Store(now)
+	if ref := sh.ref(src); f.owner.Load() != ref {
+		f.owner.Store(ref)
+	}
+	if f.seen.Load() != now {
+		f.seen.Store(now)
+	}
 	s = f.state.Load()
 	t.enter(sh, f, slot, s)
 	sh.wheel.add(&t.pool, slot, now+t.timeout(s), now)
 	ok := s&mapped == 0 || t.joinMapping(f, slot, head, p.c)
 	ok = ok && t.index.insert(byOrig, p.hash, slot) && t.index.insert(byReply, backHash, slot)
 	if !ok {
-		t.flows.Add(1)
 		t.end(sh, slot)
 		return frame.FlowsFull, lackNothing
 	}
 	hit.f, hit.slot, hit.s, hit.d, hit.to = f, slot, s, 0, xlat
-	t.counts.created.Add(1)
+	sh.created++
 	return frame.NotDropped, lackNothing
 }
 
@@ -219,5 +217,4 @@ func (t *Table) end(sh *shard, slot uint32) {
 	f.free()
 	sh.leave(f.owner.Load() & sourceMax)
 	sh.putSlot(&t.pool, slot)
-	t.flows.Add(-1)
 }

@@ -168,8 +168,11 @@ func (f *flow) fill(orig, xlat tuple, s uint64) {
 	f.xsrc.store(xlat.src)
 	f.xdst.store(xlat.dst)
 	f.ports.Store(uint64(orig.ports)<<32 | uint64(xlat.ports))
-	f.win[0].Store(0)
-	f.win[1].Store(0)
+	for d := range f.win {
+		if f.win[d].Load() != 0 {
+			f.win[d].Store(0)
+		}
+	}
 	f.state.Store(withRank(s) | live | gen<<genShift)
 }
 
