@@ -18,7 +18,7 @@ func (t *Table) find(tup *tuple, c class, h uint64, hit *hit) bool {
 	b := &buckets[first(placeOf(h), len(buckets))]
 	for again := false; ; again = true {
 		for i := range b.slots {
-			e := b.slots[i].Load()
+			e := b.at(i)
 			if e&tagMask != tag || e == 0 {
 				continue
 			}
@@ -26,7 +26,7 @@ func (t *Table) find(tup *tuple, c class, h uint64, hit *hit) bool {
 				return true
 			}
 		}
-		if again || !b.spilled() {
+		if again || !b.hasSpilled() {
 			return false
 		}
 		b = &buckets[second(placeOf(h), tag, len(buckets))]
@@ -58,7 +58,7 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 	b := &buckets[first(placeOf(h), len(buckets))]
 	for again := false; ; again = true {
 		for i := range b.slots {
-			e := b.slots[i].Load()
+			e := b.at(i)
 			if e&^slotMask != want {
 				continue
 			}
@@ -67,7 +67,7 @@ func (t *Table) findSocket(a addr, port uint16, c class) uint32 {
 				return e & slotMask
 			}
 		}
-		if again || !b.spilled() {
+		if again || !b.hasSpilled() {
 			return noFlow
 		}
 		b = &buckets[second(placeOf(h), tagOf(h), len(buckets))]
@@ -89,32 +89,46 @@ func (t *Table) create(f *frame.Frame, p *packet, now uint32, hit *hit) frame.Re
 	return r
 }
 
-// plan asks the rules about a packet that no flow has: who is to own its flow, and
-// for one from the outside where it goes.
-func (p *packet) plan(rs *ruleset) (owner addr, xlat tuple, r frame.Reason) {
+// A plan is what the rules say of a packet that no flow has.
+type plan struct {
+	owner addr
+	xlat  tuple  // where a packet from the outside goes
+	s     uint64 // bits of the state word
+}
+
+func (p *packet) plan(rs *ruleset) (plan, frame.Reason) {
 	if p.c.inside() {
-		return p.src, tuple{}, rs.admits(p.tuple, p.c)
-	}
-	if !p.hairpin {
-		if r = rs.accepts(p.tuple); r != frame.NotDropped {
-			return addr{}, tuple{}, r
+		back, r := rs.admits(p.tuple, p.c)
+		if back {
+			return plan{owner: p.src, s: hairpin}, r
 		}
+		return plan{owner: p.src}, r
+	}
+	s := uint64(published | replyInside)
+	if p.hairpin {
+		s |= hairpin
+	} else if r := rs.accepts(p.tuple); r != frame.NotDropped {
+		return plan{}, r
 	}
 	to, ok := rs.target(socket{p.dst, p.dport(), p.c.kind()}, p.c.v6())
 	if !ok || rs.outsideAt(p.dst) == nil {
-		return addr{}, tuple{}, frame.NoFlow
+		return plan{}, frame.NoFlow
 	}
-	return to.addr, tuple{p.src, to.addr, join(p.sport(), to.port)}, frame.NotDropped
+	return plan{to.addr, tuple{p.src, to.addr, join(p.sport(), to.port)}, s}, frame.NotDropped
 }
 
 // tryCreate makes a flow if there is room.
 func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
 	rs := t.rules.Load()
-	owner, xlat, r := p.plan(rs)
+	to, r := p.plan(rs)
 	if r != frame.NotDropped {
 		return r, lackNothing
 	}
-	sh := t.shardFor(owner)
+	if p.c.inside() {
+		t.index.touch(t.keys.socket(p.src, p.sport(), p.c))
+	}
+	t.index.touch(p.hash)
+	sh := t.shardFor(to.owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if t.find(&p.tuple, p.c, p.hash, hit) {
@@ -123,7 +137,7 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if t.rules.Load() != rs {
 		return frame.FlowsFull, lackRules
 	}
-	i := sh.source(owner)
+	i := sh.source(to.owner)
 	defer sh.leave(i)
 	if int(sh.sources[i].flows) >= t.cfg.MaxPerSource && t.evict(sh, i, 1, rankLoose) == 0 {
 		t.counts.sourceFull.Add(1)
@@ -132,21 +146,15 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if t.count[rankUnanswered].Load() >= int64(t.cfg.MaxUnanswered) {
 		return frame.FlowsFull, lackAnswers
 	}
-	if t.flows.Add(1) > int64(t.cfg.MaxFlows) {
-		t.flows.Add(-1)
+	if t.flows() >= t.cfg.MaxFlows {
 		return frame.FlowsFull, lackFlows
 	}
-	r, l := t.make(sh, rs, i, p, xlat, s, now, hit)
-	if r != frame.NotDropped {
-		t.flows.Add(-1)
-	}
-	return r, l
+	return t.make(sh, rs, i, p, &to, s|to.s|uint64(p.c), now, hit)
 }
 
 // make makes a flow that there is room for. The caller holds the lock of sh.
-func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
-	head := uint32(noFlow)
-	s |= uint64(p.c)
+func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s uint64, now uint32, hit *hit) (frame.Reason, lack) {
+	head, xlat := uint32(noFlow), to.xlat
 	if p.c.inside() {
 		var holds uint64
 		var r frame.Reason
@@ -159,18 +167,11 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, 
 			return r, lackNothing
 		}
 		s |= holds
-		if rs.outsideAt(p.dst) != nil {
-			s |= hairpin
-		}
-	} else {
-		s |= published | replyInside
-		if p.hairpin {
-			s |= hairpin
-		}
 	}
 	back := xlat.reverse()
 	backClass := classOf(s, 1)
 	backHash := t.keys.tuple(&back, backClass)
+	t.index.touch(backHash)
 	if t.find(&back, backClass, backHash, hit) {
 		if s&mapped != 0 && head == noFlow {
 			t.releasePort(xlat, p.c)
@@ -180,20 +181,23 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, xlat tuple, 
 	slot := sh.slot(&t.pool)
 	f := t.pool.at(slot)
 	f.fill(p.tuple, xlat, s)
-	f.owner.Store(sh.ref(src))
-	f.seen.Store(now)
+	if ref := sh.ref(src); f.owner.Load() != ref {
+		f.owner.Store(ref)
+	}
+	if f.seen.Load() != now {
+		f.seen.Store(now)
+	}
 	s = f.state.Load()
 	t.enter(sh, f, slot, s)
 	sh.wheel.add(&t.pool, slot, now+t.timeout(s), now)
 	ok := s&mapped == 0 || t.joinMapping(f, slot, head, p.c)
 	ok = ok && t.index.insert(byOrig, p.hash, slot) && t.index.insert(byReply, backHash, slot)
 	if !ok {
-		t.flows.Add(1)
 		t.end(sh, slot)
 		return frame.FlowsFull, lackNothing
 	}
 	hit.f, hit.slot, hit.s, hit.d, hit.to = f, slot, s, 0, xlat
-	t.counts.created.Add(1)
+	sh.created++
 	return frame.NotDropped, lackNothing
 }
 
@@ -213,5 +217,4 @@ func (t *Table) end(sh *shard, slot uint32) {
 	f.free()
 	sh.leave(f.owner.Load() & sourceMax)
 	sh.putSlot(&t.pool, slot)
-	t.flows.Add(-1)
 }

@@ -37,8 +37,15 @@ type flow struct {
 
 type slotAddr struct{ hi, lo atomic.Uint64 }
 
-func (s *slotAddr) store(a addr) { s.hi.Store(a.hi); s.lo.Store(a.lo) }
-func (s *slotAddr) load() addr   { return addr{s.hi.Load(), s.lo.Load()} }
+// store writes no word that is right already: of IPv4 addresses only lo ever changes.
+func (s *slotAddr) store(a addr) {
+	if s.hi.Load() != a.hi {
+		s.hi.Store(a.hi)
+	}
+	s.lo.Store(a.lo)
+}
+
+func (s *slotAddr) load() addr { return addr{s.hi.Load(), s.lo.Load()} }
 
 // The state word. The lower bits hold the class of the first packet.
 const (
@@ -161,8 +168,11 @@ func (f *flow) fill(orig, xlat tuple, s uint64) {
 	f.xsrc.store(xlat.src)
 	f.xdst.store(xlat.dst)
 	f.ports.Store(uint64(orig.ports)<<32 | uint64(xlat.ports))
-	f.win[0].Store(0)
-	f.win[1].Store(0)
+	for d := range f.win {
+		if f.win[d].Load() != 0 {
+			f.win[d].Store(0)
+		}
+	}
 	f.state.Store(withRank(s) | live | gen<<genShift)
 }
 

@@ -42,21 +42,25 @@ const (
 )
 
 type bucket struct {
-	slots [bucketSlots]atomic.Uint32
+	slots [bucketSlots]uint32 // read atomically without the lock
 	place [bucketSlots]uint16 // the hash bits that say in which buckets; under the lock
-	// counts is the number of entries here << 16 | the number of those that are in
-	// their second bucket, this being their first.
-	counts atomic.Uint32
+	// spilled is the number of entries that are in their second bucket, this being
+	// their first; read atomically without the lock.
+	spilled uint32
 }
 
-// spilled reports whether an entry whose first bucket this is may be elsewhere.
-func (b *bucket) spilled() bool { return b.counts.Load()&0xffff != 0 }
+func (b *bucket) at(i int) uint32     { return atomic.LoadUint32(&b.slots[i]) }
+func (b *bucket) hasSpilled() bool    { return atomic.LoadUint32(&b.spilled) != 0 }
+func (b *bucket) set(i int, e uint32) { atomic.StoreUint32(&b.slots[i], e) }
 
-func (b *bucket) used() int { return int(b.counts.Load() >> 16) }
-
-// count changes the counts. The caller holds the lock.
-func (b *bucket) count(used, spilled int) {
-	b.counts.Store(b.counts.Load() + uint32(used<<16+spilled))
+// used returns the number of entries. The caller holds the lock.
+func (b *bucket) used() (n int) {
+	for _, e := range b.slots {
+		if e != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 type indexShard struct {
@@ -97,39 +101,37 @@ func (x *index) insert(b by, h uint64, slot uint32) bool {
 	defer sh.mu.Unlock()
 	for tries := 0; tries < 4; tries++ {
 		buckets := *sh.buckets.Load()
-		if sh.used*5 < len(buckets)*bucketSlots*4 && put(buckets, placeOf(h), entry(b, h, slot)) {
-			sh.used++
-			return true
+		if sh.used*5 < len(buckets)*bucketSlots*4 {
+			if to, i := choose(buckets, placeOf(h), tagOf(h)); i >= 0 {
+				if one := &buckets[first(placeOf(h), len(buckets))]; to != one {
+					atomic.AddUint32(&one.spilled, 1)
+				}
+				to.place[i] = placeOf(h)
+				to.set(i, entry(b, h, slot))
+				sh.used++
+				return true
+			}
 		}
 		sh.grow()
 	}
 	return false
 }
 
-// put enters e into its first bucket, or into the second if the first is nearly full
-// and the second is not as full.
-func put(buckets []bucket, place uint16, e uint32) bool {
-	a := &buckets[first(place, len(buckets))]
-	b := a
-	if used := a.used(); used >= bucketSlots-2 {
-		if c := &buckets[second(place, e&tagMask, len(buckets))]; c.used() < used {
+// choose returns where to put an entry: in its first bucket, or in the second if the
+// first is nearly full and the second is not as full; a negative place if both are.
+func choose(buckets []bucket, place uint16, tag uint32) (*bucket, int) {
+	b := &buckets[first(place, len(buckets))]
+	if used := b.used(); used >= bucketSlots-2 {
+		if c := &buckets[second(place, tag, len(buckets))]; c.used() < used {
 			b = c
 		}
 	}
-	i := b.used()
-	if i == bucketSlots {
-		return false
+	for i := range b.slots {
+		if b.slots[i] == 0 {
+			return b, i
+		}
 	}
-	for b.slots[i].Load() != 0 { // something before was removed
-		i = (i + 1) % bucketSlots
-	}
-	b.count(1, 0)
-	if b != a {
-		a.count(0, 1)
-	}
-	b.place[i] = place
-	b.slots[i].Store(e)
-	return true
+	return b, -1
 }
 
 // grow moves everything into a table a quarter as large again, larger if that is not
@@ -145,15 +147,34 @@ func (sh *indexShard) grow() {
 	}
 }
 
+// moveAll enters everything into buckets that nobody else sees yet, and reports whether
+// it fitted.
 func moveAll(old, next []bucket) bool {
 	for i := range old {
-		for j := range old[i].slots {
-			if e := old[i].slots[j].Load(); e != 0 && !put(next, old[i].place[j], e) {
+		for j, e := range old[i].slots {
+			if e == 0 {
+				continue
+			}
+			place := old[i].place[j]
+			to, k := choose(next, place, e&tagMask)
+			if k < 0 {
 				return false
 			}
+			if one := &next[first(place, len(next))]; to != one {
+				one.spilled++
+			}
+			to.slots[k], to.place[k] = e, place
 		}
 	}
 	return true
+}
+
+// touch has the buckets of a key fetched into the cache, so that waiting for memory
+// is done for several of them at once.
+func (x *index) touch(h uint64) {
+	buckets := *x.shard(h).buckets.Load()
+	buckets[first(placeOf(h), len(buckets))].hasSpilled()
+	buckets[second(placeOf(h), tagOf(h), len(buckets))].hasSpilled()
 }
 
 // remove takes an entry out.
@@ -175,14 +196,13 @@ func (x *index) replace(b by, h uint64, slot, to uint32) {
 			continue
 		}
 		if to != 0 {
-			at.slots[i].Store(entry(b, h, to))
+			at.set(i, entry(b, h, to))
 			return
 		}
-		at.slots[i].Store(0)
+		at.set(i, 0)
 		sh.used--
-		at.count(-1, 0)
 		if at != one {
-			one.count(0, -1)
+			atomic.AddUint32(&one.spilled, ^uint32(0))
 		}
 		return
 	}
@@ -191,7 +211,7 @@ func (x *index) replace(b by, h uint64, slot, to uint32) {
 // index returns where in the bucket an entry is, -1 when it is not there.
 func (b *bucket) index(e uint32, place uint16) int {
 	for i := range b.slots {
-		if b.slots[i].Load() == e && b.place[i] == place {
+		if b.slots[i] == e && b.place[i] == place {
 			return i
 		}
 	}

@@ -78,8 +78,8 @@ func stateName(s uint64) string {
 
 // counters count what happens seldom.
 type counters struct {
-	created, expired, ended, portsFull, sourceFull atomic.Uint64
-	evicted                                        [ranks]atomic.Uint64
+	expired, ended, portsFull, sourceFull atomic.Uint64
+	evicted                               [ranks]atomic.Uint64
 }
 
 // Stats are a table's numbers. What has happened is counted from New on.
@@ -98,11 +98,17 @@ type Stats struct {
 func (t *Table) Stats() Stats {
 	c := &t.counts
 	s := Stats{
-		Flows:      int(t.flows.Load()),
+		Flows:      t.flows(),
 		Unanswered: int(t.count[rankUnanswered].Load()), Loose: int(t.count[rankLoose].Load()), Established: int(t.count[rankOpen].Load()),
-		Created: c.created.Load(), Expired: c.expired.Load(), Ended: c.ended.Load(),
+		Expired: c.expired.Load(), Ended: c.ended.Load(),
 		EvictedUnanswered: c.evicted[rankUnanswered].Load(), EvictedLoose: c.evicted[rankLoose].Load(), EvictedEstablished: c.evicted[rankOpen].Load(),
 		PortsExhausted: c.portsFull.Load(), SourceLimit: c.sourceFull.Load(),
+	}
+	for i := range t.shards {
+		sh := &t.shards[i]
+		sh.mu.Lock()
+		s.Created += sh.created
+		sh.mu.Unlock()
 	}
 	const flowBytes = 128
 	chunks := (int(t.pool.given()) + chunkFlows - 1) / chunkFlows

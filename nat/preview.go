@@ -68,11 +68,12 @@ func (t *Table) foresee(f *frame.Frame, p *packet) (to tuple, words string, agai
 		return to, "", false, r
 	}
 	rs := t.rules.Load()
-	if _, to, r = p.plan(rs); r != frame.NotDropped {
+	made, r := p.plan(rs)
+	if r != frame.NotDropped {
 		return to, "", false, r
 	}
 	if !p.c.inside() {
-		return to, "a published port", false, frame.NotDropped
+		return made.xlat, "a published port", false, frame.NotDropped
 	}
 	to = p.tuple
 	again = rs.outsideAt(p.dst) != nil

@@ -2,7 +2,6 @@ package nat
 
 import (
 	"net/netip"
-	"slices"
 
 	"weft/internal/frame"
 )
@@ -54,7 +53,7 @@ type outside struct {
 
 // A ruleset is Rules in the form that creating a flow asks them.
 type ruleset struct {
-	inside     []netip.Prefix
+	inside     []network
 	outside    []outside
 	family     [2][]int          // the numbers of IPv4's and of IPv6's
 	ports      [2]PortRange      // below 1024 and from there on; Last 0 when empty
@@ -68,12 +67,15 @@ type ruleset struct {
 // compile makes a ruleset, with the port sets of addresses that were there before.
 func compile(r *Rules, old *ruleset) *ruleset {
 	rs := &ruleset{
-		inside: slices.Clone(r.Inside), reached: make(map[addr]bool, len(r.Reached)), mtu: r.MTU,
+		mtu: r.MTU, reached: make(map[addr]bool, len(r.Reached)),
 		in: make(map[socket]socket, len(r.Published)), out: make(map[socket]socket, len(r.Published)),
 		anyAddress: [2]addr{addrOf(netip.IPv4Unspecified()), addrOf(netip.IPv6Unspecified())},
 	}
 	for _, a := range r.Reached {
 		rs.reached[addrOf(a.Unmap())] = true
+	}
+	for _, p := range r.Inside {
+		rs.inside = append(rs.inside, networkOf(p))
 	}
 	for _, a := range r.Outside {
 		a = a.Unmap().WithZone("")
@@ -130,13 +132,29 @@ func (rs *ruleset) outsideAt(a addr) *outside {
 
 // isInside reports whether an address belongs to one of weft's own networks.
 func (rs *ruleset) isInside(a addr) bool {
-	ip := a.netip()
-	for _, p := range rs.inside {
-		if p.Contains(ip) {
+	for i := range rs.inside {
+		if n := &rs.inside[i]; a.hi&n.mask.hi == n.base.hi && a.lo&n.mask.lo == n.base.lo {
 			return true
 		}
 	}
 	return false
+}
+
+// A network is a prefix as addresses are held against it.
+type network struct{ base, mask addr }
+
+func networkOf(p netip.Prefix) network {
+	ones := p.Bits()
+	if p.Addr().Is4() {
+		ones += 96
+	}
+	mask := addr{^uint64(0), ^uint64(0)}
+	if ones < 64 {
+		mask.hi <<= 64 - ones
+	}
+	mask.lo <<= 128 - max(ones, 64)
+	base := addrOf(p.Addr())
+	return network{addr{base.hi & mask.hi, base.lo & mask.lo}, mask}
 }
 
 // target returns the socket that one of the outside is published for.
@@ -186,47 +204,49 @@ func (rs *ruleset) permits(orig, xlat tuple, s uint64) bool {
 			return false
 		}
 	}
-	return rs.outsideAt(xlat.src) != nil && rs.admits(orig, c) == frame.NotDropped &&
-		(rs.outsideAt(orig.dst) != nil) == (s&hairpin != 0)
+	back, r := rs.admits(orig, c)
+	return rs.outsideAt(xlat.src) != nil && r == frame.NotDropped && back == (s&hairpin != 0)
 }
 
-// admits judges whether a packet from the inside may go out.
-func (rs *ruleset) admits(t tuple, c class) frame.Reason {
-	src, dst := t.src.netip(), t.dst.netip()
+// admits judges whether a packet from the inside may go out, and tells whether it comes
+// in again.
+func (rs *ruleset) admits(t tuple, c class) (back bool, r frame.Reason) {
 	switch {
 	case rs.reached[t.src]:
-		return frame.NoRoute
+		return false, frame.NoRoute
 	case t.src == t.dst:
-		return frame.Land
-	case !hostAddress(src) || !hostAddress(dst) || rs.outsideAt(t.src) != nil || len(rs.inside) > 0 && !rs.isInside(t.src):
-		return frame.Martian
+		return false, frame.Land
+	case !t.src.isHost() || !t.dst.isHost() || rs.outsideAt(t.src) != nil || len(rs.inside) > 0 && !rs.isInside(t.src):
+		return false, frame.Martian
 	case rs.outsideAt(t.dst) != nil:
-		return frame.NotDropped
+		return true, frame.NotDropped
 	case rs.isInside(t.dst):
-		return frame.StaysInside
+		return false, frame.StaysInside
 	case len(rs.family[family(c.v6())]) == 0:
-		return frame.NoRoute
+		return false, frame.NoRoute
 	}
-	return frame.NotDropped
+	return false, frame.NotDropped
 }
 
 // accepts judges whether a packet from the outside may come in.
 func (rs *ruleset) accepts(t tuple) frame.Reason {
-	switch src := t.src.netip(); {
+	switch {
 	case t.src == t.dst:
 		return frame.Land
-	case !hostAddress(src) || rs.isInside(t.src) || rs.outsideAt(t.src) != nil:
+	case !t.src.isHost() || rs.isInside(t.src) || rs.outsideAt(t.src) != nil:
 		return frame.Martian
 	}
 	return frame.NotDropped
 }
 
-// hostAddress reports whether an address can be one host's beyond a router: not
-// loopback, link-local, multicast, of the network 0/8 or class E.
-func hostAddress(a netip.Addr) bool {
-	if a.Is4() {
-		b := a.As4()
-		return b[0] != 0 && b[0] != 127 && b[0] < 224 && (b[0] != 169 || b[1] != 254)
+// isHost reports whether an address can be one host's beyond a router: not loopback,
+// link-local, multicast, of the network 0/8 or class E (RFC 6890).
+func (a addr) isHost() bool {
+	if a.v4() {
+		first, second := byte(a.lo>>24), byte(a.lo>>16)
+		return first != 0 && first != 127 && first < 224 && (first != 169 || second != 254)
 	}
-	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && !a.Is4In6()
+	multicast, linkLocal := a.hi>>56 == 0xff, a.hi>>54 == 0xfe80>>6
+	special := a.hi == 0 && (a.lo <= 1 || a.lo>>32 == 0) // unspecified, loopback, IPv4-compatible
+	return !multicast && !linkLocal && !special
 }

@@ -41,6 +41,7 @@ type shard struct {
 	inHand  int
 	wheel   wheel
 	dice    uint64
+	created uint64
 }
 
 // ref names a source of any shard in a flow's owner word.

@@ -68,8 +68,7 @@ type Table struct {
 	pool   pool
 	frags  [2]fragments // from the outside, from the inside
 	shards [shards]shard
-	flows  atomic.Int64
-	count  [ranks]atomic.Int64
+	count  [ranks]atomic.Int64 // flows
 	counts counters
 
 	setting sync.Mutex // held by SetRules
@@ -138,6 +137,14 @@ func (t *Table) endIf(slot uint32, gone func(*flow, uint64) bool) int {
 	t.end(sh, slot)
 	t.counts.ended.Add(1)
 	return 1
+}
+
+// flows returns their number. It may pass MaxFlows by as many as there are workers.
+func (t *Table) flows() (n int) {
+	for r := range ranks {
+		n += int(t.count[r].Load())
+	}
+	return n
 }
 
 // timeout returns how long a flow of state s may be idle, in seconds.

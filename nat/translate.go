@@ -36,16 +36,17 @@ func (t *Table) translate(f *frame.Frame, from class, now uint32) (Side, frame.R
 	if isError {
 		return t.translateError(f, &p)
 	}
-	to, side, r := t.resolve(f, &p, now)
+	var h hit
+	side, r := t.resolve(f, &p, now, &h)
 	if r != frame.NotDropped {
 		return Outside, r
 	}
 	if f.View.Fragment {
-		if r := t.firstFragment(f, &p, &to, side, now); r != frame.NotDropped {
+		if r := t.firstFragment(f, &p, &h.to, side, now); r != frame.NotDropped {
 			return Outside, r
 		}
 	}
-	p.rewrite(f, &to)
+	p.rewrite(f, &h.to)
 	if p.flags&flagSYN != 0 {
 		t.clamp(f)
 	}
@@ -188,21 +189,24 @@ func routed6(h []byte) bool {
 // resolve finds or makes the packet's flow and says what becomes of the packet. A
 // packet to one of the outside's own addresses goes through two flows: out by its
 // sender's, and in by that of whom it is for.
-func (t *Table) resolve(f *frame.Frame, p *packet, now uint32) (tuple, Side, frame.Reason) {
-	var h hit
-	if r := t.follow(f, p, now, &h); r != frame.NotDropped {
-		return tuple{}, Outside, r
+func (t *Table) resolve(f *frame.Frame, p *packet, now uint32, h *hit) (Side, frame.Reason) {
+	if r := t.follow(f, p, now, h); r != frame.NotDropped {
+		return Outside, r
 	}
 	if !p.c.inside() {
-		return h.to, Inside, frame.NotDropped
+		return Inside, frame.NotDropped
 	}
 	if h.s&hairpin == 0 {
-		return h.to, Outside, frame.NotDropped
+		return Outside, frame.NotDropped
 	}
+	return Inside, t.comeIn(f, p, now, h)
+}
+
+// comeIn is the way back in of a packet that has been resolved to leave.
+func (t *Table) comeIn(f *frame.Frame, p *packet, now uint32, h *hit) frame.Reason {
 	in := *p
 	in.tuple, in.hairpin, in.c = h.to, true, p.c&^classInside
-	r := t.follow(f, &in, now, &h)
-	return h.to, Inside, r
+	return t.follow(f, &in, now, h)
 }
 
 // follow finds or makes a packet's flow, and notes what the packet says of it.

@@ -52,6 +52,12 @@ func (n *Node) trackers(ref string) (map[string]tracker, error) {
 	n.path.mu.Lock()
 	defer n.path.mu.Unlock()
 	for id, name := range names {
+		if n.path.packet != nil {
+			if t, ok := n.path.packet.tracker(id); ok {
+				out[name] = t
+			}
+			continue
+		}
 		if lp := n.path.ports[exitKey(id)]; lp != nil {
 			if t, ok := lp.exit.(tracker); ok {
 				out[name] = t

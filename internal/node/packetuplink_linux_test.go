@@ -265,6 +265,7 @@ func TestPacketPorts(t *testing.T) {
 		b.refused("[2001:db8::7]:8080")
 		fetch(t, n, "tulip", netip.MustParseAddrPort("192.0.2.7:8080"), "hello from 192.0.2.7")
 		fetch(t, n, "rose", netip.MustParseAddrPort("192.0.2.7:8080"), "hello from 192.0.2.7")
+		n.checkFlows(t)
 		if err := server("clover", "bridge", 8080, ""); err == nil || !strings.Contains(err.Error(), "by container rose") {
 			t.Errorf("a port that rose has: %v", err)
 		}
@@ -284,6 +285,33 @@ func TestPacketPorts(t *testing.T) {
 		}
 		b.refused("192.0.2.7:8080")
 	})
+}
+
+// checkFlows looks for what TestPacketPorts has made, and ends it.
+func (n *Node) checkFlows(t *testing.T) {
+	t.Helper()
+	flows, err := n.Flows("bridge")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := 0, 0
+	for _, f := range flows {
+		switch {
+		case f.Sandbox == "rose" && f.Proto == "tcp" && f.Endpoint.Port() == 80 && f.Published.String() == "192.0.2.7:8080":
+			in++
+		case f.Sandbox == "rose" && f.Proto == "tcp" && f.Remote.String() == "192.0.2.7:8080":
+			out++
+		}
+	}
+	if in == 0 || out == 0 {
+		t.Errorf("%d flows into rose and %d out of it: %+v", in, out, flows)
+	}
+	if s := n.UplinkStats(); len(s) == 0 || s[0].Network != "bridge" || s[0].TCP != len(flows) || s[0].Counts["created"] == 0 {
+		t.Errorf("%+v", s)
+	}
+	if count, err := n.FlushFlows("bridge", "rose"); err != nil || count < in+out {
+		t.Errorf("%d of %d flows were ended: %v", count, in+out, err)
+	}
 }
 
 // A node does not start where the kernel would meddle, and says what to do.
