@@ -81,12 +81,12 @@ func (t packetTracker) Flush(endpoint netip.Addr) int {
 	})
 }
 
-// Stats counts the network's flows, and what the table has refused and given up for all
-// networks together.
+// Stats counts the network's flows, and what the table has refused, and flows that had to give
+// way, of all networks together.
 func (t packetTracker) Stats() uplink.Stats {
 	n := t.table.Stats()
 	s := uplink.Stats{Counts: map[string]uint64{
-		"created": n.Created, "expired": n.Expired, "ended": n.Ended, "ports-exhausted": n.PortsExhausted, "source-limit": n.SourceLimit,
+		"ports-exhausted": n.PortsExhausted, "source-limit": n.SourceLimit,
 		"evicted": n.EvictedUnanswered + n.EvictedLoose + n.EvictedEstablished,
 	}}
 	for _, f := range t.Flows() {
