@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -174,6 +175,9 @@ func TestNextHop(t *testing.T) {
 		t.Errorf("kept %d", s.Kept)
 	}
 	said("the answer lets the last one go", all(r.answerHop(253, nextMAC)), frame53)
+	if n := r.router.hops.asked; n != 0 {
+		t.Errorf("%d hops are asked still", n)
+	}
 	said("known", out(), frame53)
 	said("and fresh", ticked(hopFresh-1))
 	said("in use", out(), frame53)
@@ -223,6 +227,13 @@ func TestRouterCapture(t *testing.T) {
 	inside, outside := capture.NewRing(1<<16, nil, 0), capture.NewRing(1<<16, nil, 0)
 	r.a.port.Capture(inside, capture.Before)
 	r.o.port.Capture(outside, capture.After)
+	for _, data := range [][]byte{udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), ping4(t, mac(2), gwMAC, ip(2), outer(1), 9)} {
+		r.inject(r.a, data)
+		if rec, ok := inside.Next(); !ok || !bytes.Equal(rec.Data, data) {
+			t.Errorf("%s: %v, %x, want %x", text(data), ok, rec.Data, data)
+		}
+	}
+	outside.Next()
 	data := udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)
 	out := r.inject(r.a, data)
 	for what, c := range map[string]struct {
@@ -231,6 +242,51 @@ func TestRouterCapture(t *testing.T) {
 	}{"inside": {inside, data}, "outside": {outside, out["o"][0]}} {
 		if rec, ok := c.ring.Next(); !ok || !bytes.Equal(rec.Data, c.want) {
 			t.Errorf("%s: %v, %x, want %x", what, ok, rec.Data, c.want)
+		}
+	}
+}
+
+// TestRouterFits: what the link on the other side does not take is lowered, or refused with
+// the size that it takes.
+func TestRouterFits(t *testing.T) {
+	mssOf := func(b []byte) uint16 {
+		f := frame.NewBatch().Append(b)
+		f.Parse()
+		return mss(f)
+	}
+	syn := layers.TCP{SYN: true, Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{1460 >> 8, 1460 & 0xff}}}}
+	r := newRouted(t)
+	r.nat.inside[8080] = netip.AddrPortFrom(ip(3), 80)
+	r.knowNext()
+	r.o.port.SetMTU(1400)
+	out := r.inject(r.a, tcp4(t, mac(2), gwMAC, ip(2), beyond, 5, 80, syn))
+	if got := mssOf(out["o"][0]); got != 1360 {
+		t.Errorf("out, a segment size of %d", got)
+	}
+	checkSums(t, out["o"][0])
+	out = r.inject(r.o, tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, syn))
+	if got := mssOf(out["b"][0]); got != 1360 {
+		t.Errorf("in, a segment size of %d", got)
+	}
+	checkSums(t, out["b"][0])
+	for name, c := range map[string]struct {
+		from *cable
+		data []byte
+		says string
+		mtu  uint16
+	}{
+		"out": {r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 1380), "a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(FragmentationNeeded)", 1400},
+		"in":  {r.o, udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, 1280), "o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 DestinationUnreachable(FragmentationNeeded)", 1300},
+	} {
+		r.b.port.SetMTU(1300)
+		before := c.from.port.Stats()
+		got := r.inject(c.from, c.data)
+		if reason, _ := dropped(before, c.from.port.Stats()); reason != frame.TooBig || !slices.Equal(all(got), []string{c.says}) {
+			t.Errorf("%s: %v, %q", name, reason, all(got))
+			continue
+		}
+		if mtu := binary.BigEndian.Uint16(got[c.from.name][0][14+20+6:]); mtu != c.mtu {
+			t.Errorf("%s: an MTU of %d", name, mtu)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"weft/internal/frame"
 	"weft/internal/nettest"
 )
@@ -122,6 +124,10 @@ func TestPacketFilter(t *testing.T) {
 			if came := receive(t, u, n); len(came) != n || n == 1 && came[0].data != string(tt.data) {
 				t.Errorf("%s: %d came, want %d", tt.name, len(came), n)
 			}
+		}
+		// A device that cannot look for several MACs listens to everything.
+		if link, err := netlink.LinkByName("u"); err != nil || link.Attrs().Promisc == 0 {
+			t.Errorf("the interface does not take in frames for another MAC: %v", err)
 		}
 		joined, err := os.ReadFile("/proc/self/net/dev_mcast")
 		if err != nil {
