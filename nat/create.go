@@ -124,10 +124,7 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if r != frame.NotDropped {
 		return r, lackNothing
 	}
-	if p.c.inside() {
-		t.index.touch(t.keys.socket(p.src, p.sport(), p.c))
-	}
-	t.index.touch(p.hash)
+	t.expect(p)
 	sh := t.shardFor(to.owner)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -171,15 +168,17 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s 
 	back := xlat.reverse()
 	backClass := classOf(s, 1)
 	backHash := t.keys.tuple(&back, backClass)
+	slot := sh.slot(&t.pool)
+	f := t.pool.at(slot)
 	t.index.touch(backHash)
+	f.touch()
 	if t.find(&back, backClass, backHash, hit) {
+		sh.putSlot(&t.pool, slot)
 		if s&mapped != 0 && head == noFlow {
 			t.releasePort(xlat, p.c)
 		}
 		return frame.TupleTaken, lackNothing
 	}
-	slot := sh.slot(&t.pool)
-	f := t.pool.at(slot)
 	f.fill(p.tuple, xlat, s)
 	if ref := sh.ref(src); f.owner.Load() != ref {
 		f.owner.Store(ref)

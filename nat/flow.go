@@ -176,6 +176,12 @@ func (f *flow) fill(orig, xlat tuple, s uint64) {
 	f.state.Store(withRank(s) | live | gen<<genShift)
 }
 
+// touch has the slot's two lines fetched into the cache; see index.touch.
+func (f *flow) touch() {
+	f.osrc.lo.Load()
+	f.state.Load()
+}
+
 // free ends the flow's hold on the slot.
 func (f *flow) free() { f.state.Store(f.state.Load() &^ live) }
 

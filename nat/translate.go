@@ -212,12 +212,24 @@ func (t *Table) comeIn(f *frame.Frame, p *packet, now uint32, h *hit) frame.Reas
 // follow finds or makes a packet's flow, and notes what the packet says of it.
 func (t *Table) follow(f *frame.Frame, p *packet, now uint32, h *hit) frame.Reason {
 	p.hash = t.keys.tuple(&p.tuple, p.c)
+	if p.flags&(flagSYN|flagACK) == flagSYN {
+		t.expect(p)
+	}
 	if !t.find(&p.tuple, p.c, p.hash, h) {
 		if r := t.create(f, p, now, h); r != frame.NotDropped {
 			return r
 		}
 	}
 	return t.track(f, p, h, now)
+}
+
+// expect has the index's memory fetched that making a flow will need: that of the
+// packet's tuple and of its mapping.
+func (t *Table) expect(p *packet) {
+	t.index.touch(p.hash)
+	if p.c.inside() {
+		t.index.touch(t.keys.socket(p.src, p.sport(), p.c))
+	}
 }
 
 // clamp lowers the segment size that a SYN asks for to what the outside carries.
