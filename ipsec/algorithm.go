@@ -1,7 +1,6 @@
 package ipsec
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"fmt"
 
@@ -22,6 +21,7 @@ const (
 const (
 	saltLen  = 4
 	nonceLen = saltLen + 8
+	icvLen   = 16
 )
 
 var algorithmNames = [...]string{AES256GCM: "aes-256-gcm", AES128GCM: "aes-128-gcm", ChaCha20Poly1305: "chacha20-poly1305"}
@@ -56,7 +56,7 @@ func (a Algorithm) keyLen() int {
 }
 
 // icv returns the length of the ICV in bytes.
-func (a Algorithm) icv() int { return 16 }
+func (a Algorithm) icv() int { return icvLen }
 
 // aead returns the algorithm with a key of keyLen bytes.
 func (a Algorithm) aead(key []byte) (cipher.AEAD, error) {
@@ -66,9 +66,5 @@ func (a Algorithm) aead(key []byte) (cipher.AEAD, error) {
 	if a == ChaCha20Poly1305 {
 		return chacha20poly1305.New(key)
 	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return newGCM(key)
 }

@@ -15,13 +15,16 @@ import (
 //	prk    = HKDF-Extract(SHA-256, salt = "weft esp epoch 1", secret)
 //	info   = body of the sender's announcement ‖ body of the receiver's ‖ worker (1 byte)
 //	key ‖ salt (4 bytes) = HKDF-Expand(prk, "key" ‖ info)
-//	SPI    = the first of the eight 32-bit words of HKDF-Expand(prk, "spi" ‖ info) that is 256 or more
+//	SPI    = the first of the eight 32-bit words of HKDF-Expand(prk, "spi" ‖ info) that is 256 or more,
+//	         its lowest six bits being the worker
 //
 // A body is what an announcement says, in its one encoding: node, address,
 // generation, epoch, algorithm, flags, number of workers, public key. It tells its
 // own length. Who disagrees about any of it has other keys and another SPI. The
 // order of the bodies is the direction. SPIs of 0 to 255 are reserved (RFC 4303,
-// 2.1); that eight words in a row are has a chance of 2^-192.
+// 2.1); that eight words in a row are has a chance of 2^-192. What worker sealed a packet
+// can be seen from outside, so that whoever receives can have it opened by one of several
+// of its own: what one sent stays together, and what two sent does not.
 const (
 	extractSalt = "weft esp epoch 1"
 	firstSPI    = 256
@@ -82,7 +85,7 @@ func derive(prk []byte, sender, receiver *Announcement, worker int) (*material, 
 		return nil, err
 	}
 	for ; len(words) > 0 && m.spi < firstSPI; words = words[4:] {
-		m.spi = binary.BigEndian.Uint32(words)
+		m.spi = binary.BigEndian.Uint32(words)&^(MaxWorkers-1) | uint32(worker)
 	}
 	if m.spi < firstSPI {
 		return nil, errors.New("no SPI could be derived")

@@ -66,6 +66,9 @@ func (e Encapsulation) Len() int {
 // 2.4: the next header ends on a 4-byte boundary).
 func padding(n int) int { return -(n + trailer) & (alignment - 1) }
 
+// TrailerLen returns how many bytes are encrypted behind n bytes of payload.
+func TrailerLen(n int) int { return padding(n) + trailer }
+
 // PacketLen returns the length in bytes of the packet that holds n bytes of
 // payload, without encapsulation.
 func (a Algorithm) PacketLen(n int) int {

@@ -18,14 +18,14 @@ import (
 // (RFC 4303, 3.4.3). What fails leaves the SA as it was.
 //
 // SPIs are derived, not assigned, so two SAs of one source address may have the
-// same, one time in 2^32. The table then holds both, and the ICV tells which one
-// is meant: each is tried on a copy. Linux and others that know one SA for an SPI
-// would lose such packets until the next epoch.
+// same, one time in 2^26 if workers of one number have them. The table then holds
+// both, and the ICV tells which one is meant: each is tried on a copy. Linux and
+// others that know one SA for an SPI would lose such packets until the next epoch.
 //
-// Several workers may open packets of one SA at the same time, for the kernel
-// spreads datagrams over sockets by flow and not by SA. The window is made of
-// atomic words (window.go), counters are atomic, and the scratch memory is the
-// Opener's.
+// Several workers may open packets of one SA at the same time: a kernel that merges
+// packets knows nothing of SAs, and which worker serves what changes. The window is
+// made of atomic words (window.go), counters are atomic, and the scratch memory is
+// the Opener's.
 
 // An Inbound is an SA that this node receives by.
 type Inbound struct {
@@ -78,6 +78,12 @@ type Opener struct {
 	nonce [nonceLen]byte
 	aad   [12]byte
 	spare []byte // a copy of a packet that several SAs may open
+
+	// What was looked up last: packets come in trains.
+	table  *Table
+	source netip.Addr
+	spi    uint32
+	entry  entry
 }
 
 // NewOpener returns an opener.
@@ -105,7 +111,10 @@ func (o *Opener) Open(t *Table, source netip.Addr, packet []byte) (Opened, frame
 	if len(packet) < least || len(packet) > MaxPacket || (len(packet)-least)%alignment != 0 {
 		return Opened{}, frame.BadESP
 	}
-	e := t.find(source, binary.BigEndian.Uint32(packet))
+	if spi := binary.BigEndian.Uint32(packet); t != o.table || spi != o.spi || source != o.source {
+		o.table, o.source, o.spi, o.entry = t, source, spi, t.find(source, spi)
+	}
+	e := &o.entry
 	if e.first == nil {
 		return Opened{}, frame.UnknownSPI
 	}

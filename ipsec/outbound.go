@@ -102,9 +102,8 @@ func NewSealer() *Sealer { return new(Sealer) }
 // for many. The reason is NoKey without an SA or one that has come to its end, and
 // TooBig if dst is shorter than [Algorithm.PacketLen].
 //
-// The pieces are copied and then sealed in place, for ciphers want one range. That
-// costs 4 % more than to seal from one buffer into another (BenchmarkSeal), and
-// saves a segment's own copying.
+// The pieces are copied and then sealed in place, for ciphers want one range. The copy
+// costs 25 ns for 1,400 bytes (BenchmarkSeal), and saves a segment's own copying.
 func (s *Sealer) Seal(o *Outbound, dst []byte, next uint8, pieces ...[]byte) (int, frame.Reason) {
 	n := 0
 	for _, p := range pieces {
@@ -120,31 +119,40 @@ func (s *Sealer) Seal(o *Outbound, dst []byte, next uint8, pieces ...[]byte) (in
 // SealInPlace is Seal for n bytes of payload that stand at b[PayloadOffset:]
 // already.
 func (s *Sealer) SealInPlace(o *Outbound, b []byte, next uint8, n int) (int, frame.Reason) {
+	if len(b) < payloadAt {
+		return 0, frame.TooBig
+	}
+	return s.SealFrom(o, b, b[payloadAt:], next, n)
+}
+
+// SealFrom is Seal for n bytes of payload at the beginning of src, which is written to
+// behind them, [TrailerLen] bytes. dst must not overlap it, but with PayloadOffset
+// bytes in front of it.
+func (s *Sealer) SealFrom(o *Outbound, dst, src []byte, next uint8, n int) (int, frame.Reason) {
 	if o == nil {
 		return 0, frame.NoKey
 	}
 	total := o.algorithm.PacketLen(n)
-	if n < 0 || total > min(len(b), MaxPacket) {
+	if n < 0 || total > min(len(dst), MaxPacket) || n+TrailerLen(n) > len(src) {
 		return 0, frame.TooBig
 	}
 	seq := o.seq.Add(1)
 	if seq > o.hard {
 		return 0, frame.NoKey
 	}
-	b = b[:total]
+	b := dst[:total]
 	pad := padding(n)
-	end := payloadAt + n
 	for i := range pad {
-		b[end+i] = byte(i + 1) // RFC 4303, 2.4
+		src[n+i] = byte(i + 1) // RFC 4303, 2.4
 	}
-	end += pad + trailer
-	b[end-2], b[end-1] = byte(pad), next
+	end := n + pad + trailer
+	src[end-2], src[end-1] = byte(pad), next
 	binary.BigEndian.PutUint32(b, o.spi)
 	binary.BigEndian.PutUint32(b[4:], uint32(seq))
 	binary.BigEndian.PutUint64(b[ivAt:], seq)
 	*(*[saltLen]byte)(s.nonce[:]) = o.salt
 	binary.BigEndian.PutUint64(s.nonce[saltLen:], seq)
-	o.aead.Seal(b[payloadAt:payloadAt:total], s.nonce[:], b[payloadAt:end], associate(&s.aad, o.spi, seq, o.esn))
+	o.aead.Seal(b[payloadAt:payloadAt:total], s.nonce[:], src[:end], associate(&s.aad, o.spi, seq, o.esn))
 	o.bytes.Add(uint64(n))
 	return total, frame.NotDropped
 }

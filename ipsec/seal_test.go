@@ -311,3 +311,27 @@ func TestOpenShared(t *testing.T) {
 		t.Fatalf("delivered %d, replayed %d, forged %d", in.Packets(), in.Replayed(), in.Forged())
 	}
 }
+
+// What is sealed from elsewhere is what is sealed in place, and only the trailer is
+// written there.
+func TestSealFrom(t *testing.T) {
+	for _, a := range algorithms {
+		for n := range 300 {
+			o, _, table := testSAs(t, a, true)
+			payload := randomBytes(rand.New(rand.NewPCG(uint64(n), 1)), n)
+			src, trailing := append(bytes.Clone(payload), make([]byte, 20)...), TrailerLen(n)
+			dst := make([]byte, a.PacketLen(n))
+			got, r := NewSealer().SealFrom(o, dst, src, NextUDP, n)
+			if r != frame.NotDropped || got != len(dst) {
+				t.Fatalf("%v, %d bytes: %d, %v", a, n, got, r)
+			}
+			if !bytes.Equal(src[:n], payload) || !bytes.Equal(src[n+trailing:], make([]byte, 20-trailing)) {
+				t.Fatalf("%v, %d bytes: the source is not as it was", a, n)
+			}
+			opens(t, table, dst, payload, NextUDP)
+			if _, r := NewSealer().SealFrom(o, dst, src[:n+trailing-1], NextUDP, n); r != frame.TooBig {
+				t.Fatalf("%v, %d bytes without room for the trailer: %v", a, n, r)
+			}
+		}
+	}
+}

@@ -76,3 +76,36 @@ func TestSameSPI(t *testing.T) {
 	outs[maxSame].seq.Store(1000) // which none of the others has seen
 	refuses(t, table, sealed(t, outs[maxSame], NextUDP, []byte("nobody's")), frame.BadICV)
 }
+
+// An opener that has opened a packet looks its SA up again when the table has changed,
+// and for another source or SPI.
+func TestOpenerLooksAgain(t *testing.T) {
+	o, _, table := testSAs(t, AES256GCM, true)
+	other, in, _ := testSAs(t, AES128GCM, true)
+	in.vtep = vtepA
+	in.spi = o.SPI() + 1
+	other.spi = in.spi
+	empty, _ := NewTable(nil)
+	both, _ := NewTable([]*Inbound{table.Lookup(vtepA.Addr(), o.SPI()), in})
+	op := NewOpener()
+	for i, c := range []struct {
+		table  *Table
+		source netip.Addr
+		by     *Outbound
+		want   frame.Reason
+	}{
+		{table, vtepA.Addr(), o, frame.NotDropped},
+		{table, vtepB.Addr(), o, frame.UnknownSPI},
+		{table, vtepA.Addr(), o, frame.NotDropped},
+		{table, vtepA.Addr(), other, frame.UnknownSPI},
+		{both, vtepA.Addr(), other, frame.NotDropped},
+		{both, vtepA.Addr(), o, frame.NotDropped},
+		{empty, vtepA.Addr(), o, frame.UnknownSPI},
+		{nil, vtepA.Addr(), o, frame.UnknownSPI},
+		{table, vtepA.Addr(), o, frame.NotDropped},
+	} {
+		if _, r := op.Open(c.table, c.source, sealed(t, c.by, NextUDP, []byte("payload"))); r != c.want {
+			t.Errorf("packet %d: %v, want %v", i, r, c.want)
+		}
+	}
+}

@@ -97,6 +97,44 @@ func TestSealed(t *testing.T) {
 	}
 }
 
+// A frame has room for headers and trailer around it, or lies between others that must
+// stay as they are, as what was received does; and it may be sealed for several.
+func TestSealedRoom(t *testing.T) {
+	a, b := sealedPair(t, "127.0.0.1", "127.0.0.2", true)
+	data := append(udp(20, 1380, 1), udp(1, 17, 1)...)
+	var mem []byte
+	for _, d := range data {
+		mem = append(append(mem, "what is in front"...), d...)
+	}
+	before, batch := bytes.Clone(mem), frame.NewBatch()
+	var lent []*frame.Frame
+	for at := 0; at < len(mem); {
+		at += sealedHeaders
+		f := batch.Lend(mem, at, len(data[len(lent)]))
+		if r := f.Parse(); r != frame.NotDropped {
+			t.Fatal(r)
+		}
+		at += f.Len()
+		lent = append(lent, f)
+	}
+	roomy := list(t, data...)
+	for _, fs := range [][]*frame.Frame{lent, roomy, roomy} {
+		if refused := writeAll(t, a.q, fs); len(refused) != 0 {
+			t.Fatal(refused)
+		}
+		sameFrames(t, collect(t, b.Socket, len(data)), data)
+	}
+	conserved(t, b.Socket)
+	if !bytes.Equal(mem, before) {
+		t.Error("lent memory was written to")
+	}
+	for i, f := range roomy {
+		if !bytes.Equal(f.Bytes(), data[i]) {
+			t.Errorf("frame %d is not as it was", i)
+		}
+	}
+}
+
 // A node has more workers than SAs where it has many processors: some share one, and
 // what each of them sends is opened.
 func TestSealedManyWorkers(t *testing.T) {

@@ -92,8 +92,15 @@ type got struct {
 	vni  uint32
 }
 
+// A reading is a reader, or a socket with one.
+type reading interface {
+	FD() int
+	Pending() bool
+	ReadBatch(*frame.Batch) (int, error)
+}
+
 // collect reads until n frames have come, or for a while nothing more does.
-func collect(t testing.TB, s *Socket, n int) (all []got) {
+func collect(t testing.TB, s reading, n int) (all []got) {
 	t.Helper()
 	b := frame.NewBatch()
 	for {

@@ -78,7 +78,8 @@ func (q *LinkQueue) ReadBatch(*frame.Batch) (int, error) { return 0, nil }
 //
 // It may change the order of the list, so that frames that leave from the same
 // port stand together; frames of one flow keep theirs, and the returned number
-// goes by the new order. The eight bytes before each frame are overwritten.
+// goes by the new order. The eight bytes before each frame are overwritten,
+// on a sealed link 16, and up to five behind it if there are as many.
 func (q *LinkQueue) WriteBatch(fs []*frame.Frame) (int, error) {
 	if q.behind.n > 0 {
 		if err := q.share(fs); err != nil {

@@ -104,8 +104,7 @@ func bind(fd int, a netip.AddrPort) (netip.AddrPort, error) {
 
 // probeReceive finds the rung to receive on: before the socket has a port, so
 // that nothing can arrive half way.
-func (s *Socket) probeReceive(fd int) {
-	rx := &s.rx
+func (s *Socket) probeReceive(rx *Reader, fd int) {
 	var probe [1]unix.Mmsghdr
 	if _, errno := recvmmsg(fd, probe[:]); errno != 0 && errno != unix.EAGAIN && errno != unix.EINTR {
 		rx.rung, rx.note = ReceiveSingle, "recvmmsg: "+errno.Error()

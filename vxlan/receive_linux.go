@@ -40,9 +40,11 @@ const (
 	slotBytes = 1<<16 + 2048
 )
 
-// A receiver is what one goroutine receives with.
-type receiver struct {
+// A Reader is what one goroutine receives with: one of a socket's listening descriptors
+// and its memory. All of a socket's know the same table and the same SAs.
+type Reader struct {
 	socket *Socket
+	fd     atomic.Int32 // -1 after Close
 	rung   ReceiveRung
 	note   string
 	call   func(fd int, msgs []unix.Mmsghdr) (int, unix.Errno)
@@ -78,8 +80,9 @@ type receiver struct {
 }
 
 // init lays out the arena. The rung is known already.
-func (rx *receiver) init(s *Socket) {
+func (rx *Reader) init(s *Socket, fd int) {
 	rx.socket, rx.want = s, maxMessages
+	rx.fd.Store(int32(fd))
 	if s.cfg.ESP {
 		rx.opener = ipsec.NewOpener()
 	}
@@ -101,10 +104,10 @@ func (rx *receiver) init(s *Socket) {
 	}
 }
 
-func (rx *receiver) slot(i int) []byte { return rx.arena[i*slotBytes : (i+1)*slotBytes] }
+func (rx *Reader) slot(i int) []byte { return rx.arena[i*slotBytes : (i+1)*slotBytes] }
 
 // rearm makes a message that the kernel has filled in ready to be filled again.
-func (rx *receiver) rearm(i int) {
+func (rx *Reader) rearm(i int) {
 	h := &rx.msgs[i].Hdr
 	h.Namelen = uint32(unsafe.Sizeof(rx.names[i]))
 	h.SetControllen(int(unsafe.Sizeof(rx.controls[i])))
@@ -118,26 +121,36 @@ func (rx *receiver) rearm(i int) {
 //
 // borrowed: the frames lie in the socket's memory and are valid until the next
 // call.
-func (s *Socket) ReadBatch(b *frame.Batch) (int, error) {
-	fd := int(s.fd.Load())
+func (rx *Reader) ReadBatch(b *frame.Batch) (int, error) {
+	fd := rx.FD()
 	if fd < 0 {
 		return 0, os.ErrClosed
 	}
-	rx := &s.rx
 	if rx.at == rx.n && !rx.receive(fd) {
 		return 0, nil
 	}
-	rx.sas = s.sas.Load()
-	return rx.deliver(b, s.table.Load()), nil
+	rx.sas = rx.socket.sas.Load()
+	return rx.deliver(b, rx.socket.table.Load()), nil
 }
 
 // Pending reports whether ReadBatch has frames without asking the kernel, which a
-// poller cannot know: read on while it is true. It belongs to the reader.
-func (s *Socket) Pending() bool { return s.rx.at < s.rx.n }
+// poller cannot know: read on while it is true. It belongs to the goroutine that reads.
+func (rx *Reader) Pending() bool { return rx.at < rx.n }
+
+// FD returns the descriptor to be polled for reading, -1 after Close. See
+// [Reader.Pending] for what a poller does not know.
+//
+// borrowed: it belongs to the socket.
+func (rx *Reader) FD() int { return int(rx.fd.Load()) }
+
+// Received returns how many bytes of datagrams and how many frames came in by it.
+func (rx *Reader) Received() (bytes, frames uint64) {
+	return rx.counters.bytes.Load(), rx.counters.frames.Load()
+}
 
 // receive asks the kernel and reports whether anything came. An error is none of
 // the reader's business: the socket has told it once and goes on.
-func (rx *receiver) receive(fd int) bool {
+func (rx *Reader) receive(fd int) bool {
 	for i := range rx.n {
 		rx.rearm(i)
 	}
@@ -154,7 +167,7 @@ func (rx *receiver) receive(fd int) bool {
 // deliver cuts messages into frames until the batch is full or none is left. A
 // message that would fit into an empty batch is not begun in one that has too
 // little room: its frames were one superframe, and join again only within a batch.
-func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
+func (rx *Reader) deliver(b *frame.Batch, t *Table) int {
 	if t != rx.table {
 		rx.table, rx.fresh, rx.open, rx.sa = t, true, false, nil
 	}
@@ -205,7 +218,7 @@ func (rx *receiver) deliver(b *frame.Batch, t *Table) int {
 
 // begin opens the message at the cursor: its size, its sender, and what the
 // kernel told with it. It may be opened again, when the table has changed.
-func (rx *receiver) begin() {
+func (rx *Reader) begin() {
 	m := &rx.msgs[rx.at]
 	first := rx.off == 0
 	rx.open, rx.length, rx.size = true, int(m.Len), int(m.Len)
@@ -230,7 +243,7 @@ func (rx *receiver) begin() {
 }
 
 // lose drops the whole message as one datagram.
-func (rx *receiver) lose(r frame.Reason) {
+func (rx *Reader) lose(r frame.Reason) {
 	if rx.peer == nil {
 		r = frame.UnknownVTEP
 	}
@@ -243,7 +256,7 @@ func (rx *receiver) lose(r frame.Reason) {
 // admit is the decap step: it says which network a datagram belongs to, and
 // leaves that network's switch port in rx.port, or says why it is dropped. What
 // strangers send is not looked into.
-func (rx *receiver) admit(datagram []byte) (vni uint32, r frame.Reason) {
+func (rx *Reader) admit(datagram []byte) (vni uint32, r frame.Reason) {
 	if rx.peer == nil {
 		return 0, frame.UnknownVTEP
 	}
@@ -260,7 +273,7 @@ func (rx *receiver) admit(datagram []byte) (vni uint32, r frame.Reason) {
 	return vni, frame.NotDropped
 }
 
-func (rx *receiver) count(frames, datagrams, bytes int) {
+func (rx *Reader) count(frames, datagrams, bytes int) {
 	add(&rx.counters.frames, frames)
 	add(&rx.counters.datagrams, datagrams)
 	add(&rx.counters.bytes, bytes)

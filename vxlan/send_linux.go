@@ -44,6 +44,7 @@ type sender struct {
 	// With ESP: whose SA seals (of more workers than there are SAs, some share one),
 	// what seals, what by, and the packets, until the kernel has them.
 	worker int
+	home   int // of the listening descriptors: the one it sends from where there is no pool
 	sealer *ipsec.Sealer
 	by     *ipsec.Outbound // nil: frames leave in clear
 	vni    uint32
@@ -58,7 +59,7 @@ type sender struct {
 type run struct{ frames, bytes int }
 
 func newSender(s *Socket, worker int) *sender {
-	tx := &sender{socket: s, call: sendmmsg, worker: worker % ipsec.MaxWorkers, sealer: ipsec.NewSealer()}
+	tx := &sender{socket: s, call: sendmmsg, worker: worker % ipsec.MaxWorkers, home: worker % len(s.readers), sealer: ipsec.NewSealer()}
 	for i := range tx.sizes {
 		tx.sizes[i].init()
 	}
@@ -68,7 +69,7 @@ func newSender(s *Socket, worker int) *sender {
 // write sends up to MaxBatch frames.
 func (q *LinkQueue) write(fs []*frame.Frame) (int, error) {
 	tx, l := q.tx, q.link
-	if tx.socket.fd.Load() < 0 {
+	if tx.socket.FD() < 0 {
 		tx.end = 0
 		return 0, os.ErrClosed
 	}
@@ -79,10 +80,10 @@ func (q *LinkQueue) write(fs []*frame.Frame) (int, error) {
 		tx.end = len(fs)
 		return 0, err
 	}
-	pool := uint64(len(tx.socket.fds) - 1)
+	pool := uint64(len(tx.socket.fds) - len(tx.socket.readers))
 	if q.single || pool == 0 {
 		tx.end = len(fs)
-		return tx.send(tx.socket.fds[0], &l.to, fs)
+		return tx.send(tx.socket.fds[tx.home], &l.to, fs)
 	}
 	mixed := false
 	for i, f := range fs {

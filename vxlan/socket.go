@@ -31,8 +31,13 @@ type Config struct {
 	// has no port, and every packet is ESP. It takes CAP_NET_RAW, without which the
 	// error of Listen wraps fs.ErrPermission.
 	Raw bool
+	// Readers is how many goroutines receive at the same time by a socket for ESP in
+	// UDP: what one worker of a peer has sealed comes to one of them, and what different
+	// workers have, to different ones. 0 is 1, and so is what the system can do no
+	// better than; [Socket.Readers] has them.
+	Readers int
 	// Marked is handed what comes behind the non-ESP marker, the marker left off
-	// (RFC 3948, 2.3), by the reader of an ESP socket; nil: it is counted and no more.
+	// (RFC 3948, 2.3), by any reader of an ESP socket; nil: it is counted and no more.
 	// It must not wait.
 	//
 	// borrowed: datagram is valid until it returns.
@@ -48,8 +53,11 @@ const (
 	DefaultBuffer = 4 << 20
 )
 
-// maxPool bounds Config.Pool.
-const maxPool = 63
+// maxPool bounds Config.Pool, maxReaders Config.Readers.
+const (
+	maxPool    = 63
+	maxReaders = 16
+)
 
 // The port range of the pool: RFC 7348, 5, recommends the dynamic ports.
 const (
@@ -94,15 +102,18 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Workers == 0 {
 		c.Workers = 1
 	}
+	if c.Readers == 0 || !c.ESP || c.Raw {
+		c.Readers = 1
+	}
 	if c.SendBuffer == 0 {
 		c.SendBuffer = DefaultBuffer
 	}
 	if c.ReceiveBuffer == 0 {
 		c.ReceiveBuffer = DefaultBuffer
 	}
-	if c.Pool > maxPool || c.Workers < 0 || c.SendBuffer < 0 || c.ReceiveBuffer < 0 {
-		return c, fmt.Errorf("vxlan: pool of %d sockets, %d workers, buffers of %d and %d bytes: expected at most %d sockets and nothing below 0",
-			c.Pool, c.Workers, c.SendBuffer, c.ReceiveBuffer, maxPool)
+	if c.Pool > maxPool || c.Readers < 0 || c.Readers > maxReaders || c.Workers < 0 || c.SendBuffer < 0 || c.ReceiveBuffer < 0 {
+		return c, fmt.Errorf("vxlan: pool of %d sockets, %d readers, %d workers, buffers of %d and %d bytes: expected at most %d sockets and %d readers, and nothing below 0",
+			c.Pool, c.Readers, c.Workers, c.SendBuffer, c.ReceiveBuffer, maxPool, maxReaders)
 	}
 	return c, nil
 }

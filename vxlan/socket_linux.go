@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"weft/internal/frame"
 	"weft/ipsec"
 )
 
@@ -18,29 +19,30 @@ import (
 // A Socket is one listening descriptor, which receives everything, and a pool of
 // further ones, which only send: their ports are the entropy that spreads flows
 // over paths and queues. A filter that takes nothing keeps the pool's receive
-// buffers empty, whoever sends to them.
+// buffers empty, whoever sends to them. A socket for ESP may have several listening
+// descriptors on its one port (see share_linux.go), and no pool.
 //
 // It is open from Listen until Close, which is final and may be called twice.
 // The ladders stand where Listen's probes put them; sending steps down at run
 // time when the kernel refuses (see send_linux.go) and never up again.
 //
 // What one worker sends with (sender) is shared by all links, and only ever
-// touched by that worker; what is received with (receiver) belongs to the one
-// goroutine that reads. The table is the only thing both sides and the control
+// touched by that worker; what is received with (Reader) belongs to the one
+// goroutine that reads by it. The table is the only thing both sides and the control
 // plane touch, as a snapshot.
 
 // A Socket receives from and sends to the VTEPs of one underlay address.
 type Socket struct {
 	cfg     Config
 	addr    netip.AddrPort
-	fd      atomic.Int32 // listening; -1 after Close
-	fds     []int        // to send from: the listening one, then the pool
-	ports   []uint16     // the pool's
+	fds     []int    // to send from: the listening ones, then the pool
+	ports   []uint16 // the pool's
 	table   atomic.Pointer[Table]
 	sas     atomic.Pointer[ipsec.Table]
 	rung    atomic.Uint32 // SendRung
 	note    atomic.Pointer[string]
-	rx      receiver
+	rx      Reader        // the first of
+	readers []*Reader     // as many as there are listening descriptors
 	senders []*sender     // by worker
 	lost    atomic.Uint64 // KernelDrops, as of Close
 	closing sync.Once
@@ -54,12 +56,11 @@ func Listen(c Config) (*Socket, error) {
 		return nil, err
 	}
 	s := &Socket{cfg: c}
-	s.fd.Store(-1)
+	s.rx.fd.Store(-1)
 	if err := s.open(); err != nil {
 		s.Close()
 		return nil, err
 	}
-	s.rx.init(s)
 	for i := range c.Workers {
 		s.senders = append(s.senders, newSender(s, i))
 	}
@@ -72,21 +73,16 @@ func (s *Socket) open() error {
 	if err != nil {
 		return err
 	}
-	s.fds = append(s.fds, fd)
-	s.fd.Store(int32(fd))
-	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.cfg.ReceiveBuffer)
-	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
-	if s.cfg.Addr.Addr().Is6() && !s.cfg.Raw {
-		// VTEPs may send a zero checksum over IPv6 (RFC 6935); not fatal either.
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
-	}
-	s.probeReceive(fd)
+	s.listens(&s.rx, fd)
 	s.probeSend(fd)
 	if s.addr, err = bind(fd, s.cfg.Addr); err != nil {
 		return s.cfg.explainBind(err)
 	}
 	if s.cfg.Raw {
 		s.addr = s.cfg.Addr // the kernel tells the protocol for a port
+	}
+	if s.cfg.Readers > 1 {
+		s.share()
 	}
 	for range s.cfg.Pool {
 		fd, port, err := poolSocket(s.cfg.Addr.Addr(), s.cfg.SendBuffer)
@@ -97,6 +93,19 @@ func (s *Socket) open() error {
 		s.ports = append(s.ports, port)
 	}
 	return nil
+}
+
+// listens makes a descriptor one to receive by, before it is bound.
+func (s *Socket) listens(rx *Reader, fd int) {
+	setBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, s.cfg.ReceiveBuffer)
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, s.cfg.SendBuffer)
+	if s.cfg.Addr.Addr().Is6() && !s.cfg.Raw {
+		// VTEPs may send a zero checksum over IPv6 (RFC 6935); not fatal either.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
+	}
+	s.probeReceive(rx, fd)
+	rx.init(s, fd)
+	s.fds, s.readers = append(s.fds, fd), append(s.readers, rx)
 }
 
 // listener returns the descriptor that is to be bound.
@@ -123,11 +132,15 @@ func (s *Socket) Addr() netip.AddrPort { return s.addr }
 // The slice is not to be changed.
 func (s *Socket) SourcePorts() []uint16 { return s.ports }
 
-// FD returns the descriptor to be polled for reading, -1 after Close. See
-// [Socket.Pending] for what a poller does not know.
-//
-// borrowed: it belongs to the socket.
-func (s *Socket) FD() int { return int(s.fd.Load()) }
+// Readers returns what receives: each is for one goroutine. The slice is not to be
+// changed.
+func (s *Socket) Readers() []*Reader { return s.readers }
+
+// FD, ReadBatch and Pending are those of the first reader, which is all there is
+// unless [Config].Readers says more.
+func (s *Socket) FD() int                               { return s.rx.FD() }
+func (s *Socket) ReadBatch(b *frame.Batch) (int, error) { return s.rx.ReadBatch(b) }
+func (s *Socket) Pending() bool                         { return s.rx.Pending() }
 
 // SetTable replaces the table of accepted sources; nil accepts none.
 func (s *Socket) SetTable(t *Table) { s.table.Store(t) }
@@ -140,7 +153,7 @@ func (s *Socket) SetSAs(t *ipsec.Table) { s.sas.Store(t) }
 // announcement, a keepalive, a dummy packet. It may be called from anywhere, never
 // waits, and what the kernel does not take is lost.
 func (s *Socket) Send(to netip.AddrPort, datagram []byte) error {
-	fd := int(s.fd.Load())
+	fd := s.FD()
 	if fd < 0 {
 		return os.ErrClosed
 	}
@@ -167,28 +180,34 @@ func (s *Socket) Stats() SocketStats {
 	if note := s.note.Load(); note != nil {
 		st.SendNote = *note
 	}
-	s.rx.counters.addTo(&st)
+	st.KernelDrops = s.lost.Load()
+	for _, rx := range s.readers {
+		rx.counters.addTo(&st)
+		if fd := rx.FD(); fd >= 0 {
+			st.KernelDrops += kernelDrops(fd)
+		}
+	}
 	for _, tx := range s.senders {
 		tx.counters.addTo(&st)
 		if errno := unix.Errno(tx.counters.fault.Load()); errno != 0 {
 			st.SendFault = errno.Error()
 		}
 	}
-	st.KernelDrops = s.lost.Load()
-	if fd := int(s.fd.Load()); fd >= 0 {
+	if fd := s.FD(); fd >= 0 {
 		st.SendBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 		st.ReceiveBuffer, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-		st.KernelDrops = kernelDrops(fd)
 	}
 	return st
 }
 
-// Close closes all descriptors. Whoever polls the listening one is woken; reads
+// Close closes all descriptors. Whoever polls the listening ones is woken; reads
 // and writes return os.ErrClosed from then on.
 func (s *Socket) Close() error {
 	s.closing.Do(func() {
-		if fd := int(s.fd.Swap(-1)); fd >= 0 {
-			s.lost.Store(kernelDrops(fd))
+		for _, rx := range s.readers {
+			if fd := int(rx.fd.Swap(-1)); fd >= 0 {
+				s.lost.Add(kernelDrops(fd))
+			}
 		}
 		for _, fd := range s.fds {
 			// The answer is ENOTCONN; who polls hears of it all the same.

@@ -39,6 +39,24 @@ func (*Socket) ReadBatch(*frame.Batch) (int, error) { return 0, ErrUnsupported }
 // Pending reports false.
 func (*Socket) Pending() bool { return false }
 
+// Readers returns nothing.
+func (*Socket) Readers() []*Reader { return nil }
+
+// A Reader is what one goroutine receives with; only Linux has one.
+type Reader struct{}
+
+// FD returns -1.
+func (*Reader) FD() int { return -1 }
+
+// ReadBatch returns [ErrUnsupported].
+func (*Reader) ReadBatch(*frame.Batch) (int, error) { return 0, ErrUnsupported }
+
+// Pending reports false.
+func (*Reader) Pending() bool { return false }
+
+// Received returns nothing.
+func (*Reader) Received() (bytes, frames uint64) { return 0, 0 }
+
 // NewLink returns a link without queues.
 func (*Socket) NewLink(netip.AddrPort, uint32) *Link { return &Link{} }
 

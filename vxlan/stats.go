@@ -38,7 +38,7 @@ type SocketStats struct {
 	SendBuffer, ReceiveBuffer int
 }
 
-// receiveCounters are written by the reader alone.
+// receiveCounters are written by one reader alone.
 type receiveCounters struct {
 	messages, merged, datagrams, bytes, frames, control atomic.Uint64
 	drops                                               [frame.Reasons]atomic.Uint64
@@ -51,10 +51,14 @@ type sendCounters struct {
 }
 
 func (c *receiveCounters) addTo(s *SocketStats) {
-	s.Messages, s.Merged, s.Datagrams = c.messages.Load(), c.merged.Load(), c.datagrams.Load()
-	s.Bytes, s.Frames, s.Control = c.bytes.Load(), c.frames.Load(), c.control.Load()
+	s.Messages += c.messages.Load()
+	s.Merged += c.merged.Load()
+	s.Datagrams += c.datagrams.Load()
+	s.Bytes += c.bytes.Load()
+	s.Frames += c.frames.Load()
+	s.Control += c.control.Load()
 	for r := range s.Drops {
-		s.Drops[r] = c.drops[r].Load()
+		s.Drops[r] += c.drops[r].Load()
 	}
 }
 

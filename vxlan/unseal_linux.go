@@ -19,7 +19,7 @@ import (
 
 // unseal is the open step. It returns what VXLAN's datagram would have held and where
 // that lies in the packet, 0 if there is no more to do.
-func (rx *receiver) unseal(packet []byte) (datagram []byte, at int) {
+func (rx *Reader) unseal(packet []byte) (datagram []byte, at int) {
 	packet, at, held := rx.strip(packet)
 	if !held {
 		return nil, 0
@@ -44,7 +44,7 @@ func (rx *receiver) unseal(packet []byte) (datagram []byte, at int) {
 }
 
 // strip leaves out what is in front of an ESP packet, at bytes, or takes what is none.
-func (rx *receiver) strip(packet []byte) (esp []byte, at int, held bool) {
+func (rx *Reader) strip(packet []byte) (esp []byte, at int, held bool) {
 	if rx.socket.cfg.Raw {
 		if !rx.socket.addr.Addr().Is4() {
 			return packet, 0, true

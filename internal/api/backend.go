@@ -108,6 +108,11 @@ type inside interface {
 	// ExportKeys returns what opens all that is sealed now, of the peers of one
 	// network or of all. The server gives it to the node's owner alone.
 	ExportKeys(network string) ([]ipsec.ExportedSA, error)
+	// Flows returns what goes by the ways out of a network, or of all; FlushFlows ends
+	// those of a network and a sandbox, or of all.
+	Flows(network string) ([]node.Flow, error)
+	FlushFlows(network, sandbox string) (int, error)
+	UplinkStats() []node.UplinkStats
 	Trace(ctx context.Context, o node.TraceOptions) ([]node.TraceStep, error)
 	// Capture returns a pcapng stream that ends when it is closed.
 	Capture(ctx context.Context, o node.CaptureOptions) (io.ReadCloser, error)

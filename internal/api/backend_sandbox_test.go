@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,16 +99,37 @@ func (m *memory) SandboxStart(_ context.Context, ref string) error {
 		}
 		m.joinLocked(b, n, j.Config)
 	}
+	b.Ports = listening(b.Spec)
 	m.emitLocked("container", "start", b.ID, attrs(b.Spec, nil))
 	b.proc.start(func(code int) { m.ended(b, code) })
 	return nil
+}
+
+// listening are a sandbox's ports as a node publishes them: without an address on all of
+// both families, without a port from 32768 up.
+func listening(s cnm.SandboxSpec) (all []cnm.PublishedPort) {
+	free := uint16(32768)
+	for _, m := range s.Mappings() {
+		if m.HostPort == 0 {
+			m.HostPort, free = free, free+1
+		}
+		on := []netip.Addr{m.HostIP}
+		if !m.HostIP.IsValid() {
+			on = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		}
+		for _, a := range on {
+			all = append(all, cnm.PublishedPort{Proto: m.Proto, Port: m.Port, Host: netip.AddrPortFrom(a, m.HostPort)})
+		}
+	}
+	slices.SortFunc(all, cnm.ComparePublished)
+	return all
 }
 
 // ended is called by a process that is over.
 func (m *memory) ended(b *box, code int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b.State, b.ExitCode, b.Finished, b.PID, b.Endpoints = cnm.Exited, code, m.now(), 0, nil
+	b.State, b.ExitCode, b.Finished, b.PID, b.Endpoints, b.Ports = cnm.Exited, code, m.now(), 0, nil, nil
 	m.emitLocked("container", "die", b.ID, attrs(b.Spec, map[string]string{"exitCode": strconv.Itoa(code)}))
 	if b.Spec.AutoRemove {
 		m.removeLocked(b)

@@ -12,6 +12,7 @@ import (
 	"weft/internal/cnm"
 	"weft/internal/frame"
 	"weft/internal/node"
+	"weft/internal/uplink"
 	"weft/ipsec"
 )
 
@@ -30,6 +31,7 @@ type memory struct {
 	err       error // every change answers with it
 	captured  node.CaptureOptions
 	exported  []string // networks whose keys were given out
+	flushed   []string // NETWORK/SANDBOX whose flows were ended
 }
 
 // A box is a sandbox of memory.
@@ -61,7 +63,7 @@ func (m *memory) Info() node.Info {
 	return node.Info{
 		ID: "9f6c4b1e-0000-4000-8000-000000000001", Name: "host1", Version: "0.1.0", Kernel: "6.1.0", OS: "Debian GNU/Linux 12 (bookworm)",
 		CPUs: 2, MemTotal: 8 << 30, DataDir: "/home/u/.local/share/weft", RunDir: "/run/user/1000/weft", Rootless: true, PID: 77,
-		Started: time.Unix(1700000000, 0).UTC(), Sandboxes: len(m.sandboxes), Networks: len(m.networks), Workers: 2, Rung: "uso",
+		Started: time.Unix(1700000000, 0).UTC(), Sandboxes: len(m.sandboxes), Networks: len(m.networks), Workers: 2, Rung: "uso", Uplink: "host",
 		Pools: []node.AddressPool{{Base: netip.MustParsePrefix("172.17.0.0/16"), Size: 16}},
 	}
 }
@@ -131,7 +133,7 @@ func (m *memory) viewLocked(n *node.NetworkView) node.NetworkView {
 	for _, b := range m.sandboxes {
 		for _, e := range b.Endpoints {
 			if e.NetworkID == n.ID && b.State == cnm.Running {
-				v.Endpoints = append(v.Endpoints, node.EndpointView{Endpoint: e, Sandbox: b.Spec.Name})
+				v.Endpoints = append(v.Endpoints, node.EndpointView{Endpoint: e, Sandbox: b.Spec.Name, Name: b.Spec.Name})
 			}
 		}
 	}
@@ -312,6 +314,38 @@ func (m *memory) Peers() ([]node.PeerStats, []node.Underlay) {
 			{Network: "other", VNI: 4098, Peer: netip.MustParseAddrPort("[2001:db8::2]:4789"), MTU: 1388, Cipher: "aes-256-gcm"},
 		}, []node.Underlay{{Addr: netip.MustParseAddrPort("192.0.2.1:4789"), SendRung: "gso", ReceiveRung: "gro", RxDatagrams: 9, TxDatagrams: 90,
 			GROMessages: 1, GSOMessages: 4, KernelDrops: 1, Drops: map[string]uint64{"unknown-vtep": 6}}}
+}
+
+// Flows: one that a sandbox began, one that came in, one of a sandbox that has gone.
+func (m *memory) Flows(network string) ([]node.Flow, error) {
+	if network != "" && network != "front" {
+		return nil, cnm.Errorf(cnm.NotFound, "network %s not found", network)
+	}
+	at := netip.MustParseAddrPort
+	return []node.Flow{
+		{Network: "front", Sandbox: "rose", FlowInfo: uplink.FlowInfo{Proto: "tcp", State: "established", Endpoint: at("172.18.0.2:40000"), Remote: at("192.0.2.1:443"),
+			BytesOut: 300, BytesIn: 9000, Age: time.Minute, Idle: time.Second}},
+		{Network: "front", Sandbox: "rose", FlowInfo: uplink.FlowInfo{Proto: "udp", State: "replied", Endpoint: at("172.18.0.2:53"), Remote: at("192.0.2.9:5353"), Published: at("0.0.0.0:8053")}},
+		{Network: "front", FlowInfo: uplink.FlowInfo{Proto: "icmp", State: "unreplied", Endpoint: at("172.18.0.9:7"), Remote: at("192.0.2.1:0")}},
+	}, nil
+}
+
+// FlushFlows notes what was asked for.
+func (m *memory) FlushFlows(network, sandbox string) (int, error) {
+	if sandbox == "nobody" {
+		return 0, cnm.Errorf(cnm.NotFound, "No such container: nobody")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.flushed = append(m.flushed, network+"/"+sandbox)
+	return 3, nil
+}
+
+func (m *memory) UplinkStats() []node.UplinkStats {
+	return []node.UplinkStats{
+		{Network: "front", Stats: uplink.Stats{TCP: 1, UDP: 1, ICMP: 1, BytesOut: 300, BytesIn: 9000, Counts: map[string]uint64{"connect-refused": 2, "no-socket": 0}}},
+		{Network: "idle"},
+	}
 }
 
 // Keys: a swarm's ring with a peer that is ready and one that has announced nothing,

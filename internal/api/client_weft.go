@@ -67,6 +67,28 @@ func (c *Client) ExportKeys(ctx context.Context, network string) ([]ExportedKey,
 	return l, err
 }
 
+// Flows returns what goes by the ways out of a network, of all when it is empty.
+func (c *Client) Flows(ctx context.Context, network string) ([]Flow, error) {
+	var l []Flow
+	err := c.call(ctx, http.MethodGet, "conntrack", onNetwork(network), nil, &l)
+	return l, err
+}
+
+// FlushFlows ends the flows of a network and of a sandbox; each may be empty, for all.
+// It returns how many that were.
+func (c *Client) FlushFlows(ctx context.Context, network, sandbox string) (int, error) {
+	var f FlushedFlows
+	err := c.call(ctx, http.MethodPost, "conntrack/flush", nil, FlushFlowsRequest{Network: network, Sandbox: sandbox}, &f)
+	return f.Flows, err
+}
+
+// UplinkStats returns the counters of the ways out, by network.
+func (c *Client) UplinkStats(ctx context.Context) ([]UplinkStats, error) {
+	var l []UplinkStats
+	err := c.call(ctx, http.MethodGet, "conntrack/stats", nil, nil, &l)
+	return l, err
+}
+
 // Nodes returns what Docker's nodes have no words for, of every node of the swarm.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	var l []Node

@@ -36,6 +36,7 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &req); err != nil {
 		return err
 	}
+	empty := emptyBindings(req.HostConfig, versionOf(r.Context()))
 	spec, warnings, err := sandboxModel(r.URL.Query().Get("name"), req)
 	if err != nil {
 		return err
@@ -49,7 +50,7 @@ func (s *Server) containerCreate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, container.CreateResponse{ID: id, Warnings: append(warnings, more...)})
+	writeJSON(w, http.StatusCreated, container.CreateResponse{ID: id, Warnings: slices.Concat(warnings, empty, more)})
 	return nil
 }
 
@@ -85,10 +86,6 @@ func sandboxModel(name string, req createRequest) (cnm.SandboxSpec, []string, er
 		DNSOptions: h.DNSOptions,
 		StopSignal: c.StopSignal,
 	}
-	for p := range c.ExposedPorts {
-		spec.Expose = append(spec.Expose, p.String())
-	}
-	sort.Strings(spec.Expose)
 	if len(spec.Cmd) == 0 {
 		return spec, nil, cnm.Errorf(cnm.Invalid, "no command specified")
 	}
@@ -98,8 +95,14 @@ func sandboxModel(name string, req createRequest) (cnm.SandboxSpec, []string, er
 	if c.StopTimeout != nil {
 		spec.StopTimeout = time.Duration(*c.StopTimeout) * time.Second
 	}
-	err := joins(&spec, req, h)
-	return spec, ignored(h), err
+	warnings := ignored(h)
+	if h.NetworkMode.IsHost() && len(h.PortBindings) > 0 {
+		warnings = append(warnings, cnm.WarnHostPorts)
+	}
+	if err := joins(&spec, req, h); err != nil {
+		return spec, nil, err
+	}
+	return spec, warnings, portModel(&spec, c, h)
 }
 
 // joins fills in the networks: the one of NetworkMode first, then the others

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
 	"weft/internal/cnm"
 )
@@ -45,23 +44,24 @@ func inspect(b cnm.Sandbox) container.InspectResponse {
 		Mounts:   []container.MountPoint{},
 		Config:   config(s),
 		HostConfig: &container.HostConfig{
-			NetworkMode:   container.NetworkMode(networkMode(b)),
-			LogConfig:     container.LogConfig{Type: "json-file", Config: map[string]string{}},
-			PortBindings:  network.PortMap{},
-			RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyDisabled},
-			AutoRemove:    s.AutoRemove,
-			DNS:           slices.Clone(s.DNS),
-			DNSOptions:    s.DNSOptions,
-			DNSSearch:     s.DNSSearch,
-			ExtraHosts:    s.ExtraHosts,
-			IpcMode:       container.IPCModePrivate,
-			Sysctls:       s.Sysctls,
-			Runtime:       "weft",
+			NetworkMode:     container.NetworkMode(networkMode(b)),
+			LogConfig:       container.LogConfig{Type: "json-file", Config: map[string]string{}},
+			PortBindings:    portBindings(s),
+			PublishAllPorts: s.PublishAll,
+			RestartPolicy:   container.RestartPolicy{Name: container.RestartPolicyDisabled},
+			AutoRemove:      s.AutoRemove,
+			DNS:             slices.Clone(s.DNS),
+			DNSOptions:      s.DNSOptions,
+			DNSSearch:       s.DNSSearch,
+			ExtraHosts:      s.ExtraHosts,
+			IpcMode:         container.IPCModePrivate,
+			Sysctls:         s.Sysctls,
+			Runtime:         "weft",
 		},
 		NetworkSettings: &container.NetworkSettings{
 			SandboxID:  b.ID,
 			SandboxKey: b.NetNS,
-			Ports:      network.PortMap{},
+			Ports:      openPorts(b),
 			Networks:   endpoints(b),
 		},
 	}
@@ -87,25 +87,18 @@ func state(b cnm.Sandbox) *container.State {
 
 func config(s cnm.SandboxSpec) *container.Config {
 	c := &container.Config{
-		Hostname:   s.Hostname,
-		Domainname: s.Domainname,
-		Tty:        s.TTY,
-		OpenStdin:  s.OpenStdin,
-		StdinOnce:  s.StdinOnce,
-		Env:        s.Env,
-		Cmd:        s.Cmd,
-		Image:      s.Image(),
-		WorkingDir: s.Dir,
-		Labels:     notNil(s.Labels),
-		StopSignal: s.StopSignal,
-	}
-	for _, e := range s.Expose {
-		if p, err := network.ParsePort(e); err == nil {
-			if c.ExposedPorts == nil {
-				c.ExposedPorts = network.PortSet{}
-			}
-			c.ExposedPorts[p] = struct{}{}
-		}
+		Hostname:     s.Hostname,
+		Domainname:   s.Domainname,
+		Tty:          s.TTY,
+		OpenStdin:    s.OpenStdin,
+		StdinOnce:    s.StdinOnce,
+		Env:          s.Env,
+		Cmd:          s.Cmd,
+		Image:        s.Image(),
+		WorkingDir:   s.Dir,
+		Labels:       notNil(s.Labels),
+		StopSignal:   s.StopSignal,
+		ExposedPorts: exposedPorts(s),
 	}
 	if s.StopTimeout > 0 {
 		t := int(s.StopTimeout / time.Second)

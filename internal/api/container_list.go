@@ -49,12 +49,16 @@ func (s *Server) containerList(w http.ResponseWriter, r *http.Request) error {
 type listing struct {
 	filters
 	all           bool
-	codes         []int     // of filter exited
+	codes         []int // of filter exited
+	ports         portFilter
 	before, since time.Time // creation of the sandboxes named there
 }
 
 // bounds reads the filters that are more than words.
-func (l *listing) bounds(b Backend) error {
+func (l *listing) bounds(b Backend) (err error) {
+	if l.ports, err = parsePortFilter(l.filters); err != nil {
+		return err
+	}
 	for _, v := range l.filters["exited"] {
 		code, err := strconv.Atoi(v.text)
 		if err != nil {
@@ -85,7 +89,8 @@ func (l *listing) wanted(b cnm.Sandbox) bool {
 		!l.before.IsZero() && !b.Created.Before(l.before),
 		!l.since.IsZero() && !b.Created.After(l.since),
 		len(l.codes) > 0 && (b.State != cnm.Exited || !slices.Contains(l.codes, b.ExitCode)),
-		l.has("volume"), l.has("publish"), l.has("expose"): // nothing has any
+		l.has("volume"), // nothing has any
+		!l.ports.match(b):
 		return false
 	}
 	return l.match("id", b.ID) && l.match("name", b.Spec.Name, "/"+b.Spec.Name) && l.labels("label", b.Spec.Labels) &&
@@ -99,7 +104,7 @@ func networkRefs(b cnm.Sandbox) []string {
 	for _, j := range b.Spec.Networks {
 		refs = append(refs, j.Network)
 	}
-	for _, e := range b.Endpoints {
+	for _, e := range b.Joined() {
 		refs = append(refs, e.Network, e.NetworkID)
 	}
 	return refs
@@ -113,7 +118,7 @@ func summary(b cnm.Sandbox, now time.Time) container.Summary {
 		Image:           b.Spec.Image(),
 		Command:         command(b.Spec),
 		Created:         b.Created.Unix(),
-		Ports:           []container.PortSummary{},
+		Ports:           portSummaries(b),
 		Labels:          notNil(b.Spec.Labels),
 		State:           container.ContainerState(b.State),
 		Status:          status(b, now),
@@ -164,7 +169,7 @@ func endpoints(b cnm.Sandbox) map[string]*network.EndpointSettings {
 	for _, j := range b.Spec.Networks {
 		m[j.Network] = wantedSettings(j.Config)
 	}
-	for _, e := range b.Endpoints {
+	for _, e := range b.Joined() {
 		m[e.Network] = endpointSettings(e)
 	}
 	return m

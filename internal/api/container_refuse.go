@@ -17,7 +17,6 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 		{c.User != "", "user " + clip(c.User) + ": processes run as the daemon's user"},
 		{len(h.Binds) > 0 || len(h.Mounts) > 0 || len(c.Volumes) > 0 || len(h.VolumesFrom) > 0 || len(h.Tmpfs) > 0,
 			"mounts: a sandbox sees the whole file tree, or the one of label " + LabelRootfs},
-		{len(h.PortBindings) > 0 || h.PublishAllPorts, "published ports"},
 		{h.NetworkMode.IsContainer(), "network mode " + clip(string(h.NetworkMode)) + ": join the same networks instead"},
 		{!h.RestartPolicy.IsNone(), "restart policy " + clip(string(h.RestartPolicy.Name))},
 		{h.PidMode != "", "pid mode " + clip(string(h.PidMode))},

@@ -52,17 +52,6 @@ func TestContainerCreate(t *testing.T) {
 	}
 }
 
-// Exposed ports are kept, for whoever asks again.
-func TestExposedPorts(t *testing.T) {
-	s := NewServer(newMemory(), nil)
-	if w := ask(s, "POST", "/containers/create?name=a", `{"Cmd":["x"],"ExposedPorts":{"80/tcp":{},"53/udp":{}}}`); w.Code != 201 {
-		t.Fatalf("%d %s", w.Code, w.Body)
-	}
-	if w := ask(s, "GET", "/containers/a/json", ""); !strings.Contains(w.Body.String(), `"ExposedPorts":{"53/udp":{},"80/tcp":{}}`) {
-		t.Errorf("inspect: %s", w.Body)
-	}
-}
-
 func TestContainerCreateNetworks(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
@@ -128,7 +117,6 @@ func TestContainerCreateRefused(t *testing.T) {
 		{`{"Cmd":["x"],"Image":"alpine"}`, 501, "weft has no images"},
 		{`{"Cmd":["x"],"User":"1000"}`, 501, "user 1000"},
 		{`{"Cmd":["x"],"HostConfig":{"Binds":["/a:/b"]}}`, 501, "mounts"},
-		{`{"Cmd":["x"],"HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"8080"}]}}}`, 501, "published ports"},
 		{`{"Cmd":["x"],"HostConfig":{"NetworkMode":"container:a"}}`, 501, "network mode container:a"},
 		{`{"Cmd":["x"],"HostConfig":{"RestartPolicy":{"Name":"always"}}}`, 501, "restart policy always"},
 		{`{"Cmd":["x"],"HostConfig":{"Privileged":true}}`, 501, "privileged"},

@@ -200,7 +200,6 @@ func TestDockerRun(t *testing.T) {
 		}
 		d.fails(127, "executable file not found", "run", "scratch", "nosuch")
 		d.fails(125, "weft has no images", "run", "alpine", "true")
-		d.fails(125, "published ports", "run", "-p", "8080:80", "scratch", "true")
 		d.ok("run", "-d", "--name", "two", "scratch", "both")
 		d.want("3", "wait", "two")
 		out, errs, _ = d.run("logs", "two")

@@ -126,7 +126,21 @@ func overlaysOnNode(d *docker) {
 	if out := d.ok("exec", "rose", "cat", "/proc/net/route"); strings.Contains(out, "eth0\t00000000") {
 		d.t.Errorf("an overlay gave a default route: %s", out)
 	}
+	// Its way out is on weft_gwbridge, which shows it by a name of its own, while the
+	// sandbox is not said to be on that network.
+	out := d.ok("network", "inspect", "-f", "{{.Driver}} {{.Internal}} {{index .Options \"com.docker.network.bridge.enable_icc\"}}{{range $id, $c := .Containers}} {{$id}} {{$c.Name}}{{end}}", "weft_gwbridge")
+	if !regexp.MustCompile(`^bridge false false ([0-9a-f]{12})[0-9a-f]{52} gateway_([0-9a-f]{12})$`).MatchString(out) || out[19:31] != out[len(out)-12:] {
+		d.t.Errorf("weft_gwbridge: %q", out)
+	}
+	d.want("wide", "inspect", "-f", "{{range $name, $e := .NetworkSettings.Networks}}{{$name}} {{end}}", "rose")
+	d.want("", "ps", "-q", "--filter", "network=weft_gwbridge")
+	if out := d.ok("exec", "rose", "cat", "/proc/net/route"); !strings.Contains(out, "eth1\t00000000") {
+		d.t.Errorf("no default route by weft_gwbridge: %s", out)
+	}
+	d.fails(1, "is not connected to network", "network", "disconnect", "weft_gwbridge", "rose")
+	d.fails(1, "active endpoints", "network", "rm", "weft_gwbridge")
 	d.ok("rm", "-f", "rose")
+	d.want("weft_gwbridge", "network", "rm", "weft_gwbridge")
 	d.want("wide", "network", "rm", "wide")
 }
 

@@ -92,7 +92,7 @@ func networkView(v version, n node.NetworkView) network.Inspect {
 	}
 	for _, e := range n.Endpoints {
 		o.Containers[e.SandboxID] = network.EndpointResource{
-			Name:        e.Sandbox,
+			Name:        e.Name,
 			EndpointID:  e.ID,
 			MacAddress:  wireMAC(e.MAC),
 			IPv4Address: e.IPv4,

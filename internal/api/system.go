@@ -95,7 +95,7 @@ func systemInfo(i node.Info, now time.Time) system.Info {
 		ContainersStopped: i.Stopped,
 		Driver:            "none",
 		DriverStatus: [][2]string{
-			{"Networks", itoa(i.Networks)}, {"Ports", itoa(i.Ports)}, {"Workers", itoa(i.Workers)}, {"Offload", i.Rung},
+			{"Networks", itoa(i.Networks)}, {"Ports", itoa(i.Ports)}, {"Workers", itoa(i.Workers)}, {"Offload", i.Rung}, {"Uplink", i.Uplink},
 		},
 		Plugins: system.PluginsInfo{
 			Volume: []string{}, Network: []string{"bridge", "host", "null", "overlay"}, Authorization: []string{}, Log: []string{"json-file"},

@@ -25,6 +25,7 @@ const (
 	oldest  version = 41
 
 	multiplexed version = 42 // streams name their framing in Content-Type
+	emptyIsNone version = 53 // an empty list of port bindings no longer means any port
 	slimNetwork version = 52 // NetworkSettings lost its single-network fields, events their id, status, from
 )
 

@@ -13,7 +13,7 @@ func (s *Server) weftInfo(w http.ResponseWriter, _ *http.Request) error {
 	i := s.backend.Info()
 	writeJSON(w, http.StatusOK, Info{
 		ID: i.ID, Name: i.Name, Version: i.Version, PID: i.PID, Started: i.Started, DataDir: i.DataDir, RunDir: i.RunDir,
-		Rootless: i.Rootless, Rung: i.Rung, Workers: i.Workers, Networks: i.Networks, Sandboxes: i.Sandboxes,
+		Rootless: i.Rootless, Rung: i.Rung, Uplink: i.Uplink, HostLoopback: i.HostLoopback, Workers: i.Workers, Networks: i.Networks, Sandboxes: i.Sandboxes,
 		Running: i.Running, Ports: i.Ports, EventsDropped: i.EventsDropped,
 	})
 	return nil

@@ -23,6 +23,8 @@ type Info struct {
 	RunDir        string
 	Rootless      bool
 	Rung          string // best offload among TAPs
+	Uplink        string // "host", "none", "packet:INTERFACE"
+	HostLoopback  bool   // sandboxes reach the host's loopback
 	Workers       int
 	Networks      int
 	Sandboxes     int

@@ -35,9 +35,9 @@ func (a *app) captureCmd() *cobra.Command {
 		Use:   "capture [FLAGS] [SANDBOX[:ethN]|NETWORK|NETWORK@PEER [EXPRESSION...]]",
 		Short: "Record frames of any port or network, with drop reasons",
 		Long: "Record frames as pcapng, before or after the switch, with direction and drop reason as packet comments, or\n" +
-			"show them as text. NETWORK@PEER is an overlay's tunnel; with no name at all, every port is recorded. The\n" +
-			"expression is tcpdump's, as far as it goes, and `dropped [REASON]`. The capture never slows the switch: what it\n" +
-			"cannot take is counted.",
+			"show them as text. NETWORK@PEER is an overlay's tunnel, NETWORK@uplink a network's way out; with no name at all,\n" +
+			"every port is recorded. The expression is tcpdump's, as far as it goes, and `dropped [REASON]`. The capture never\n" +
+			"slows the switch: what it cannot take is counted.",
 		Example: "  weft capture rose\n  weft capture front -w - | wireshark -k -i -\n" +
 			"  weft capture rose:eth1 -w out.pcapng tcp port 80 and not arp\n  weft capture -r out.pcapng dropped",
 	}

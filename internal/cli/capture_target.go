@@ -21,7 +21,7 @@ func (a *app) captureTarget(ctx context.Context, c *api.Client, name string) (po
 		return "", "", nil
 	}
 	if strings.Contains(name, "@") {
-		return name, "", nil // a tunnel, NETWORK@PEER
+		return name, "", nil // a tunnel, NETWORK@PEER, or a way out, NETWORK@uplink
 	}
 	sandbox, ifName, onePort := strings.Cut(name, ":")
 	s, err := c.ContainerInspect(ctx, sandbox, client.ContainerInspectOptions{})

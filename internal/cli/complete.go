@@ -31,8 +31,8 @@ func completionTable() []completions {
 	return []completions{
 		{"exec", []namer{live}, false}, {"stop", []namer{live}, true}, {"kill", []namer{live}, true}, {"restart", []namer{any}, true},
 		{"start", []namer{any}, true}, {"rm", []namer{any}, true}, {"wait", []namer{any}, true}, {"logs", []namer{any}, false},
-		{"rename", []namer{any}, false}, {"inspect", []namer{both}, true}, {"attach", []namer{live}, false}, {"detach", []namer{any}, true},
-		{"stats", []namer{live}, true}, {"top", []namer{live}, true}, {"capture", []namer{both}, false},
+		{"rename", []namer{any}, false}, {"inspect", []namer{both}, true}, {"port", []namer{live}, false}, {"attach", []namer{live}, false}, {"detach", []namer{any}, true},
+		{"stats", []namer{live}, true}, {"top", []namer{live}, true}, {"capture", []namer{both}, false}, {"conntrack flush", []namer{live}, true},
 		{"network inspect", []namer{nets}, true}, {"network rm", []namer{nets}, true},
 		{"network connect", []namer{nets, any}, false}, {"network disconnect", []namer{nets, any}, false},
 		{"node inspect", []namer{namesOf(words("self"), nodeNames)}, true}, {"node update", []namer{nodeNames}, false},
@@ -55,6 +55,8 @@ func (a *app) complete(root *cobra.Command) {
 			switch {
 			case i < len(t.names):
 				return a.offer(c.Context(), t.names[i], args)
+			case c.Name() == "port" && i == 1:
+				return a.offer(c.Context(), portsOf(args[0]), nil)
 			case c.Name() == "exec":
 				return nil, cobra.ShellCompDirectiveDefault // a command and its files
 			}

@@ -79,6 +79,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 	cfg.NoGSO, cfg.NoGRO = f.NoGSO, f.NoGRO
 	cfg.NodeName, cfg.ControlPort, cfg.GossipPort, cfg.Gossip = f.NodeName, uint16(f.ControlPort), uint16(f.GossipPort), f.gossip()
 	cfg.TAPOffload = f.offload
+	cfg.Uplink, cfg.HostLoopback = f.uplink, f.HostLoopback
 	cfg.Version = Version
 	return cfg, h.url, nil
 }

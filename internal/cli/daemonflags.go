@@ -35,6 +35,7 @@ type daemonFlags struct {
 	Pools         []string `yaml:"default-address-pool"`
 	dataPathFlags `yaml:",inline"`
 	clusterFlags  `yaml:",inline"`
+	uplinkFlags   `yaml:",inline"`
 
 	config  string
 	pools   []node.AddressPool
@@ -52,6 +53,7 @@ func (f *daemonFlags) bind(c *cobra.Command) {
 	fl.StringArrayVar(&f.Pools, "default-address-pool", nil, "Where networks without --subnet come from, as base=10.10.0.0/16,size=24; repeatable (default Docker's)")
 	f.dataPathFlags.bind(c)
 	f.clusterFlags.bind(c)
+	f.uplinkFlags.bind(c)
 }
 
 // load puts the config file under the flags and checks both.
@@ -86,6 +88,9 @@ func (f *daemonFlags) load(c *cobra.Command) error {
 	if err := f.clusterFlags.check(); err != nil {
 		return &usageError{cmd: c, err: err}
 	}
+	if err := f.uplinkFlags.check(); err != nil {
+		return &usageError{cmd: c, err: err}
+	}
 	return nil
 }
 
@@ -113,6 +118,7 @@ func (f *daemonFlags) merge(c *cobra.Command, file *daemonFlags) {
 	}
 	f.dataPathFlags.merge(given, &file.dataPathFlags)
 	f.clusterFlags.merge(given, &file.clusterFlags)
+	f.uplinkFlags.merge(given, &file.uplinkFlags)
 }
 
 // readConfig reads a YAML file strictly: unknown and doubled keys are errors.
@@ -182,6 +188,7 @@ var configKinds = map[string]string{
 	"gossip-profile": "text", "gossip-interval": "a time such as 200ms", "gossip-probe-interval": "a time such as 1s",
 	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 10s",
 	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
+	"uplink": "host, none or packet:INTERFACE", "host-loopback": "true or false",
 }
 
 func configKeys() []string { return slices.Sorted(maps.Keys(configKinds)) }

@@ -208,7 +208,7 @@ func TestEndToEnd(t *testing.T) {
 		}{
 			{"starts a daemon", tryStart}, {"life", tryLife}, {"exit codes", tryExitCodes}, {"streams", tryStreams},
 			{"networks", tryNetworks}, {"terminal", tryTerminal}, {"capture", tryCapture}, {"trace", tryTrace},
-			{"complete", tryComplete}, {"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
+			{"complete", tryComplete}, {"ports", tryPorts}, {"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
 		} {
 			t.Run(step.name, func(t *testing.T) { step.run(t, e) })
 		}
@@ -373,7 +373,7 @@ func tryNetworks(t *testing.T, e *trial) {
 	e.fails(t, 1, "overlap", "network", "create", "--subnet", "10.91.0.0/25", "clash")
 	e.fails(t, 1, "already exists", "network", "create", "front")
 	if out, err := e.command("network", "create", "-o", "gateway_mode_ipv4=routed", "routed").CombinedOutput(); err != nil ||
-		!strings.Contains(string(out), "weft: warning: driver option gateway_mode_ipv4=routed has no effect yet") {
+		!strings.Contains(string(out), "weft: warning: driver option gateway_mode_ipv4=routed lets nothing leave this node") {
 		t.Errorf("a setting without effect: %v %s", err, out)
 	}
 	e.must(t, "network", "rm", "routed")

@@ -63,6 +63,10 @@ func printInfo(w io.Writer, socket string, i system.Info, own api.Info) {
 	if offload == "" {
 		offload = "not known before the first sandbox"
 	}
+	uplink := own.Uplink
+	if own.HostLoopback {
+		uplink += ", with its loopback"
+	}
 	for _, line := range []struct {
 		name  string
 		value any
@@ -71,7 +75,7 @@ func printInfo(w io.Writer, socket string, i system.Info, own api.Info) {
 		{"Networks", own.Networks}, {"Ports", own.Ports}, {"Server Version", own.Version},
 		{"Socket", socket}, {"ID", own.ID}, {"Name", own.Name}, {"Rootless", rootless}, {"PID", own.PID},
 		{"Started", ago(own.Started) + " (" + own.Started.Format(time.RFC3339) + ")"},
-		{"Workers", own.Workers}, {"Offload", offload}, {"Operating System", i.OperatingSystem},
+		{"Workers", own.Workers}, {"Offload", offload}, {"Uplink", uplink}, {"Operating System", i.OperatingSystem},
 		{"Kernel Version", i.KernelVersion}, {"Architecture", i.Architecture}, {"CPUs", i.NCPU},
 		{"Total Memory", units.BytesSize(float64(i.MemTotal))}, {"Data Directory", own.DataDir}, {"Runtime Directory", own.RunDir},
 	} {

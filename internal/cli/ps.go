@@ -29,7 +29,7 @@ func (a *app) psCmd() *cobra.Command {
 	fl.BoolVarP(&latest, "latest", "l", false, "The one created last, in any state")
 	fl.IntVarP(&last, "last", "n", -1, "The n created last, in any state")
 	fl.StringVar(&format, "format", "", formatHelp)
-	fl.VarP(&filter, "filter", "f", "Condition such as name=web, status=exited, network=front, label=k=v, id=, exited=, before=, since=")
+	fl.VarP(&filter, "filter", "f", "Condition such as name=web, status=exited, network=front, label=k=v, publish=8080, expose=80/tcp, id=, exited=, before=, since=")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := a.connect(false)
 		if err != nil {
@@ -91,7 +91,7 @@ func sandboxRecord(s container.Summary, noTrunc bool) record {
 	return record{
 		"ID": shortID(s.ID, noTrunc), "Names": strings.Join(names, ","), "Image": s.Image,
 		"Command": strconv.Quote(command), "CreatedAt": created.String(), "RunningFor": ago(created),
-		"Ports": "", "State": string(s.State), "Status": s.Status, "Size": "0B", "Labels": ownLabels(s.Labels),
+		"Ports": displayPorts(s.Ports), "State": string(s.State), "Status": s.Status, "Size": "0B", "Labels": ownLabels(s.Labels),
 		"Mounts": "", "LocalVolumes": "0", "Networks": strings.Join(networks, ","),
 	}
 }

@@ -73,9 +73,9 @@ func (f *runFlags) bind(c *cobra.Command) {
 	fl.StringArrayVar(&f.envFiles, "env-file", nil, "File of environment variables")
 	fl.StringVar(&f.stopSignal, "stop-signal", "", "Signal that stops the command (default SIGTERM)")
 	fl.IntVar(&f.stopTimeout, "stop-timeout", 0, "Seconds to wait after the stop signal before killing (default 10)")
-	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "Publish a port (not there yet)")
-	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "Publish all exposed ports (not there yet)")
-	fl.StringArrayVar(&f.expose, "expose", nil, "Port or range of ports that the command serves, as 80, 53/udp or 8000-8010; noted only")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "Port that the host forwards, as [[IP:][HOST_PORT]:]PORT[/udp], ranges too: 8080:80, 127.0.0.1::53/udp, 8000-8010:80; repeatable")
+	fl.BoolVarP(&f.publishAll, "publish-all", "P", false, "Publish every exposed port that -p does not, on a port that weft chooses")
+	fl.StringArrayVar(&f.expose, "expose", nil, "Port or range of ports that the command serves, as 80, 53/udp or 8000-8010; noted, and published by -P")
 	fl.StringVar(&f.service, "service", "", "Service to join (not there yet)")
 }
 
@@ -87,12 +87,7 @@ func anyIP(s string) (netip.Addr, error) { return parseIP(s, 0) }
 // check refuses what contradicts itself or is not there, and gives the first
 // network the flags that are about it.
 func (f *runFlags) check(c *cobra.Command) error {
-	const noPublish = "publishing ports is not there yet; sandboxes on one network reach each other's ports without it"
 	switch {
-	case len(f.publish) > 0:
-		return usagef(c, "-p %s: %s", f.publish[0], noPublish)
-	case f.publishAll:
-		return usagef(c, "-P: %s", noPublish)
 	case f.service != "":
 		return usagef(c, "--service %s: services are not there yet; sandboxes on one network reach each other by address", f.service)
 	case f.detach && c.Flags().Changed("detach-keys"):
@@ -108,7 +103,7 @@ func (f *runFlags) check(c *cobra.Command) error {
 	if err := checkLinks(f.links); err != nil {
 		return usagef(c, "%w", err)
 	}
-	if _, err := exposed(f.expose); err != nil {
+	if _, _, err := f.ports(); err != nil {
 		return usagef(c, "%w", err)
 	}
 	if _, err := parseDetachKeys(f.detachKeys); err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -66,6 +67,23 @@ func TestRunRequest(t *testing.T) {
 	}
 }
 
+func TestRunPorts(t *testing.T) {
+	o, err := parseRun(t, nil, "-p", "127.0.0.1:8080-8081:80-81", "-p", "[::1]:8080:80", "-p", "53/udp", "-p", "published=9000-9009,target=90",
+		"-P", "--expose", "80", "--expose", "443", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(o.HostConfig.PortBindings)
+	want := `{"53/udp":[{"HostIp":"","HostPort":""}],"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"},{"HostIp":"::1","HostPort":"8080"}],` +
+		`"81/tcp":[{"HostIp":"127.0.0.1","HostPort":"8081"}],"90/tcp":[{"HostIp":"","HostPort":"9000-9009"}]}`
+	if string(got) != want || err != nil {
+		t.Errorf("bindings %s, %v\nwant     %s", got, err, want)
+	}
+	if got, _ := json.Marshal(o.Config.ExposedPorts); string(got) != `{"443/tcp":{},"53/udp":{},"80/tcp":{},"81/tcp":{},"90/tcp":{}}` || !o.HostConfig.PublishAllPorts {
+		t.Errorf("exposed %s, all published %v", got, o.HostConfig.PublishAllPorts)
+	}
+}
+
 func TestRunRootfs(t *testing.T) {
 	dir := t.TempDir()
 	o, err := parseRun(t, []string{"SECRET=1"}, "--rootfs", dir, "-it", "sh")
@@ -90,11 +108,12 @@ func TestRunRefusals(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, line, err string }{
 		{"no command", "--rm", "needs at least 1"},
-		{"publish", "-p 80:80 x", "publishing ports is not there yet"},
-		{"publish all", "-P x", "-P: publishing ports is not there yet"},
-		{"expose", "--expose 80:80 x", "--expose \"80:80\""},
+		{"publish", "-p 80:web x", "-p 80:web: invalid containerPort: web"},
+		{"publish sctp", "-p 80/sctp x", "-p 80/sctp: sctp is not carried"},
+		{"publish an address", "-p ::1]:80:80 x", "invalid IP address: ::1]"},
+		{"expose", "--expose 80:80 x", "invalid port format for --expose: 80:80"},
 		{"expose nothing", "--expose 0 x", "expected ports from 1 to 65535"},
-		{"expose a protocol", "--expose 80/icmp x", "tcp, udp or sctp"},
+		{"expose a protocol", "--expose 80/icmp x", "invalid proto: icmp"},
 		{"link", "--link rose: x", "expected SANDBOX:ALIAS"},
 		{"link on none", "--network none --link rose:r x", "no interface"},
 		{"service", "--service web x", "services are not there yet"},

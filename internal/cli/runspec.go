@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -49,39 +48,18 @@ func (f *runFlags) createOptions(cmd, caller []string) (client.ContainerCreateOp
 		AttachStdin: f.interactive && attach, AttachStdout: attach, AttachStderr: attach,
 		StopSignal: f.stopSignal,
 	}
-	if o.Config.ExposedPorts, err = exposed(f.expose); err != nil {
-		return o, err
-	}
 	if f.stopTimeout != 0 {
 		o.Config.StopTimeout = &f.stopTimeout
 	}
 	o.HostConfig = &container.HostConfig{
 		AutoRemove: f.remove, DNS: f.dns.list, DNSSearch: f.dnsSearch, DNSOptions: f.dnsOptions,
-		ExtraHosts: f.addHosts, Sysctls: f.sysctls.m,
+		ExtraHosts: f.addHosts, Sysctls: f.sysctls.m, PublishAllPorts: f.publishAll,
+	}
+	if o.Config.ExposedPorts, o.HostConfig.PortBindings, err = f.ports(); err != nil {
+		return o, err
 	}
 	f.networking(&o)
 	return o, nil
-}
-
-// exposed reads the values of --expose: ports and ranges of ports.
-func exposed(ports []string) (network.PortSet, error) {
-	var set network.PortSet
-	for _, s := range ports {
-		r, err := network.ParsePortRange(s)
-		if err == nil && (r.Start() == 0 || !slices.Contains([]network.IPProtocol{network.TCP, network.UDP, network.SCTP}, r.Proto())) {
-			err = errors.New("expected ports from 1 to 65535 of tcp, udp or sctp")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--expose %q: %w", s, err)
-		}
-		for p := range r.All() {
-			if set == nil {
-				set = make(network.PortSet)
-			}
-			set[p] = struct{}{}
-		}
-	}
-	return set, nil
 }
 
 // networking fills in the networks. The request holds them in a map; the label

@@ -86,33 +86,56 @@ func BridgeOptionNames() []string {
 	return []string{optGatewayMode4, optGatewayMode6, optHostIPv4, optICC, optInhibitIPv4, optIfPrefix, optMTU, optMasquerade, optName, optBindIPv4, optTrusted}
 }
 
-// Warning names the options set to something that makes no difference yet, empty
-// if there are none: they all concern the way out of a network.
+// Masquerades reports whether what endpoints send beyond their node leaves with an
+// address of the node's, of IPv4 or of IPv6. What does not is for who routes the
+// network's subnet, and nobody does that for a switch that is no part of the kernel: it
+// leaves by no uplink.
+func (o BridgeOptions) Masquerades(v4 bool) bool {
+	mode := o.Mode6
+	if v4 {
+		mode = o.Mode4
+	}
+	return o.Masquerade && (mode == ModeNAT || mode == ModeNATUnprotected)
+}
+
+// Warning says which options set make no difference yet, and which cut the network
+// off; empty if there are none.
 func (o BridgeOptions) Warning() string {
-	var idle []string
-	outside := func(m GatewayMode) bool { return m == ModeRouted || m == ModeNATUnprotected }
-	for _, f := range []struct {
+	type option struct {
 		set  bool
 		what string
-	}{
-		{outside(o.Mode4), "gateway_mode_ipv4=" + string(o.Mode4)},
-		{outside(o.Mode6), "gateway_mode_ipv6=" + string(o.Mode6)},
-		{o.HostBinding.IsValid() && !o.HostBinding.IsUnspecified(), "host_binding_ipv4"},
-		{len(o.Trusted) > 0, "trusted_host_interfaces"},
-		{!o.Masquerade, "enable_ip_masquerade"},
-		{o.HostIPv4.IsValid() && !o.HostIPv4.IsUnspecified(), "host_ipv4"},
-	} {
-		if f.set {
-			idle = append(idle, f.what)
+	}
+	list := func(options ...option) (names []string) {
+		for _, f := range options {
+			if f.set {
+				names = append(names, f.what)
+			}
 		}
+		return names
 	}
-	switch len(idle) {
-	case 0:
-		return ""
-	case 1:
-		return "driver option " + idle[0] + " has no effect yet: there is no way out of a network"
+	idle := list(option{o.Mode4 == ModeNATUnprotected, "gateway_mode_ipv4=" + string(o.Mode4)},
+		option{o.Mode6 == ModeNATUnprotected, "gateway_mode_ipv6=" + string(o.Mode6)},
+		option{len(o.Trusted) > 0, "trusted_host_interfaces"},
+		option{o.HostIPv4.IsValid() && !o.HostIPv4.IsUnspecified(), "host_ipv4"})
+	shut := list(option{o.Mode4 == ModeRouted, "gateway_mode_ipv4=" + string(o.Mode4)},
+		option{o.Mode6 == ModeRouted, "gateway_mode_ipv6=" + string(o.Mode6)},
+		option{!o.Masquerade, "enable_ip_masquerade=false"})
+	var out []string
+	if len(idle) > 0 {
+		out = append(out, driverOptions(idle, " has no effect yet", " have no effect yet"))
 	}
-	return "driver options " + strings.Join(idle, ", ") + " have no effect yet: there is no way out of a network"
+	if len(shut) > 0 {
+		out = append(out, driverOptions(shut, " lets", " let")+" nothing leave this node: nobody routes to the network, and only what is masqueraded is answered")
+	}
+	return strings.Join(out, "; ")
+}
+
+// driverOptions is the beginning of a sentence about one or several options.
+func driverOptions(names []string, one, several string) string {
+	if len(names) == 1 {
+		return "driver option " + names[0] + one
+	}
+	return "driver options " + strings.Join(names, ", ") + several
 }
 
 // fullOption returns the full name of an option given by its short one.

@@ -97,11 +97,15 @@ func TestDefaultGateway(t *testing.T) {
 	ep := func(network, gw4, gw6 string, prio int) Endpoint {
 		return Endpoint{Network: network, Gateway4: addr(gw4), Gateway6: addr(gw6), Config: EndpointConfig{GwPriority: prio}}
 	}
+	out := ep("weft_gwbridge", "172.18.0.1", "fd01::1", 0)
+	out.WayOut = true
 	for _, c := range []struct {
 		name   string
 		eps    []Endpoint
 		v4, v6 int
 	}{
+		{"way out alone", []Endpoint{ep("a", "", "", 5), out}, 1, 1},
+		{"way out last", []Endpoint{out, ep("z", "10.0.0.1", "", -9)}, 1, 0},
 		{"none", nil, -1, -1},
 		{"only internal", []Endpoint{ep("a", "", "", 9)}, -1, -1},
 		{"lexical", []Endpoint{ep("b", "10.0.0.1", "", 0), ep("a", "10.1.0.1", "", 0)}, 1, -1},
@@ -138,7 +142,9 @@ func TestHostsFile(t *testing.T) {
 			t.Errorf("hosts lacks %q:\n%s", line, got)
 		}
 	}
-	v4 := string(HostsFile{Hostname: "rose", NoIPv6: true, Endpoints: []Endpoint{{IPv4: netip.MustParsePrefix("172.19.0.2/16")}}}.Bytes())
+	v4 := string(HostsFile{Hostname: "rose", NoIPv6: true, Endpoints: []Endpoint{
+		{IPv4: netip.MustParsePrefix("172.19.0.2/16")}, {IPv4: netip.MustParsePrefix("172.18.0.2/16"), WayOut: true},
+	}}.Bytes())
 	if v4 != "127.0.0.1\tlocalhost\n172.19.0.2\trose\n" {
 		t.Errorf("IPv4 hosts = %q", v4)
 	}

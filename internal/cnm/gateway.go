@@ -12,14 +12,15 @@ func (n *Network) Switched() bool {
 }
 
 // GivesRoutes reports whether endpoints get default routes by the network's
-// gateways: not those of an internal network, nor of an overlay, out of which
-// no way leads. The gateways' addresses are taken and answered all the same.
+// gateways: not those of an internal network, nor of an overlay, out of which only
+// weft_gwbridge leads. The gateways' addresses are taken and answered all the same.
 func (n *Network) GivesRoutes() bool { return !n.Internal && n.Driver != DriverOverlay }
 
 // DefaultGateway chooses which endpoints give a sandbox its default routes, one
 // for each family: the highest gw-priority wins, then one with gateways for
-// both families, then the first network name. Endpoints of networks that give no
-// routes have no gateway and so never win. The results index eps; -1 means none.
+// both families, then the first network name; the one on weft_gwbridge comes last.
+// Endpoints of networks that give no routes have no gateway and so never win. The
+// results index eps; -1 means none.
 func DefaultGateway(eps []Endpoint) (v4, v6 int) {
 	order := make([]int, len(eps))
 	for i := range order {
@@ -40,6 +41,12 @@ func DefaultGateway(eps []Endpoint) (v4, v6 int) {
 
 // compareGateway is negative when a is the better gateway.
 func compareGateway(a, b *Endpoint) int {
+	if a.WayOut != b.WayOut {
+		if a.WayOut {
+			return 1
+		}
+		return -1
+	}
 	if c := cmp.Compare(b.Config.GwPriority, a.Config.GwPriority); c != 0 {
 		return c
 	}

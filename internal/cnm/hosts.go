@@ -8,7 +8,7 @@ import (
 // HostsFile is what /etc/hosts of a sandbox is made from.
 type HostsFile struct {
 	Hostname, Domainname string
-	Endpoints            []Endpoint // in interface order
+	Endpoints            []Endpoint // in interface order; the way out on weft_gwbridge is left out
 	Extra                []string   // NAME:IP, as in SandboxSpec
 	HostGateway          netip.Addr // what HostGateway stands for; invalid: such lines are left out
 	NoIPv6               bool       // leave the IPv6 lines out
@@ -50,6 +50,9 @@ func (h HostsFile) Bytes() []byte {
 	for _, e := range h.Endpoints {
 		if h.Hostname == "" {
 			break
+		}
+		if e.WayOut {
+			continue
 		}
 		if e.IPv4.IsValid() {
 			line(e.IPv4.Addr().String(), names)

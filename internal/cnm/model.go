@@ -2,6 +2,7 @@ package cnm
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"weft/internal/frame"
@@ -82,6 +83,16 @@ type Endpoint struct {
 	Gateway6  netip.Addr
 	MTU       int
 	DNSNames  []string
+	// WayOut marks the endpoint on weft_gwbridge that weft itself gave the sandbox,
+	// for none of its networks leads out: see [NeedsGateway]. It is none of the
+	// networks that the sandbox is shown to be on.
+	WayOut bool `json:",omitempty"`
+}
+
+// Joined returns the endpoints of networks that the sandbox is on because it was asked
+// for.
+func (s *Sandbox) Joined() []Endpoint {
+	return slices.DeleteFunc(slices.Clone(s.Endpoints), func(e Endpoint) bool { return e.WayOut })
 }
 
 // A SandboxSpec is what a user asks for with `weft run`: a process in
@@ -104,7 +115,9 @@ type SandboxSpec struct {
 	DNS         []netip.Addr
 	DNSSearch   []string
 	DNSOptions  []string
-	Expose      []string      // 80/tcp: ports the command serves; noted only
+	Expose      []string      // 80/tcp: ports the command serves
+	Ports       []PortMapping // to be published
+	PublishAll  bool          // those of Expose, too, by ports that the node chooses
 	StopSignal  string        // SIGTERM when empty
 	StopTimeout time.Duration // 10 s when zero
 	// NetworkMode is "none", "host", or empty when Networks says all.
@@ -167,8 +180,9 @@ type Sandbox struct {
 	OOMKilled bool
 	Started   time.Time
 	Finished  time.Time
-	NetNS     string     // path of the network namespace
-	Endpoints []Endpoint // in interface order
+	NetNS     string          // path of the network namespace
+	Endpoints []Endpoint      // in interface order
+	Ports     []PublishedPort // sorted; of a running one
 	LogPath   string
 	LogError  string // why its log is not whole; empty when it is
 }

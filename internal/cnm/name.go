@@ -97,6 +97,9 @@ func validHost(s string) bool {
 	return true
 }
 
+// ValidInterface reports whether s can name a network interface.
+func ValidInterface(s string) bool { return validIfName(s) }
+
 // validIfName reports whether s can name an interface: at most 15 bytes
 // (IFNAMSIZ less the terminator), no slash, colon, space or control character.
 func validIfName(s string) bool {

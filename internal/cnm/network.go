@@ -38,6 +38,11 @@ func ValidateNetwork(n Network) (Network, error) {
 	if n.Ingress {
 		return n, Errorf(Unsupported, "ingress networks are not supported yet: they need a swarm")
 	}
+	if n.Name == NetGwbridge {
+		if err := validateGwbridge(n); err != nil {
+			return n, err
+		}
+	}
 	if n.ConfigOnly {
 		return n, validateConfigOnly(n)
 	}

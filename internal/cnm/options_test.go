@@ -55,7 +55,7 @@ func TestParseBridgeOptions(t *testing.T) {
 
 func TestBridgeWarning(t *testing.T) {
 	type M = map[string]string
-	const one, more = " has no effect yet: there is no way out of a network", " have no effect yet: there is no way out of a network"
+	const shut = " nothing leave this node: nobody routes to the network, and only what is masqueraded is answered"
 	for _, c := range []struct {
 		name string
 		in   M
@@ -64,10 +64,12 @@ func TestBridgeWarning(t *testing.T) {
 		{"nothing set", nil, ""},
 		{"defaults", M{"enable_ip_masquerade": "true", "gateway_mode_ipv4": "nat", "host_binding_ipv4": "0.0.0.0"}, ""},
 		{"with an effect", M{"enable_icc": "false", "mtu": "1400", "inhibit_ipv4": "true", "gateway_mode_ipv6": "isolated"}, ""},
-		{"routed", M{"gateway_mode_ipv4": "routed"}, "driver option gateway_mode_ipv4=routed" + one},
+		{"routed", M{"gateway_mode_ipv4": "routed"}, "driver option gateway_mode_ipv4=routed lets" + shut},
+		{"binding", M{"host_binding_ipv4": "127.0.0.1"}, ""},
 		{"all", M{"gateway_mode_ipv4": "nat-unprotected", "gateway_mode_ipv6": "routed", "host_binding_ipv4": "127.0.0.1",
 			"trusted_host_interfaces": "eth0", "enable_ip_masquerade": "false", "host_ipv4": "10.0.0.1"},
-			"driver options gateway_mode_ipv4=nat-unprotected, gateway_mode_ipv6=routed, host_binding_ipv4, trusted_host_interfaces, enable_ip_masquerade, host_ipv4" + more},
+			"driver options gateway_mode_ipv4=nat-unprotected, trusted_host_interfaces, host_ipv4 have no effect yet; " +
+				"driver options gateway_mode_ipv6=routed, enable_ip_masquerade=false let" + shut},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, err := ParseBridgeOptions(c.in)
@@ -76,9 +78,29 @@ func TestBridgeWarning(t *testing.T) {
 			}
 		})
 	}
-	for _, n := range Predefined() {
+	for _, n := range append(Predefined(), Gwbridge()) {
 		if o, _ := ParseBridgeOptions(n.Options); o.Warning() != "" {
 			t.Errorf("predefined %s: %s", n.Name, o.Warning())
+		}
+	}
+}
+
+func TestMasquerades(t *testing.T) {
+	type M = map[string]string
+	for _, c := range []struct {
+		name   string
+		in     M
+		v4, v6 bool
+	}{
+		{"defaults", nil, true, true},
+		{"off", M{"enable_ip_masquerade": "false"}, false, false},
+		{"routed", M{"gateway_mode_ipv4": "routed"}, false, true},
+		{"unprotected", M{"gateway_mode_ipv4": "nat-unprotected", "gateway_mode_ipv6": "routed"}, true, false},
+		{"isolated", M{"gateway_mode_ipv4": "isolated", "gateway_mode_ipv6": "isolated"}, false, false},
+	} {
+		o, err := ParseBridgeOptions(c.in)
+		if err != nil || o.Masquerades(true) != c.v4 || o.Masquerades(false) != c.v6 {
+			t.Errorf("%s: IPv4 %v, IPv6 %v, %v", c.name, o.Masquerades(true), o.Masquerades(false), err)
 		}
 	}
 }

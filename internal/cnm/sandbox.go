@@ -25,6 +25,7 @@ func ValidateSandbox(s SandboxSpec) error {
 	checkSysctls(s.Sysctls, s.NetworkMode, &bad)
 	bad.add(validateLabels(s.Labels))
 	bad.add(checkNetworks(s))
+	bad.add(ValidatePorts(s))
 	if len(bad) == 1 {
 		return Errorf(Invalid, "%w", bad[0])
 	}

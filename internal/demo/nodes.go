@@ -134,8 +134,8 @@ func (t *tour) wideAddr(ctx context.Context, i int) (addr netip.Addr, mac string
 	if err != nil {
 		return addr, "", err
 	}
-	if len(ls) != 1 || len(ls[0].addrs) == 0 || !subnet(wide).Contains(ls[0].addrs[0].Addr()) {
-		return addr, "", fmt.Errorf("%s has %v, want one interface with an address in %s", hostOf(i), ls, subnet(wide))
+	if len(ls) == 0 || len(ls[0].addrs) == 0 || !subnet(wide).Contains(ls[0].addrs[0].Addr()) {
+		return addr, "", fmt.Errorf("%s has %v, want a first interface with an address in %s", hostOf(i), ls, subnet(wide))
 	}
 	return ls[0].addrs[0].Addr(), ls[0].mac, nil
 }

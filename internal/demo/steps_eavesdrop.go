@@ -92,11 +92,11 @@ type talk struct {
 
 // find finds the addresses, while both nodes live.
 func (c *talk) find(ctx context.Context, t *tour) error {
-	src, err := t.onlyAddr(ctx, 0, c.from)
+	src, err := t.overlayAddr(ctx, 0, c.from)
 	if err != nil {
 		return err
 	}
-	dst, err := t.onlyAddr(ctx, swarmNodes-1, c.dead)
+	dst, err := t.overlayAddr(ctx, swarmNodes-1, c.dead)
 	c.inner = slices.Concat(src.Addr().AsSlice(), dst.Addr().AsSlice())
 	return err
 }

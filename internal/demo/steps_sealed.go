@@ -48,7 +48,7 @@ func vaultUp(ctx context.Context, t *tour) (string, error) {
 	}
 	var proof []string
 	for i := 1; i < swarmNodes; i++ {
-		a, err := t.onlyAddr(ctx, i, safe(i))
+		a, err := t.overlayAddr(ctx, i, safe(i))
 		if err != nil {
 			return "", err
 		}
@@ -77,7 +77,7 @@ func (t *tour) sealedTransfer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	a, err := t.onlyAddr(ctx, 1, safe(1))
+	a, err := t.overlayAddr(ctx, 1, safe(1))
 	if err != nil {
 		return "", err
 	}

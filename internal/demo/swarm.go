@@ -140,11 +140,12 @@ func (t *tour) inSwarm(i int) (*tour, swarmNode, error) {
 
 // meshAddr returns the address that the i-th node's host has on the mesh.
 func (t *tour) meshAddr(ctx context.Context, i int) (netip.Prefix, error) {
-	return t.onlyAddr(ctx, i, swarmHost(i))
+	return t.overlayAddr(ctx, i, swarmHost(i))
 }
 
-// onlyAddr returns the address of a host on the i-th node that has one interface.
-func (t *tour) onlyAddr(ctx context.Context, i int, host string) (netip.Prefix, error) {
+// overlayAddr returns the address of a host on the i-th node that is on one overlay: of
+// its first interface. A second is its way out, on weft_gwbridge.
+func (t *tour) overlayAddr(ctx context.Context, i int, host string) (netip.Prefix, error) {
 	there, _, err := t.inSwarm(i)
 	if err != nil {
 		return netip.Prefix{}, err
@@ -153,8 +154,8 @@ func (t *tour) onlyAddr(ctx context.Context, i int, host string) (netip.Prefix, 
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	if len(ls) != 1 || len(ls[0].addrs) == 0 {
-		return netip.Prefix{}, fmt.Errorf("%s has %v, want one interface with an address", host, ls)
+	if len(ls) == 0 || len(ls[0].addrs) == 0 {
+		return netip.Prefix{}, fmt.Errorf("%s has %v, want a first interface with an address", host, ls)
 	}
 	return ls[0].addrs[0], nil
 }

@@ -26,6 +26,7 @@ needs() {
 		command -v runc                  runc
 		command -v newuidmap             uidmap
 		command -v ovs-vswitchd          openvswitch-switch
+		command -v dig                   bind9-dnsutils
 	END
 	if [ "$what" = bench ]; then
 		cat <<-'END'
@@ -35,6 +36,10 @@ needs() {
 			command -v wg                    wireguard-tools
 			command -v wireguard-go          wireguard-go
 			command -v nebula                nebula
+			command -v slirp4netns           slirp4netns
+			command -v pasta                 passt
+			command -v nft                   nftables
+			command -v dnsperf               dnsperf
 		END
 	fi
 }

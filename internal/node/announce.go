@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"net/netip"
 	"slices"
@@ -157,6 +158,17 @@ var errStrange = errors.New("what it announces is refused: it has another secret
 // errOlder is why a peer that was started again carries nothing.
 var errOlder = errors.New("what it announces is older than what it has announced before: somebody repeats it, or it has lost the file generation of its data directory and its clock was set back; then it is heard again when its clock is where it was, or when this daemon was started again")
 
+// hear is Hear, which says also that a peer announces what is older than what it did.
+func (r *ring) hear(now time.Time, heard ...ipsec.Announcement) (fresh bool, err error) {
+	fresh, err = r.Hear(now, heard...)
+	for _, a := range heard {
+		if _, last := r.Peer(a.Node); a.Generation < last.Generation {
+			err = cmp.Or(err, errOlder)
+		}
+	}
+	return fresh, err
+}
+
 // hearMarked takes an announcement that came by the ESP port.
 func (n *Node) hearMarked(m marked) {
 	n.mu.Lock()
@@ -181,10 +193,7 @@ func (n *Node) hearLocked(m marked, now time.Time) (changed bool) {
 			continue
 		}
 		taken = true
-		fresh, err := r.Hear(now, a)
-		if _, last := r.Peer(a.Node); err == nil && a.Generation < last.Generation {
-			err = errOlder
-		}
+		fresh, err := r.hear(now, a)
 		n.keyFaultLocked(a.Node, err)
 		if fresh {
 			*t, changed = telling{now, firstTell}, true // it may not have heard of this node

@@ -13,7 +13,7 @@ import (
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()
-	d := desired{guard: !n.cfg.NoGuard, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
+	d := desired{guard: !n.cfg.NoGuard, exits: n.cfg.Uplink.Kind == UplinkHost, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
 	inUse := n.sharesLocked()
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm {
@@ -32,14 +32,21 @@ func (n *Node) plan() plan {
 		}
 		d.networks = append(d.networks, nw.Network)
 	}
+	var reached []netip.Addr
 	for _, b := range n.boxes {
 		for _, e := range b.sb.Endpoints {
+			if e.WayOut && gatewayNeed(&e) == cnm.NeedsWayIn {
+				reached = append(reached, e.IPv4.Addr(), e.IPv6.Addr())
+			}
 			if b.devices[e.IfName] != nil {
 				d.endpoints = append(d.endpoints, desiredEndpoint{Endpoint: e, sandbox: b.sb.Spec.Name})
 			}
 		}
 	}
+	inside := n.insideLocked()
 	n.mu.Unlock()
+	n.inside.Store(&inside)
+	n.reached.Store(&reached)
 	// Maps have no order; two endpoints that claim one address must have the
 	// same winner every time.
 	slices.SortFunc(d.endpoints, func(a, b desiredEndpoint) int { return cmp.Compare(a.ID, b.ID) })

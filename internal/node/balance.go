@@ -15,6 +15,10 @@ import (
 // largest first, as make up half the difference. A port that is most of its
 // worker's load stays where it is, and so does what is too little to matter.
 //
+// A socket by which several workers' packets come has several readers, which are ports
+// like others here: of two flows that a peer seals by two workers, one moves away when
+// both are much to do.
+//
 // A port with several queues (weft.queues) is spread already: its queues stay where
 // they are, and its load counts for each of their workers in equal parts.
 

@@ -49,6 +49,9 @@ type box struct {
 	gone       *outcome             // that it was removed
 	streams    map[*stream]struct{} // attached before the start, waiting for it
 	removing   bool
+	// changed says that its default routes may not be where they belong: its way out
+	// was being made, or restore found other interfaces than the journal said.
+	changed bool
 }
 
 // An outcome is told once to whoever waits for it.
@@ -242,7 +245,9 @@ func (n *Node) renameLocked(b *box, name string) {
 	b.sb.Endpoints = slices.Clone(b.sb.Endpoints)
 	for i := range b.sb.Endpoints {
 		e := &b.sb.Endpoints[i]
-		e.DNSNames = cnm.DNSNames(b.sb.Spec, b.sb.ID, e.Config)
+		if !e.WayOut {
+			e.DNSNames = cnm.DNSNames(b.sb.Spec, b.sb.ID, e.Config)
+		}
 	}
 }
 
@@ -284,7 +289,7 @@ func (n *Node) showLocked(b *box) cnm.Sandbox {
 // save writes the sandbox's record. The caller holds b.op.
 func (n *Node) save(b *box) error {
 	n.mu.Lock()
-	r := sandboxRecord{Sandbox: copySandbox(&b.sb), RunDir: b.runDir, Namespace: b.nsID}
+	r := sandboxRecord{Sandbox: copySandbox(&b.sb), RunDir: b.runDir, Namespace: b.nsID, Changed: b.changed}
 	n.mu.Unlock()
 	return n.journal.putSandbox(r)
 }

@@ -153,7 +153,8 @@ func (n *Node) captureSession(o CaptureOptions) (*captureSession, error) {
 	return s, nil
 }
 
-// tunnel finds a tunnel by the name that the port has, NETWORK@PEER.
+// tunnel finds a tunnel or a way out by the name that the port has, NETWORK@PEER or
+// NETWORK@uplink.
 func (d *dataPath) tunnel(name string) (portKey, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

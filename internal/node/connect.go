@@ -25,7 +25,17 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	ctx, cancel := n.bounded(ctx)
 	defer cancel()
 	if running {
-		if err := n.connectLive(ctx, b, nw.ID, c); err != nil {
+		err := n.connectLive(ctx, b, nw.ID, c)
+		if err == nil {
+			if err = n.settle(ctx, b); err == nil {
+				err = n.openPorts(b) // if it was on no network before
+			}
+			if err != nil {
+				n.withdraw(ctx, b, nw.ID)
+			}
+		}
+		if err != nil {
+			n.settleAgain(b)
 			return startError(&b.sb, err)
 		}
 	}
@@ -37,7 +47,10 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 		n.mu.Lock()
 		b.sb.Spec.Networks = before
 		n.mu.Unlock()
-		n.withdraw(ctx, b, nw.ID)
+		if running {
+			n.withdraw(ctx, b, nw.ID)
+			n.settleAgain(b)
+		}
 		return err
 	}
 	if running {
@@ -67,7 +80,7 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *net
 	if err := cnm.ValidateEndpoint(nw.Network, c); err != nil {
 		return nil, false, err
 	}
-	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Endpoints, nw.ID) >= 0 {
+	if slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name }) || indexOf(b.sb.Joined(), nw.ID) >= 0 {
 		return nil, false, cnm.Errorf(cnm.Forbidden, "endpoint with name %s already exists in network %s", b.sb.Spec.Name, nw.Name)
 	}
 	return nw, b.sb.State == cnm.Running, nil
@@ -77,6 +90,9 @@ func (n *Node) connectable(b *box, netRef string, c cnm.EndpointConfig) (nw *net
 // fails is undone.
 func (n *Node) connectLive(ctx context.Context, b *box, network string, c cnm.EndpointConfig) error {
 	join := cnm.NetworkJoin{Network: network, Config: c}
+	if err := n.takeOver(ctx, b, network); err != nil {
+		return err
+	}
 	ls, done, err := n.lease(ctx, []cnm.NetworkJoin{join})
 	if err != nil {
 		return err
@@ -153,6 +169,7 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			errs = append(errs, err)
 		}
+		n.endFlows(true, e)
 		dev.Close()
 		if p != nil {
 			if err := p.RemoveInterface(ctx, e.IfName); err != nil && !gone(err) {
@@ -162,7 +179,13 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 	}
 	n.mu.Lock()
 	b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
+	last := len(b.sb.Endpoints) == 0
 	n.mu.Unlock()
+	if last {
+		n.closePorts(b)
+	} else {
+		n.tendPorts() // those that led to it lead to another now
+	}
 	return []cnm.Endpoint{e}, errors.Join(errs...)
 }
 
@@ -181,7 +204,7 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	}
 	joined := slices.IndexFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == nw.Name })
 	mode := b.sb.Spec.NetworkMode
-	live := b.sb.State == cnm.Running && indexOf(b.sb.Endpoints, nw.ID) >= 0
+	live := b.sb.State == cnm.Running && indexOf(b.sb.Joined(), nw.ID) >= 0
 	before := routesOf(b.sb.Endpoints)
 	p := b.pluggerLocked()
 	n.mu.Unlock()
@@ -197,14 +220,14 @@ func (n *Node) NetworkDisconnect(ctx context.Context, netRef, ref string, force 
 	defer cancel()
 	var freed []cnm.Endpoint
 	var failed error
+	n.mu.Lock()
+	b.unjoinLocked(nw.Name) // before settle, which writes it down
+	n.mu.Unlock()
 	if live {
 		if freed, failed = n.unplug(ctx, b, p, nw.ID); failed == nil {
-			failed = n.reroute(ctx, b, before)
+			failed = errors.Join(n.settle(ctx, b), n.reroute(ctx, b, before))
 		}
 	}
-	n.mu.Lock()
-	b.unjoinLocked(nw.Name)
-	n.mu.Unlock()
 	err = n.save(b)
 	n.release(freed)
 	if err != nil {

@@ -31,7 +31,8 @@ type livePort struct {
 	key     portKey
 	network string // id
 	plan    portPlan
-	device  *tap.Device // nil: a tunnel
+	device  *tap.Device // nil: a tunnel, or an exit
+	exit    exit        // nil: a tunnel, or a sandbox's port
 	port    *vswitch.Port
 	charges []*charge // by queue; none: a tunnel, whose frames come in by the underlay's socket
 }
@@ -48,6 +49,7 @@ type dataPath struct {
 	closed   bool
 	underlay underlay // the sockets of overlay networks
 	pathMTU  func(*vxlan.Socket, netip.Addr) (int, error)
+	openExit func(exitConfig) (exit, error)
 	faults   map[faultKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
@@ -96,6 +98,9 @@ func newDataPath(workers int, u underlayConfig, own *owner, failed func(), broke
 	return d, nil
 }
 
+// tunnel reports whether the port leads to a remote VTEP.
+func (lp *livePort) tunnel() bool { return lp.plan.peer.IsValid() }
+
 // close stops the workers and waits for them. Devices are the caller's to close,
 // afterwards.
 func (d *dataPath) close() {
@@ -111,6 +116,11 @@ func (d *dataPath) close() {
 	for _, w := range d.workers {
 		<-w.ended
 		w.poller.Close()
+	}
+	for _, lp := range d.ports {
+		if lp.exit != nil {
+			lp.exit.Close()
+		}
 	}
 	d.underlay.close()
 }
@@ -151,6 +161,7 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 	case removeNeighbour:
 		d.domains[s.network].Neighbours().Remove(s.addr)
 		delete(d.current[s.network].neighbours, s.addr)
+		d.flush(s.network, s.addr)
 	case removeRemote:
 		d.domains[s.network].Forget(0, s.mac)
 		delete(d.current[s.network].remotes, s.mac)
@@ -162,8 +173,11 @@ func (d *dataPath) apply(s step, device func(portKey) *tap.Device) error {
 	case addDomain:
 		return d.addDomain(s)
 	case addPort:
-		if s.port.peer.IsValid() {
+		switch {
+		case s.port.peer.IsValid():
 			return d.addTunnel(s)
+		case s.port.exit:
+			return d.addExit(s)
 		}
 		return d.addPort(s, device(s.key))
 	case setMTU:
@@ -200,6 +214,9 @@ func (d *dataPath) setNeighbour(network string, a netip.Addr, m frame.MAC) error
 	}
 	if err := dom.Neighbours().SetStatic(a, m); err != nil {
 		return fmt.Errorf("network %s: neighbour %s: %w", dom.Name(), a, err)
+	}
+	if was, ok := d.current[network].neighbours[a]; ok && was != m {
+		d.flush(network, a)
 	}
 	d.current[network].neighbours[a] = m
 	return nil
@@ -290,10 +307,13 @@ func (d *dataPath) removePort(network string, key portKey) {
 		for _, c := range lp.charges {
 			c.worker.drop(c)
 		}
-		if lp.device == nil {
+		if lp.tunnel() {
 			d.underlay.unroute(lp)
 		}
 		d.sw.RemovePort(lp.port)
+		if lp.exit != nil {
+			lp.exit.Close()
+		}
 		delete(d.ports, key)
 	}
 	delete(d.current[network].ports, key)
@@ -340,6 +360,7 @@ func (d *dataPath) tick(now time.Time) {
 			d.asker.Originate(dom, query)
 		}
 	}
+	d.reopenExits()
 	d.attend()
 	d.balance()
 }

@@ -12,16 +12,16 @@ import (
 
 // Doctor checks what this host allows; runDir is where the daemon would keep its
 // sockets. It needs no daemon.
-func Doctor(runDir string) []Check { return doctor(runDir, tap.USO) }
+func Doctor(runDir string) []Check { return doctor(runDir, tap.USO, Uplink{}) }
 
 // Doctor is the function of the same name for this node.
 func (n *Node) Doctor() []Check {
-	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload), n.tunnelChecks(), n.keyChecks(), n.swarmChecks())
+	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload, n.cfg.Uplink), n.tunnelChecks(), n.keyChecks(), n.portChecks(), n.swarmChecks())
 }
 
-// doctor checks; highest is the best rung a TAP may be used on.
-func doctor(runDir string, highest tap.Rung) []Check {
-	return append(hostChecks(highest), checkRunDir(runDir))
+// doctor checks; highest is the best rung a TAP may be used on, u what is to lead out.
+func doctor(runDir string, highest tap.Rung, u Uplink) []Check {
+	return slices.Concat(hostChecks(highest), uplinkChecks(u), []Check{checkRunDir(runDir)})
 }
 
 func good(name, format string, args ...any) Check {

@@ -24,15 +24,23 @@ func (n *Node) allocateAll(ctx context.Context, b *box) error {
 	}
 	defer done()
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	for _, join := range joins {
-		if _, err := n.joinLocked(b, join, ls); err != nil {
-			n.releaseAllLocked(b)
-			n.giveBackLocked(ls)
-			return err
+		if _, err = n.joinLocked(b, join, ls); err != nil {
+			break
 		}
 	}
-	return nil
+	needs := n.needsGatewayLocked(b)
+	n.mu.Unlock()
+	if err == nil && needs != cnm.NeedsNone {
+		_, err = n.joinGateway(b, needs) // the last: its interface is, too
+	}
+	if err != nil {
+		n.mu.Lock()
+		n.releaseAllLocked(b)
+		n.giveBackLocked(ls)
+		n.mu.Unlock()
+	}
+	return err
 }
 
 // joinLocked gives b an endpoint on a network: addresses, MAC, interface name. On a
@@ -262,27 +270,49 @@ func (n *Node) describe(e *cnm.Endpoint) sandbox.Interface {
 
 // files returns a sandbox's /etc/hosts and /etc/resolv.conf.
 func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
-	ipv6 := false
-	for _, e := range sb.Endpoints {
-		ipv6 = ipv6 || e.IPv6.IsValid()
-	}
 	hosts = cnm.HostsFile{
 		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Endpoints: sb.Endpoints, Extra: sb.Spec.ExtraHosts,
-		HostGateway: n.hostGateway(),
+		HostGateway: n.hostGateway(sb),
 	}.Bytes()
 	host := cnm.ParseResolvConf(hostResolvConf()).Override(sb.Spec)
 	switch {
 	case sb.Spec.NetworkMode == cnm.NetHost:
 		return hosts, host.Plain(true)
-	case len(sb.Spec.DNS) == 0: // a network has no way out
+	case len(sb.Spec.DNS) > 0:
+		return hosts, host.Plain(slices.ContainsFunc(sb.Endpoints, func(e cnm.Endpoint) bool { return e.IPv6.IsValid() }))
+	}
+	v4, v6 := n.leadsOut(sb)
+	if !v4 && !v6 {
 		return hosts, host.Alone()
 	}
-	return hosts, host.Plain(ipv6)
+	return hosts, host.Plain(v6)
 }
 
-// hostGateway is what host-gateway in an extra host stands for: the default
-// network's gateway.
-func (n *Node) hostGateway() netip.Addr {
+// leadsOut reports by which families a sandbox's default routes lead out of this node.
+func (n *Node) leadsOut(sb *cnm.Sandbox) (v4, v6 bool) {
+	if n.cfg.Uplink.Kind == UplinkNone {
+		return false, false
+	}
+	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	leads := func(at int, family4 bool) bool {
+		if at < 0 {
+			return false
+		}
+		nw := n.networks[sb.Endpoints[at].NetworkID]
+		return nw != nil && slices.ContainsFunc(exitAddrs(&nw.Network, nw.options), func(a netip.Addr) bool { return a.Is4() == family4 })
+	}
+	return leads(gw4, true), leads(gw6, false)
+}
+
+// hostGateway is what host-gateway in an extra host stands for: the gateway that the
+// sandbox's own default route goes to, for only there --host-loopback lets it reach the
+// host; without one Docker's, the default network's.
+func (n *Node) hostGateway(sb *cnm.Sandbox) netip.Addr {
+	if r := routesOf(sb.Endpoints); r.gw4.IsValid() {
+		return r.gw4
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if nw, err := n.findNetworkLocked(cnm.NetBridge); err == nil {

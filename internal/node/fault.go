@@ -38,7 +38,7 @@ func (f *fault) concerns(who string) bool {
 // is the gateway's or somebody's on another node.
 func (dom domainPlan) owner(m frame.MAC) portKey {
 	for key, p := range dom.ports {
-		if p.mac == m && !p.peer.IsValid() {
+		if p.mac == m && !p.peer.IsValid() && !p.exit {
 			return key
 		}
 	}
@@ -71,6 +71,7 @@ func (n *Node) publish(who string) error {
 		return err
 	}
 	n.announce()
+	n.tendPorts()
 	var errs []error
 	said := make(map[string]bool) // the tunnels of a network lack one socket: that is said once
 	for i := range faults {

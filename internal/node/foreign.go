@@ -64,6 +64,9 @@ func (n *Node) enterForeign(ctx context.Context, b *box, sb *cnm.Sandbox) error 
 		return err
 	}
 	n.awaitKeys(b)
+	if err := n.openPorts(b); err != nil {
+		return err
+	}
 	n.mu.Lock()
 	b.sb.State, b.sb.NetNS, b.sb.PID = cnm.Running, f.NetNS(), sb.Spec.Foreign.PID
 	b.sb.Started, b.sb.Error = n.now(), ""
@@ -220,10 +223,17 @@ func (n *Node) bury(b *box, key portKey) {
 		}
 	}
 	n.log.Warn("an interface was deleted from inside", "sandbox", name, "interface", key.ifName)
+	n.mu.Lock()
+	e := wayOut(b.sb.Endpoints)
+	outside := e != nil && e.IfName == key.ifName
+	n.mu.Unlock()
 	freed, err := n.unplug(ctx, b, nil, nw.ID)
 	n.mu.Lock()
 	b.unjoinLocked(nw.Name)
 	n.mu.Unlock()
+	if !outside { // the way out itself comes back when the networks next change
+		err = errors.Join(err, n.settle(ctx, b))
+	}
 	if err = errors.Join(err, n.reroute(ctx, b, defaultRoutes{}), n.save(b)); err != nil {
 		n.log.Warn("after an interface was deleted from inside", "sandbox", name, "error", err)
 	}

@@ -91,6 +91,12 @@ func inside(args []string) int {
 		}
 	case "serve":
 		err = serve(args[1])
+	case "visit":
+		err = visit(args[1], args[2], args[3])
+	case "sendone":
+		err = sendOne(args[1])
+	case "packets":
+		err = servePackets(args[1])
 	case "ask":
 		err = ask(args[1], args[2])
 	case "ping":
@@ -103,6 +109,10 @@ func inside(args []string) int {
 		err = flap(args[1])
 	case "unlink":
 		err = unlink(args[1])
+	case "echoes":
+		err = echoes(args[1])
+	case "route":
+		err = defaultBy(args[1], args[2])
 	case "hostile":
 		err = hostile(args[1])
 	case "links":

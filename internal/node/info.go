@@ -17,6 +17,7 @@ func (n *Node) Info() Info {
 		ID: n.id, Version: n.cfg.Version, Kernel: readKnob("/proc/sys/kernel/osrelease"), OS: osName(), CPUs: runtime.NumCPU(), MemTotal: memTotal(),
 		DataDir: n.cfg.DataDir, RunDir: n.cfg.RunDir, Rootless: os.Geteuid() > 0, Started: n.started, PID: os.Getpid(),
 		Workers: len(n.path.workers), EventsDropped: n.events.lostTotal(), Pools: n.pools(),
+		Uplink: n.cfg.Uplink.String(), HostLoopback: n.cfg.HostLoopback,
 	}
 	i.Name, _ = os.Hostname()
 	n.path.mu.Lock()

@@ -66,7 +66,7 @@ func TestInsideView(t *testing.T) {
 			t.Errorf("trace from %s: %v, expected %q", c.port, err, c.want)
 		}
 	}
-	if i := n.Info(); i.Ports != 2 || i.Running != 2 || i.Networks != 4 || i.Workers != 2 || i.ID == "" || i.Kernel == "" {
+	if i := n.Info(); i.Ports != 3 || i.Uplink != "host" || i.HostLoopback || i.Running != 2 || i.Networks != 4 || i.Workers != 2 || i.ID == "" || i.Kernel == "" {
 		t.Errorf("info: %+v", i)
 	}
 	if _, err := n.FDB("host"); err == nil {
@@ -168,7 +168,7 @@ func TestCaptureBacklog(t *testing.T) {
 		rest = rest[size:]
 		switch kind {
 		case 1:
-			for _, name := range []string{"rose:eth0", "iris:eth0"} {
+			for _, name := range []string{"rose:eth0", "iris:eth0", "front@uplink"} {
 				if bytes.Contains(block, []byte(name)) {
 					names = append(names, name)
 				}
@@ -190,7 +190,7 @@ func TestDoctor(t *testing.T) {
 		}
 		names[c.Name] = true
 	}
-	for _, want := range []string{"kernel", "user namespaces", "AppArmor", "TUN device", "sandbox", "TAP offloads", "subordinate ids", "receive buffers", "nsenter", "runtime directory"} {
+	for _, want := range []string{"kernel", "user namespaces", "AppArmor", "TUN device", "sandbox", "TAP offloads", "subordinate ids", "receive buffers", "uplink", "open files", "nsenter", "runtime directory"} {
 		if !names[want] {
 			t.Errorf("no check of %s", want)
 		}

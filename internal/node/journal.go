@@ -58,6 +58,7 @@ type sandboxRecord struct {
 	// Namespace is the foreign namespace it was attached to; zero in records of
 	// earlier versions.
 	Namespace sandbox.NamespaceID
+	Changed   bool `json:",omitempty"` // its default routes are to be set again
 }
 
 type journalMeta struct {

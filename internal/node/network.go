@@ -87,6 +87,11 @@ func (n *Node) admit(nw *network) error {
 	avoid := hostPrefixes()
 	n.path.underlay.look(net.InterfaceAddrs) // who is a peer and who this node
 	n.mu.Lock()
+	for _, o := range n.networks {
+		if o.Scope == cnm.ScopeSwarm { // the managers' subnets, which this node's pools do not know
+			avoid = append(avoid, o.subnets()...)
+		}
+	}
 	err := n.reserveLocked(nw, avoid)
 	n.mu.Unlock()
 	if err != nil {
@@ -179,7 +184,7 @@ func (n *Node) removableLocked(nw *network) error {
 	}
 	var on []string
 	for _, e := range n.endpointsLocked(nw.ID) {
-		on = append(on, fmt.Sprintf("name:%q id:%q", e.Sandbox, cnm.ShortID(e.ID)))
+		on = append(on, fmt.Sprintf("name:%q id:%q", e.Name, cnm.ShortID(e.ID)))
 	}
 	if len(on) > 0 {
 		return cnm.Errorf(cnm.Forbidden, "error while removing network: network %s has active endpoints (%s)", nw.Name, strings.Join(on, ", "))
@@ -215,11 +220,15 @@ func (n *Node) endpointsLocked(network string) []EndpointView {
 	for _, b := range n.boxes {
 		for _, e := range b.sb.Endpoints {
 			if network == "" || e.NetworkID == network {
-				out = append(out, EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name})
+				v := EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name, Name: b.sb.Spec.Name}
+				if e.WayOut {
+					v.Name = cnm.GatewayName(b.sb.ID)
+				}
+				out = append(out, v)
 			}
 		}
 		if e, ok := n.modeEndpointLocked(&b.sb); ok && (network == "" || e.NetworkID == network) {
-			out = append(out, EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name})
+			out = append(out, EndpointView{Endpoint: e, Sandbox: b.sb.Spec.Name, Name: b.sb.Spec.Name})
 		}
 	}
 	slices.SortFunc(out, func(a, b EndpointView) int {

@@ -77,7 +77,7 @@ func TestNetworkOptions(t *testing.T) {
 		return warning
 	}
 	routed := map[string]string{"gateway_mode_ipv4": "routed"}
-	const want = "driver option gateway_mode_ipv4=routed has no effect yet: there is no way out of a network"
+	const want = "driver option gateway_mode_ipv4=routed lets nothing leave this node: nobody routes to the network, and only what is masqueraded is answered"
 	if got := create("plain", cnm.Network{}); got != "" {
 		t.Errorf("warning %q", got)
 	}

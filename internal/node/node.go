@@ -25,9 +25,9 @@ import (
 // Six locks, always taken in this order:
 //
 //	Node.swarmOp making, joining and leaving a swarm
-//	Node.netOp  creating and removing networks, one at a time
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
 //	box.use     one per sandbox: its agent's handle is not closed while lent
+//	Node.netOp  creating and removing networks, one at a time
 //	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
@@ -82,6 +82,18 @@ type Node struct {
 	retryKeys     time.Time // when keys that could not be had are tried again; zero: none
 	// following is set while interfaces are given a new MTU.
 	following atomic.Bool
+	// inside are the subnets that no uplink carries anything to.
+	inside atomic.Pointer[[]netip.Prefix]
+	// reached are the addresses of endpoints that may begin no flow by an uplink.
+	reached atomic.Pointer[[]netip.Addr]
+	// portOp is held while published ports are opened and closed, and guards the
+	// listeners, what is wrong with those that are missing, and the next port to be
+	// given out. It comes before mu.
+	portOp     sync.Mutex
+	listeners  map[portOf]*listener
+	portFaults map[portOf]error
+	portSaid   map[portOf]string // the faults that were logged
+	nextPort   int
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -109,6 +121,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error),
 		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
@@ -145,6 +158,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err != nil {
 		return err
 	}
+	n.path.openExit = n.openExit
 	for _, err := range n.path.underlay.cfg.probe() {
 		n.log.Warn("overlay networks cannot be carried", "error", err)
 	}
@@ -189,6 +203,9 @@ func (c *Config) complete() error {
 	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
 	c.ESPPort = cmp.Or(c.ESPPort, ipsec.Port)
 	c.ESPKeepalive = cmp.Or(c.ESPKeepalive, DefaultESPKeepalive)
+	if err := c.checkUplink(); err != nil {
+		return err
+	}
 	return c.checkDataPath()
 }
 
@@ -240,6 +257,7 @@ func (n *Node) keep() {
 		case now := <-t.C:
 			n.path.tick(now)
 			n.mend()
+			n.keepPorts()
 			n.lookAtPaths()
 			n.checkForeign()
 			logs.next(n, now)

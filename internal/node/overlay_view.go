@@ -19,7 +19,7 @@ func (n *Node) Peers() ([]PeerStats, []Underlay) {
 	defer n.path.mu.Unlock()
 	peers := []PeerStats{}
 	for _, lp := range n.path.ports {
-		if lp.device != nil {
+		if !lp.tunnel() {
 			continue
 		}
 		c := lp.port.Stats()

@@ -32,6 +32,7 @@ type desired struct {
 	networks  []cnm.Network
 	endpoints []desiredEndpoint
 	guard     bool
+	exits     bool // there is an uplink that each network has an exit to
 	// port is where peers listen that say nothing else, own are this node's
 	// addresses among them.
 	port uint16
@@ -91,6 +92,7 @@ type portPlan struct {
 	guard bool
 	peer  netip.AddrPort // valid: a tunnel to this VTEP; it has a name and an MTU besides
 	seal  sealing        // of a tunnel of an encrypted network
+	exit  bool           // the network's way out; mac and addrs are its gateway's
 	// What the endpoint's options allow it.
 	allowRA, allowDHCP bool
 	maxMACs            int // 0: the switch's default, negative: none is learned
@@ -167,6 +169,9 @@ func makePlan(d desired) plan {
 		if dom, ok := p[e.NetworkID]; ok {
 			dom.add(e, d.guard)
 		}
+	}
+	if d.exits {
+		p.exits(d.networks)
 	}
 	return p
 }
@@ -305,7 +310,7 @@ func (was domainPlan) coming(steps []step, id string, is domainPlan) []step {
 
 // equal reports whether p is q but for the MTU, which can be changed in place.
 func (p portPlan) equal(q portPlan) bool {
-	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && p.seal == q.seal && p.allowRA == q.allowRA && p.allowDHCP == q.allowDHCP &&
+	return p.mac == q.mac && p.guard == q.guard && p.peer == q.peer && p.seal == q.seal && p.exit == q.exit && p.allowRA == q.allowRA && p.allowDHCP == q.allowDHCP &&
 		p.maxMACs == q.maxMACs && slices.Equal(p.addrs, q.addrs)
 }
 

@@ -33,6 +33,9 @@ func daemon(args []string) int {
 	}
 	if len(args) > 1 {
 		fmt.Println("ready")
+		if args[1] == "swing" {
+			swing(ctx, n)
+		}
 		churn(ctx, n, nil)
 	}
 	_, _, err = n.NetworkCreate(ctx, cnm.Network{Name: "front", EnableIPv4: true})

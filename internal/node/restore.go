@@ -28,8 +28,9 @@ import (
 //	                                    (of a foreign namespace: forget it)
 //
 // Endpoints whose interface does not exist (killed within a connect, or deleted from
-// inside meanwhile) are released; interfaces without an endpoint are removed. Runtime directories of
-// this node that no sandbox claims are cleaned up.
+// inside meanwhile) are released; interfaces without an endpoint are removed. Then the
+// sandbox's way out and its default routes are brought in line (gwbridge.go). Runtime
+// directories of this node that no sandbox claims are cleaned up.
 
 // restoreParallel is how many agents are asked at a time.
 const restoreParallel = 16
@@ -44,7 +45,10 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	n.mu.Lock()
 	for i, r := range records {
 		b := newBox(r.Sandbox)
-		b.runDir, b.nsID = r.RunDir, r.Namespace
+		b.runDir, b.nsID, b.changed = r.RunDir, r.Namespace, r.Changed
+		if b.runDir == "" {
+			b.sb.Ports = nil
+		}
 		n.reacquireAllLocked(b)
 		n.boxes[b.sb.ID] = b
 		boxes[i] = b
@@ -67,6 +71,14 @@ func (n *Node) restoreSandboxes(ctx context.Context, records []sandboxRecord) er
 	// What cannot be is logged: the rest works, and who refuses to start helps
 	// nobody.
 	n.publish("")
+	for _, b := range boxes {
+		slots <- struct{}{}
+		wg.Go(func() {
+			n.settleRestored(b)
+			<-slots
+		})
+	}
+	wg.Wait()
 	n.watchRestored(boxes)
 	return ctx.Err()
 }
@@ -166,6 +178,7 @@ func (n *Node) adopt(ctx context.Context, b *box, a *sandbox.Agent) error {
 				known = true
 			}
 		}
+		b.changed = b.changed || !known
 		n.mu.Unlock()
 		if known {
 			continue
@@ -192,6 +205,7 @@ func (n *Node) dropLost(b *box) {
 			continue
 		}
 		n.releaseLocked(&e)
+		b.changed = true
 		if b.joinedLocked(&e) {
 			b.unjoinLocked(e.Network)
 			left = append(left, n.networks[e.NetworkID])
@@ -207,7 +221,7 @@ func (n *Node) dropLost(b *box) {
 // joinedLocked reports whether e's network is one of those b is to be on: of a
 // connect that was under way it is not yet.
 func (b *box) joinedLocked(e *cnm.Endpoint) bool {
-	return slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == e.Network })
+	return e.WayOut || slices.ContainsFunc(b.sb.Spec.Networks, func(j cnm.NetworkJoin) bool { return j.Network == e.Network })
 }
 
 // lost is what follows for a sandbox that is found not to run. One that was

@@ -138,7 +138,7 @@ func (n *Node) tendSwarmLocked(nw *network, used map[ringKey]map[string]bool, no
 			heard := slices.DeleteFunc(slices.Clone(p.Keys), func(a ipsec.Announcement) bool {
 				return a.VTEP.Addr().Is6() != six || a.Algorithm != key.algorithm || a.ESN != key.esn
 			})
-			_, err := r.Hear(now, heard...)
+			_, err := r.hear(now, heard...)
 			n.keyFaultLocked(nw.Name+" "+p.ID, err)
 		}
 	}

@@ -52,7 +52,7 @@ func TestScale(t *testing.T) {
 	for _, i := range []int{0, count / 2, count - 1} {
 		reach(t, n, fmt.Sprintf("box%d", i), addr4(rose, "front"), true)
 	}
-	if got := n.Info().Ports; got != count+1 {
+	if got := n.Info().Ports; got != count+2 { // rose, and the exit
 		t.Errorf("%d ports", got)
 	}
 }

@@ -133,6 +133,9 @@ func (n *Node) bringUp(ctx context.Context, b *box) error {
 		}
 		n.awaitKeys(b)
 	}
+	if err := n.openPorts(b); err != nil {
+		return err
+	}
 	return n.run(ctx, b, a, &sb)
 }
 

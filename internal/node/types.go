@@ -30,6 +30,10 @@ type Config struct {
 	// TAPOffload is the best offload rung TAPs are used on; the zero value is the
 	// best the kernel grants.
 	TAPOffload tap.Rung
+	// Uplink is how frames leave the machine, HostLoopback whether they may go to the
+	// machine's own loopback, by a network's gateway.
+	Uplink       Uplink
+	HostLoopback bool
 	// NoGuard switches anti-spoofing off for every endpoint.
 	NoGuard bool
 	// DataPathAddrs are the addresses overlays are carried over, at most one per
@@ -102,10 +106,12 @@ type NetworkNode struct {
 	Addr netip.Addr
 }
 
-// An EndpointView is an endpoint with its sandbox's name.
+// An EndpointView is an endpoint with its sandbox's name, and its own: the same, but
+// for that on weft_gwbridge.
 type EndpointView struct {
 	cnm.Endpoint
 	Sandbox string
+	Name    string
 }
 
 // A SubnetStatus counts the addresses of one subnet.
@@ -135,6 +141,8 @@ type Info struct {
 	Networks      int
 	Ports         int    // ports on the switch
 	Workers       int    // data path goroutines
+	Uplink        string // "host", "none", "packet:INTERFACE"
+	HostLoopback  bool   // sandboxes reach the host's loopback
 	Rung          string // best offload rung among TAPs: "uso", "tso", "plain", "water"
 	Pools         []AddressPool
 	EventsDropped uint64

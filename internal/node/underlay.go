@@ -19,7 +19,8 @@ import (
 // what leaves by it is encapsulated. What comes from VTEPs arrives by one
 // socket per address family, which a worker serves like a port; a table of
 // routes tells it which (VTEP, VNI) is which port, and that nothing else is
-// accepted. The order of removal is
+// accepted. One for ESP in UDP has several readers, each of which a worker serves, so
+// that what one peer sends by several workers is opened by several. The order of removal is
 //
 //	table without the route, sw.RemovePort
 //
@@ -47,10 +48,10 @@ type underlay struct {
 
 type underlaySocket struct {
 	*vxlan.Socket
-	esp    bool // carries encrypted networks
-	inIP   bool // and in IP
-	charge *charge
-	routes map[*livePort]vxlan.Route
+	esp     bool      // carries encrypted networks
+	inIP    bool      // and in IP
+	charges []*charge // by reader
+	routes  map[*livePort]vxlan.Route
 	// What nobody here expects: a VNI or a VTEP that no network has, what is in clear
 	// for an encrypted network, or sealed by another key. A node that is set up wrongly
 	// gets it again and again; one that was there first, for a while. Packets of an
@@ -133,7 +134,7 @@ func (u *underlay) sockets() (open []*underlaySocket) {
 
 func (u *underlay) charges(all []*charge) []*charge {
 	for _, s := range u.sockets() {
-		all = append(all, s.charge)
+		all = append(all, s.charges...)
 	}
 	return all
 }
@@ -177,6 +178,7 @@ func (d *dataPath) socket(peer netip.Addr, carries carriage) (*underlaySocket, e
 	conf := vxlan.Config{Addr: local, NoGSO: c.noGSO, NoGRO: c.noGRO, Workers: c.workers}
 	switch carries {
 	case espInUDP:
+		conf.Readers = min(c.workers-1, maxOpeners) // one of them only asks
 		conf.Addr, conf.ESP, conf.Marked = netip.AddrPortFrom(local.Addr(), c.esp), true, c.marked
 	case espInIP:
 		conf.Addr, conf.ESP, conf.Raw = netip.AddrPortFrom(local.Addr(), 0), true, true
@@ -187,24 +189,35 @@ func (d *dataPath) socket(peer netip.Addr, carries carriage) (*underlaySocket, e
 	}
 	s.SetSAs(d.underlay.sas)
 	us := &underlaySocket{Socket: s, esp: conf.ESP, inIP: conf.Raw, routes: make(map[*livePort]vxlan.Route)}
-	us.charge = d.newCharge(s.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, s) }, func() uint64 {
-		st := s.Stats()
-		return st.Bytes + st.Frames*frameCost
-	})
-	if err := d.idlest(0, 1).take(us.charge); err != nil {
-		s.Close()
-		return nil, err
+	for _, r := range s.Readers() {
+		us.charges = append(us.charges, d.newCharge(r.FD(), func(w *vswitch.Worker) (int, error) { return receiveAll(w, r) }, func() uint64 {
+			bytes, frames := r.Received()
+			return bytes + frames*frameCost
+		}))
+	}
+	for i, c := range us.charges {
+		if err := d.idlest(0, 1).take(c); err != nil {
+			for _, given := range us.charges[:i] {
+				given.worker.drop(given)
+			}
+			s.Close()
+			return nil, err
+		}
 	}
 	*at = us
 	return us, nil
 }
 
+// maxOpeners bounds how many workers open what one peer sends. Each has memory to receive
+// by of its own, 4 MiB if it is all used.
+const maxOpeners = 4
+
 // receiveAll takes what one receive brings all the way: no poller tells of what is
 // left of it.
-func receiveAll(w *vswitch.Worker, s *vxlan.Socket) (total int, err error) {
+func receiveAll(w *vswitch.Worker, r *vxlan.Reader) (total int, err error) {
 	for {
-		n, err := w.Inbound(s)
-		if total += n; err != nil || !s.Pending() {
+		n, err := w.Inbound(r)
+		if total += n; err != nil || !r.Pending() {
 			return total, err
 		}
 	}
@@ -306,7 +319,9 @@ func (d *dataPath) sendESP(to netip.AddrPort, datagram []byte, in ipsec.Encapsul
 func (d *dataPath) closeUnused() {
 	for _, at := range d.underlay.places() {
 		if us := *at; us != nil && len(us.routes) == 0 {
-			us.charge.worker.drop(us.charge)
+			for _, c := range us.charges {
+				c.worker.drop(c)
+			}
 			us.Close()
 			*at = nil
 		}
@@ -317,9 +332,11 @@ func (d *dataPath) closeUnused() {
 // that can happen to one: nobody else closes it.
 func (d *dataPath) attend() {
 	for _, us := range d.underlay.sockets() {
-		if c := us.charge; c.dead() {
-			c.worker.drop(c)
-			_ = d.idlest(0, 1).take(c) // or in a second
+		for _, c := range us.charges {
+			if c.dead() {
+				c.worker.drop(c)
+				_ = d.idlest(0, 1).take(c) // or in a second
+			}
 		}
 	}
 }
@@ -343,7 +360,7 @@ func (d *dataPath) pathMTUs(last map[netip.Addr]int) map[netip.Addr]int {
 	found := make(map[netip.Addr]int)
 	for _, lp := range d.ports {
 		peer := lp.plan.peer.Addr()
-		if lp.device != nil || found[peer] != 0 {
+		if !lp.tunnel() || found[peer] != 0 {
 			continue
 		}
 		if us := *d.underlay.of(&lp.plan); us != nil {

@@ -108,7 +108,7 @@ func TestUnderlayServedAgain(t *testing.T) {
 	n := overlayNode(t, 1)
 	mustNetwork(t, n, overlayNetwork(1, 2))
 	n.path.mu.Lock()
-	c := n.path.underlay.v4.charge
+	c := n.path.underlay.v4.charges[0]
 	w := c.worker
 	w.drop(c)
 	other := n.path.newCharge(c.fd, c.turn, c.spent) // in the place that is free now

@@ -34,7 +34,7 @@ func TestUnprivileged(t *testing.T) {
 	if err := os.Chown(dir, uid, uid); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(exe, "-test.v", "-test.run", "^Test(Lifecycle|StopAndKill|Connectivity|Modes|RestartAfterKill|Foreign|Exec|Terminal|Doctor)$")
+	cmd := exec.Command(exe, "-test.v", "-test.run", "^Test(Lifecycle|StopAndKill|Connectivity|Modes|RestartAfterKill|Foreign|Exec|Terminal|Doctor|WayOutLife)$")
 	cmd.Dir = dir
 	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir, helperEnv + "=" + helper, "PATH=" + os.Getenv("PATH")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}

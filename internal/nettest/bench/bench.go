@@ -45,7 +45,7 @@ func newBench(o options) (*bench, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	b.suites = []*suite{b.switches(), b.overlays(), b.encrypted()}
+	b.suites = []*suite{b.switches(), b.overlays(), b.encrypted(), b.waysOut(), b.packetUplinks()}
 	known := []string{swarmPart, simulated}
 	wanted := 0
 	if o.wants(swarmPart) {

@@ -47,6 +47,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == pingPong {
 		os.Exit(pingPongMain(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == connections {
+		os.Exit(connectionsMain(os.Args[2:]))
+	}
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of every measurement")
 	flag.IntVar(&o.seconds, "seconds", 5, "seconds of every transfer")

@@ -86,9 +86,10 @@ func (b *bench) transfer(ctx context.Context, c contestant, args ...string) (ipe
 	return result, after - before, nil
 }
 
-func runTCP(streams int) func(context.Context, *bench, contestant) ([]float64, error) {
+// runTCP measures streams from host 0 to host 1, or as further options of iperf3 say.
+func runTCP(streams int, options ...string) func(context.Context, *bench, contestant) ([]float64, error) {
 	return func(ctx context.Context, b *bench, c contestant) ([]float64, error) {
-		r, cpu, err := b.transfer(ctx, c, "-P", strconv.Itoa(streams))
+		r, cpu, err := b.transfer(ctx, c, append([]string{"-P", strconv.Itoa(streams)}, options...)...)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"weft/internal/uplink"
+)
+
+// wantFiles is how many open files let an uplink carry some tens of thousands of flows,
+// each of which takes one.
+const wantFiles = 65536
+
+// uplinkChecks looks at what the way out needs of this host.
+func uplinkChecks(u Uplink) []Check {
+	const name = "uplink"
+	if u.Kind == UplinkNone {
+		return []Check{good(name, "none: nothing leaves by the networks")}
+	}
+	return []Check{checkPing(name), checkFiles()}
+}
+
+// checkPing looks whether pings can leave. Without them all else does.
+func checkPing(name string) Check {
+	if uplink.PingSockets() != nil {
+		c := good(name, "pings to the outside are answered \"administratively prohibited\": this process may open no ping sockets")
+		return c.warn(`sysctl -w net.ipv4.ping_group_range="0 2147483647"`)
+	}
+	return good(name, "TCP, UDP and ping by sockets of this machine")
+}
+
+// checkFiles looks how many flows there may be (proc_pid_limits(5)).
+func checkFiles() Check {
+	b, _ := os.ReadFile("/proc/self/limits")
+	return judgeFiles(string(b))
+}
+
+func judgeFiles(limits string) Check {
+	const name = "open files"
+	for line := range strings.Lines(limits) {
+		rest, ok := strings.CutPrefix(line, "Max open files")
+		if f := strings.Fields(rest); ok && len(f) >= 2 {
+			c := good(name, "at most %s", f[1]) // the hard limit, which the daemon takes for itself
+			if most, err := strconv.ParseUint(f[1], 10, 64); err == nil && most < wantFiles {
+				return c.warn(fmt.Sprintf("every connection to the outside takes one: raise the limit of this user to %d (ulimit -Hn, limits.conf(5))", wantFiles))
+			}
+			return c
+		}
+	}
+	return good(name, "the limit is not known here")
+}

@@ -1,0 +1,39 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+
+	"weft/internal/uplink"
+)
+
+// openExit opens the exit of a network: a stack of its own, whose flows are sockets of
+// this process.
+func (n *Node) openExit(c exitConfig) (exit, error) {
+	h, err := uplink.NewHost(uplink.HostConfig{
+		Name: c.name, MAC: c.mac, Addrs: c.addrs, MTU: c.mtu, Neighbour: c.neighbour, Inside: n.isInside, Begins: n.mayBegin,
+		HostLoopback: n.cfg.HostLoopback, Log: n.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return hostExit{h}, nil
+}
+
+// A hostExit is a host uplink, by which ports can be published.
+type hostExit struct{ *uplink.Host }
+
+func (h hostExit) publish(b uplink.Binding) (published, error) {
+	p, err := h.Publish(b)
+	if err != nil {
+		return nil, err // not a *Published that is nil
+	}
+	return p, nil
+}
+
+// mayBegin reports whether an endpoint may begin flows: its place on weft_gwbridge is
+// not for published ports alone.
+func (n *Node) mayBegin(a netip.Addr) bool {
+	reached := n.reached.Load()
+	return reached == nil || !slices.Contains(*reached, a)
+}
