@@ -110,6 +110,9 @@ func (o *opening) affordable(mappings []cnm.PortMapping) error {
 // mapping opens a port on every address it is to be had on.
 func (o *opening) mapping(m cnm.PortMapping) error {
 	n, addrs := o.n, o.n.hostAddrs(o.b, m)
+	if len(addrs) == 0 {
+		return o.worded(fmt.Errorf("none of its networks leads in from uplink %s", n.cfg.Uplink))
+	}
 	first, last := m.HostPort, max(m.HostPort, m.HostPortEnd)
 	start := first
 	if m.HostPort == 0 { // go on behind the last one that was given out
@@ -200,6 +203,9 @@ func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
 		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
 			return []netip.Addr{nw.options.HostBinding}
 		}
+	}
+	if n.cfg.Uplink.Kind == UplinkPacket {
+		return n.packetAddrsLocked(b)
 	}
 	if a := n.cfg.AdvertiseAddr; a.IsValid() {
 		return []netip.Addr{a}

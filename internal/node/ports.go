@@ -67,8 +67,12 @@ func (n *Node) wayIn(b *box, six bool) way {
 	if e == nil {
 		return way{err: cnm.Errorf(cnm.Conflict, "no network of %s leads in", b.sb.Spec.Name)}
 	}
-	by, ok := n.path.exitOf(e.NetworkID).(publisher)
-	if !ok {
+	back := e.Gateway4.IsValid() && addr.Is4() || e.Gateway6.IsValid() && addr.Is6()
+	by := n.path.publisher(e.NetworkID)
+	switch {
+	case n.cfg.Uplink.Kind == UplinkPacket && !back:
+		return way{err: cnm.Errorf(cnm.Conflict, "uplink %s leaves clients their addresses, and %s has no default route to answer them by: connect it to a network that is not internal", n.cfg.Uplink, b.sb.Spec.Name)}
+	case by == nil:
 		return way{err: fmt.Errorf("the way in by network %s is not open", e.Network)}
 	}
 	return way{by: by, addr: addr}
@@ -116,6 +120,20 @@ func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
 		return e, e.IPv4.Addr()
 	}
 	return nil, netip.Addr{}
+}
+
+// publisher returns what ports are published by on a network, nil if there is nothing.
+func (d *dataPath) publisher(network string) publisher {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.packet != nil && len(d.out[network]) > 0 {
+		return d.packet
+	}
+	if lp := d.ports[exitKey(network)]; lp != nil {
+		p, _ := lp.exit.(publisher)
+		return p
+	}
+	return nil
 }
 
 // closePorts takes a sandbox's ports away. The caller holds b.op.

@@ -96,15 +96,15 @@ func (n *Node) keepPorts() {
 	n.portSaid = now
 }
 
-// missAddresses finds fault with the listeners on addresses that the host has lost. The
+// missAddresses finds fault with the host's listeners on addresses that it has lost. The
 // kernel keeps them, and they are there again when the address is. The caller holds
 // portOp.
 func (n *Node) missAddresses() {
 	lost := make(map[netip.Addr]bool)
-	for at := range n.listeners {
+	for at, l := range n.listeners {
 		a := at.Host.Addr()
-		if a.IsUnspecified() {
-			continue
+		if _, host := l.by.(hostExit); !host || a.IsUnspecified() {
+			continue // a packet uplink has addresses that the host does not
 		}
 		gone, asked := lost[a]
 		if !asked {
