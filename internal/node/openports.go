@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 
 	"weft/internal/cnm"
@@ -224,4 +225,16 @@ func ephemeral() (first, last uint16) {
 		return 32768, 60999 // the kernel's own default
 	}
 	return first, last
+}
+
+// maxListeners is how many listeners of published ports a daemon has at most: half of the
+// files it may have open, so that there are descriptors for what goes by them, and for
+// the sandboxes that publish nothing. 0 is no bound.
+func maxListeners() (n int) {
+	for line := range strings.Lines(readKnob("/proc/self/limits")) {
+		if rest, ok := strings.CutPrefix(line, "Max open files"); ok {
+			fmt.Sscan(rest, &n) // the soft limit, or "unlimited"
+		}
+	}
+	return n / 2
 }
