@@ -27,6 +27,17 @@ var exitCodes = []struct {
 	code int
 }{{ErrRefused, 3}, {ErrUnreachable, 4}, {ErrNoAnswer, 5}}
 
+// ExitError returns the error that an exit code of fetch stands for, nil if it is
+// none of these.
+func ExitError(code int) error {
+	for _, c := range exitCodes {
+		if c.code == code {
+			return c.err
+		}
+	}
+	return nil
+}
+
 func fetchTool(ctx context.Context, fs *flag.FlagSet, args []string, out io.Writer) error {
 	timeout := fs.Duration("W", 5*time.Second, "")
 	if err := parse(fs, args, 1, 1); err != nil {

@@ -46,9 +46,11 @@ func Web(ctx context.Context, ln net.Listener, udp net.PacketConn, text string, 
 		s.say("%s: %s %s", r.RemoteAddr, r.Method, r.URL)
 		fmt.Fprintf(w, "%s, asked by %s\n", text, r.RemoteAddr)
 	})
+	ctx, cancel := context.WithCancel(ctx)
 	defer s.wg.Wait()
 	defer udp.Close()
-	s.wg.Go(func() { s.reply(udp, text) })
+	defer cancel()
+	s.wg.Go(func() { s.reply(ctx, udp, text) })
 	defer closeWith(ctx, srv)()
 	defer srv.Close()
 	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -57,12 +59,12 @@ func Web(ctx context.Context, ln net.Listener, udp net.PacketConn, text string, 
 	return nil
 }
 
-// reply answers datagrams until udp is closed.
-func (s *server) reply(udp net.PacketConn, text string) {
+// reply answers datagrams until ctx ends and udp is closed.
+func (s *server) reply(ctx context.Context, udp net.PacketConn, text string) {
 	buf := make([]byte, 65536)
 	for {
 		_, from, err := udp.ReadFrom(buf)
-		if errors.Is(err, net.ErrClosed) {
+		if err != nil && ctx.Err() != nil {
 			return
 		}
 		if err != nil {
