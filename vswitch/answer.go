@@ -57,6 +57,12 @@ func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
 	if ok && d.gateway.owns(addr) || !ok && arp.Malformed(f) {
 		return frame.BadARP
 	}
+	if d.cfg.Outside {
+		if r := d.router.Load(); ok && r != nil {
+			w.hear(r, addr, mac)
+		}
+		return frame.NotDropped
+	}
 	if ok && !w.quiet && in.cfg.MaxMACs >= 0 && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
 		d.neighbours.Learn(addr, mac, w.now)
 	}
@@ -79,7 +85,7 @@ func (w *Worker) answerNeighbour(in *Port, f *frame.Frame, hook *captureHook) bo
 		f.Drop(frame.BadARP)
 		return true
 	case arp.Unknown:
-		if d.cfg.DropUnknownNeighbour {
+		if d.cfg.DropUnknownNeighbour || d.cfg.Outside {
 			f.Drop(frame.UnknownARP)
 			return true
 		}
@@ -152,12 +158,12 @@ func (g *gateway) pong(f *frame.Frame) {
 	p, l4 := b[v.L3:], b[v.L4:]
 	if v.EtherType == frame.EtherIPv4 {
 		swap(p[12:16], p[16:20])
-		p[8] = defaultTTL
+		p[8] = frame.DefaultTTL
 		frame.SetIPv4Checksum(p)
 		l4[0] = icmpEchoReply
 	} else {
 		swap(p[8:24], p[24:40])
-		p[7] = defaultTTL
+		p[7] = frame.DefaultTTL
 		l4[0] = icmp6EchoReply
 	}
 	// An unfinished checksum covers the type when it is finished.
@@ -168,16 +174,7 @@ func (g *gateway) pong(f *frame.Frame) {
 	if v.EtherType == frame.EtherIPv6 {
 		old = icmp6Echo << 8
 	}
-	binary.BigEndian.PutUint16(l4[2:], adjust(sum, old, uint16(l4[0])<<8))
-}
-
-// defaultTTL is the hop limit of packets the switch makes itself (RFC 1700).
-const defaultTTL = 64
-
-// adjust updates checksum sum for a 16-bit field that went from old to new (RFC
-// 1624, equation 3).
-func adjust(sum, old, new uint16) uint16 {
-	return ^frame.Fold(uint64(^sum) + uint64(^old) + uint64(new))
+	binary.BigEndian.PutUint16(l4[2:], frame.Adjust(sum, old, uint16(l4[0])<<8))
 }
 
 func swap(a, b []byte) {

@@ -1,10 +1,6 @@
 package vswitch
 
-import (
-	"encoding/binary"
-
-	"weft/internal/frame"
-)
+import "weft/internal/frame"
 
 // Theory of operation.
 //
@@ -56,9 +52,9 @@ func (w *Worker) clamp(in, out *Port, f *frame.Frame) frame.Reason {
 	if mtu == 0 {
 		return frame.NotDropped
 	}
-	if at, limit := excessMSS(f, mtu); at != 0 {
+	if at, limit := f.ExcessMSS(mtu); at != 0 {
 		w.save(f, in.capture.Load())
-		setMSS(f, at, limit)
+		f.SetMSS(at, limit)
 	}
 	if !tooBig(mtu, f) {
 		return frame.NotDropped
@@ -70,75 +66,4 @@ func (w *Worker) clamp(in, out *Port, f *frame.Frame) frame.Reason {
 		w.sendTooBig(in, f, mtu)
 	}
 	return frame.TooBig
-}
-
-// TCP: the SYN bit (RFC 9293, 3.1) and the options looked at (3.2).
-const (
-	tcpSYN    = 0x02
-	optEnd    = 0
-	optNop    = 1
-	optMSS    = 2
-	optMSSLen = 4
-)
-
-// excessMSS returns where a SYN asks for a maximum segment size that does not fit a
-// packet of mtu bytes, and the one that does, IP and TCP headers taken without
-// options (RFC 6691, 2); zeroes if it does not. A SYN without the option stays so:
-// 536 and 1,220 bytes fit everywhere.
-func excessMSS(f *frame.Frame, mtu int) (at, limit int) {
-	if at = findMSS(f); at == 0 {
-		return 0, 0
-	}
-	limit = mtu - 40
-	if f.View.EtherType == frame.EtherIPv6 {
-		limit = mtu - 60
-	}
-	if limit <= 0 || limit >= int(binary.BigEndian.Uint16(f.Bytes()[at:])) {
-		return 0, 0
-	}
-	return at, limit
-}
-
-// setMSS rewrites the option and what the checksum says of it.
-func setMSS(f *frame.Frame, at, limit int) {
-	b, l4 := f.Bytes(), int(f.View.L4)
-	old := binary.BigEndian.Uint16(b[at:])
-	binary.BigEndian.PutUint16(b[at:], uint16(limit))
-	if f.Offload.Flags&frame.NeedsCsum != 0 {
-		return // the field holds the pseudo-header's sum alone
-	}
-	now := uint16(limit)
-	if (at-l4)%2 == 1 { // lies across two words of the sum
-		old, now = old<<8|old>>8, now<<8|now>>8
-	}
-	sum := b[l4+16 : l4+18]
-	binary.BigEndian.PutUint16(sum, adjust(binary.BigEndian.Uint16(sum), old, now))
-}
-
-// findMSS returns where the value of a SYN's maximum segment size option lies, 0
-// when the frame has none.
-func findMSS(f *frame.Frame) int {
-	v, b := &f.View, f.Bytes()
-	if v.Proto != frame.ProtoTCP || v.L4 == 0 || v.Fragment || b[v.L4+13]&tcpSYN == 0 {
-		return 0
-	}
-	for at, end := int(v.L4)+20, int(v.Payload); at < end; {
-		kind := b[at]
-		if kind == optNop {
-			at++
-			continue
-		}
-		if kind == optEnd || at+2 > end {
-			return 0
-		}
-		n := int(b[at+1])
-		if n < 2 || at+n > end {
-			return 0
-		}
-		if kind == optMSS && n == optMSSLen {
-			return at + 2
-		}
-		at += n
-	}
-	return 0
 }

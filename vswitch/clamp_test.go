@@ -518,7 +518,7 @@ func checkLowered(t *testing.T, was *frame.Frame, got []byte) {
 	if bytes.Equal(got, data) {
 		return
 	}
-	at := findMSS(was)
+	at := was.FindMSS()
 	if at == 0 || len(got) != len(data) || binary.BigEndian.Uint16(got[at:]) >= binary.BigEndian.Uint16(data[at:]) {
 		t.Fatalf("changed\n%x to\n%x", data, got)
 	}

@@ -1,131 +1,23 @@
 package vswitch
 
-import (
-	"encoding/binary"
-
-	"weft/internal/frame"
-)
-
-// The messages a too large packet is answered with, in bytes from the ICMP
-// header: type, code, checksum, two bytes unused, MTU (RFC 1191, 4); type, code,
-// checksum, four bytes of MTU (RFC 4443, 3.2). The packet follows, as much as
-// leaves the whole within maxError bytes.
-const (
-	icmpErrorLen   = 8
-	icmpUnreach    = 3
-	icmpFragNeeded = 4 // code
-	icmp6TooBig    = 2
-	maxError4      = 576  // RFC 1812, 4.3.2.3
-	maxError6      = 1280 // RFC 4443, 2.4 c
-)
+import "weft/internal/frame"
 
 // wantsTooBig reports whether the sender of a packet that does not fit is to be
 // told.
 func wantsTooBig(f *frame.Frame) bool {
-	v, b := &f.View, f.Bytes()
-	p := b[v.L3:]
-	switch v.EtherType {
-	case frame.EtherIPv4:
-		const df = 0x40
-		tcpSuper := f.Offload.GSO != frame.GSONone && v.Proto == frame.ProtoTCP
-		return (p[6]&df != 0 || tcpSuper) && !v.Later && single4(p[12:]) && single4(p[16:]) &&
-			!(v.Proto == frame.ProtoICMP && (v.L4 == 0 || isError4(b[v.L4])))
-	case frame.EtherIPv6:
-		return !v.Later && single6(p[8:]) && single6(p[24:]) &&
-			!(v.Proto == frame.ProtoICMPv6 && (v.L4 == 0 || isError6(b[v.L4])))
-	}
-	return false
-}
-
-// single4 and single6 report whether the address at the start of b can be one
-// host's on a wire.
-func single4(b []byte) bool { return b[0] != 0 && b[0] != 127 && b[0] < 224 }
-
-func single6(b []byte) bool {
-	a := [16]byte(b)
-	loopback := [16]byte{15: 1}
-	return a[0] != 0xff && a != [16]byte{} && a != loopback
-}
-
-// isError4 and isError6 report whether an ICMP type is that of an error message
-// or, which counts as one, of a redirect. All but the known informational ones
-// of version 4 are taken for errors.
-func isError4(t byte) bool {
-	switch t {
-	case 0, 8, 9, 10, 13, 14, 15, 16, 17, 18, 42, 43: // echo, router, timestamp, information, mask, extended echo
+	const df = 0x40
+	v := &f.View
+	if v.EtherType == frame.EtherIPv4 && f.Bytes()[v.L3+6]&df == 0 && (f.Offload.GSO == frame.GSONone || v.Proto != frame.ProtoTCP) {
 		return false
 	}
-	return true
+	return f.WantsError()
 }
-
-func isError6(t byte) bool { return t < 128 || t == icmp6Redirect }
 
 // sendTooBig tells the sender of f, which came through in, that a packet of mtu
-// bytes would have fitted. VLAN tags are those of f.
+// bytes would have fitted. VLAN tags are those of f. The switch has no address that the
+// sender must know, so the message comes from the one that the packet was for.
 func (w *Worker) sendTooBig(in *Port, f *frame.Frame, mtu int) {
-	if w.own == nil {
-		w.own = frame.NewBatch()
+	if c := w.message(f, nil, fragNeeded, mtu); c != nil {
+		w.send(in, c)
 	}
-	slot := w.own.Reserve()
-	if slot == nil {
-		return
-	}
-	v, b := &f.View, f.Bytes()
-	m := slot[frame.Headroom:]
-	copy(m, b[:v.L3])
-	copy(m, b[6:12])
-	copy(m[6:], b[:6])
-	n := int(v.L3)
-	if v.EtherType == frame.EtherIPv4 {
-		n += fragNeeded(m[n:], b[n:], mtu)
-	} else {
-		n += tooBig6(m[n:], b[n:], mtu)
-	}
-	c := w.own.Commit(n)
-	c.In, c.VNI, c.Verdict = f.In, f.VNI, frame.Consumed
-	c.Parse()
-	w.send(in, c)
-}
-
-// fragNeeded writes an IPv4 packet into m, about the one at the start of p, and
-// returns its length.
-func fragNeeded(m, p []byte, mtu int) int {
-	quoted := min(len(p), int(binary.BigEndian.Uint16(p[2:])), maxError4-20-icmpErrorLen)
-	n := 20 + icmpErrorLen + quoted
-	m = m[:n]
-	clear(m[:20+icmpErrorLen])
-	m[0] = 0x45
-	binary.BigEndian.PutUint16(m[2:], uint16(n))
-	m[6] = 0x40 // never fragmented, so no identification is needed (RFC 6864, 4.1)
-	m[8], m[9] = defaultTTL, frame.ProtoICMP
-	copy(m[12:], p[16:20])
-	copy(m[16:], p[12:16])
-	frame.SetIPv4Checksum(m)
-	icmp := m[20:]
-	icmp[0], icmp[1] = icmpUnreach, icmpFragNeeded
-	binary.BigEndian.PutUint16(icmp[6:], uint16(min(mtu, 65535)))
-	copy(icmp[icmpErrorLen:], p[:quoted])
-	binary.BigEndian.PutUint16(icmp[2:], frame.Checksum(icmp, 0))
-	return n
-}
-
-// tooBig6 writes an IPv6 packet into m, about the one at the start of p, and
-// returns its length.
-func tooBig6(m, p []byte, mtu int) int {
-	quoted := min(len(p), 40+int(binary.BigEndian.Uint16(p[4:])), maxError6-40-icmpErrorLen)
-	n := 40 + icmpErrorLen + quoted
-	m = m[:n]
-	clear(m[:40+icmpErrorLen])
-	m[0] = 0x60
-	binary.BigEndian.PutUint16(m[4:], uint16(n-40))
-	m[6], m[7] = frame.ProtoICMPv6, defaultTTL
-	copy(m[8:], p[24:40])
-	copy(m[24:], p[8:24])
-	icmp := m[40:]
-	icmp[0] = icmp6TooBig
-	binary.BigEndian.PutUint32(icmp[4:], uint32(mtu))
-	copy(icmp[icmpErrorLen:], p[:quoted])
-	pseudo := frame.Sum(m[8:40], uint64(len(icmp))+frame.ProtoICMPv6)
-	binary.BigEndian.PutUint16(icmp[2:], frame.Checksum(icmp, pseudo))
-	return n
 }

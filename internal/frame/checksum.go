@@ -93,6 +93,12 @@ func Fold(sum uint64) uint16 {
 // the form that goes into a header.
 func Checksum(b []byte, initial uint64) uint16 { return ^Fold(Sum(b, initial)) }
 
+// Adjust updates a checksum in a header for a 16-bit field that went from old to new
+// (RFC 1624, equation 3).
+func Adjust(sum, old, new uint16) uint16 {
+	return ^Fold(uint64(^sum) + uint64(^old) + uint64(new))
+}
+
 // PseudoSum returns the sum of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1)
 // for the IP packet at the frame's L3, whose transport part is n bytes long.
 func (f *Frame) PseudoSum(n int) uint64 {

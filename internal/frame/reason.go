@@ -56,8 +56,28 @@ const (
 	// answer
 	BadARP     // malformed ARP or ND, or one that claims a switch's own address
 	UnknownARP // neighbour unknown and the network does not flood
+	// translate
+	Martian       // from or to an address that nobody has on that side
+	Land          // from itself to itself
+	SourceRouted  // source route option or routing header
+	PortZero      // TCP or UDP from or to port 0
+	TTLExceeded   // no hop is left for this router's
+	NoPorts       // neither TCP, UDP nor an ICMP query: nothing to tell flows apart by
+	StaysInside   // to an address of a network of weft's own, which never leaves
+	NoFlow        // no flow and no published port of this address and port
+	BadState      // a TCP segment that begins no connection, nor belongs to one
+	BadICMP       // ICMP error with a wrong checksum, or about a malformed packet
+	StrayICMP     // ICMP error about a packet of no flow
+	BadFragment   // tiny, misaligned, or overlapping another
+	StrayFragment // the first fragment of its datagram has not been seen
+	FlowsFull     // the flow table is full and nobody was to be evicted
+	SourceFlows   // the endpoint has as many flows as it may
+	PortsFull     // no port or identifier is left on the outside
+	TupleTaken    // another flow has the same addresses and ports already
 	// snoop
 	BadIGMP // malformed IGMP or MLD message
+	// route
+	NoNeighbour // the next hop outside is not known, and has been asked
 	// forward
 	Reserved       // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownGateway // addressed to the gateway, which offers nothing of the kind
@@ -97,7 +117,12 @@ var reasonNames = [Reasons]string{
 	QueryGuard: "query-guard", BadIGMP: "bad-igmp", NoListener: "no-listener",
 	MACLimit: "mac-limit", StaticMAC: "static-mac", Reserved: "reserved-group", UnknownARP: "unknown-neighbour",
 	BadARP: "bad-arp", UnknownGateway: "gateway-unserved", NoRoute: "no-route",
-	SamePort: "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
+	Martian: "martian", Land: "land", SourceRouted: "source-routed", PortZero: "port-zero", TTLExceeded: "ttl-exceeded", NoPorts: "no-ports",
+	StaysInside: "stays-inside", NoFlow: "no-flow", BadState: "bad-tcp-state", BadICMP: "bad-icmp-error", StrayICMP: "stray-icmp-error",
+	BadFragment: "bad-fragment", StrayFragment: "stray-fragment", FlowsFull: "flow-table-full", SourceFlows: "source-flow-limit",
+	PortsFull: "ports-exhausted", TupleTaken: "flow-conflict",
+	NoNeighbour: "no-neighbour",
+	SamePort:    "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
 	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",
 }

@@ -17,7 +17,8 @@ import (
 //
 // A sandbox that starts gets its ports once its interfaces are on the switch, all of
 // them or none: the sandbox does not start. What it got stands in Sandbox.Ports, and in
-// the journal, while it runs: a port that the node chose stays the same.
+// the journal, while it runs: a port that the node chose stays the same. On no network at
+// all it has none, and gets them when it is connected.
 //
 // The listeners belong to the way in (DESIGN, 5): the exit of the network that the
 // sandbox has its default route by, towards the address it has there. That may change
@@ -48,32 +49,46 @@ type listener struct {
 	target netip.AddrPort
 }
 
-// openPorts gives a sandbox that starts the ports it publishes.
+var errNoUplink = errors.New("this node has the uplink none, by which nothing comes in")
+
+// openPorts gives a sandbox that has none the ports it publishes, and writes them down:
+// a daemon that dies before the journal knows that the sandbox runs leaves them behind.
 func (n *Node) openPorts(b *box) error {
-	n.portOp.Lock()
-	defer n.portOp.Unlock()
 	n.mu.Lock()
 	mappings := b.sb.Spec.Mappings()
+	done := len(b.sb.Ports) > 0 || len(b.sb.Endpoints) == 0
 	n.mu.Unlock()
-	if len(mappings) == 0 {
+	if len(mappings) == 0 || done {
 		return nil
 	}
 	if n.cfg.Uplink.Kind == UplinkNone {
-		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: this node has the uplink none, by which nothing comes in", mappings[0])
+		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: %w", mappings[0], errNoUplink)
 	}
+	if err := n.openAll(b, mappings); err != nil {
+		return err
+	}
+	return n.save(b)
+}
+
+// openAll opens all ports or none.
+func (n *Node) openAll(b *box, mappings []cnm.PortMapping) error {
+	n.portOp.Lock()
+	defer n.portOp.Unlock()
 	for _, m := range mappings {
 		if err := n.openPort(b, m); err != nil {
 			n.closePortsOf(b)
 			return err
 		}
 	}
-	// A daemon that dies before it writes down that the sandbox runs leaves them behind.
-	return n.save(b)
+	return nil
 }
 
 // openPort opens a port on every address it is to be had on.
 func (n *Node) openPort(b *box, m cnm.PortMapping) error {
 	addrs := n.hostAddrs(b, m)
+	if len(addrs) == 0 {
+		return cnm.Errorf(cnm.Conflict, "port %s of %s cannot be published: none of its networks leads in from uplink %s", m, b.sb.Spec.Name, n.cfg.Uplink)
+	}
 	first, last := n.candidates(m)
 	start := first
 	if m.HostPort == 0 { // go on behind the last one that was given out
@@ -164,8 +179,15 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published: none of its networks leads in", p.Port, p.Proto, name)
 	}
 	network, id := e.Network, e.NetworkID
+	back := e.Gateway4.IsValid() && addr.Is4() || e.Gateway6.IsValid() && addr.Is6()
 	n.mu.Unlock()
-	if by = n.path.publisher(id); by == nil {
+	by = n.path.publisher(id)
+	switch {
+	case n.cfg.Uplink.Kind == UplinkNone:
+		return nil, target, errNoUplink
+	case n.cfg.Uplink.Kind == UplinkPacket && !back:
+		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published by uplink %s, which leaves clients their addresses: the sandbox has no default route to answer them by; connect it to a network that is not internal", p.Port, p.Proto, b.sb.Spec.Name, n.cfg.Uplink)
+	case by == nil:
 		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
 	}
 	return by, netip.AddrPortFrom(addr, p.Port), nil
@@ -201,6 +223,9 @@ func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
 func (d *dataPath) publisher(network string) publisher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.packet != nil && len(d.out[network]) > 0 {
+		return d.packet
+	}
 	if lp := d.ports[exitKey(network)]; lp != nil {
 		p, _ := lp.exit.(publisher)
 		return p
@@ -220,6 +245,9 @@ func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
 		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
 			return []netip.Addr{nw.options.HostBinding}
 		}
+	}
+	if n.cfg.Uplink.Kind == UplinkPacket {
+		return n.packetAddrsLocked(b)
 	}
 	if a := n.cfg.AdvertiseAddr; a.IsValid() {
 		return []netip.Addr{a}
