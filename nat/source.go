@@ -109,7 +109,7 @@ func (sh *shard) putSlot(p *pool, i uint32) {
 func (t *Table) enter(sh *shard, f *flow, slot uint32, s uint64) {
 	src := &sh.sources[f.owner.Load()&sourceMax]
 	r := rankOf(s)
-	src.lists[r].push(&t.pool, familyLink, slot)
+	src.lists[r].push(&t.pool, slot)
 	src.n[r]++
 	src.flows++
 	if s&mapped != 0 {
@@ -122,7 +122,7 @@ func (t *Table) enter(sh *shard, f *flow, slot uint32, s uint64) {
 func (t *Table) depart(sh *shard, f *flow, slot uint32, s uint64) {
 	src := &sh.sources[f.owner.Load()&sourceMax]
 	r := rankOf(s)
-	src.lists[r].remove(&t.pool, familyLink, slot)
+	src.lists[r].remove(&t.pool, slot)
 	src.n[r]--
 	src.flows--
 	if s&mapped != 0 {

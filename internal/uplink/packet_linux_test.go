@@ -172,7 +172,7 @@ func TestPacketEnds(t *testing.T) {
 			t.Errorf("while down: %d, %v", n, err)
 		}
 		ip(t, "link set u up")
-		send(t, u, small)
+		send(t, u, small) // though the link may not be noticed yet
 		ip(t, "link del u")
 		if n, err := u.WriteBatch([]*frame.Frame{small}); n != 0 || !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after it was deleted: %d, %v", n, err)
