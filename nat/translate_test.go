@@ -87,6 +87,40 @@ func TestPublished(t *testing.T) {
 	}
 }
 
+// TestWholeAddress: flows to addresses that differ in one bit are different flows.
+func TestWholeAddress(t *testing.T) {
+	for _, c := range families {
+		tab := testTable(t, Config{})
+		pass(t, tab, Inside, udp(c.a+":5000", c.server+":9", "x"), 1)
+		server := ap(c.server + ":9")
+		for bit := range server.Addr().BitLen() {
+			raw := server.Addr().AsSlice()
+			raw[bit/8] ^= 1 << (bit % 8)
+			other := mustAddr(raw)
+			f := wrap(t, nettest.UDP(host(other), host(ip(bare(c.out))), 9, 5000, nil))
+			if _, r := tab.Inbound(f, 1); r == frame.NotDropped {
+				t.Fatalf("an answer of %v taken for one of %v", other, server.Addr())
+			}
+		}
+	}
+}
+
+// TestConflict: a port that is published while it is a mapping's has two owners. What
+// they share is the first one's.
+func TestConflict(t *testing.T) {
+	tab := testTable(t, Config{})
+	pass(t, tab, Inside, udp("172.18.0.3:7000", "203.0.113.7:9", "x"), 1)
+	r := testRules()
+	r.Published = append(r.Published, Published{frame.ProtoUDP, ap("0.0.0.0:7000"), ap("172.18.0.2:70")})
+	tab.SetRules(r)
+	f, _ := pass(t, tab, Outside, udp("203.0.113.7:9", "198.51.100.1:7000", "x"), 1)
+	expectEnds(t, f, "203.0.113.7:9", "172.18.0.3:7000")
+	f, _ = pass(t, tab, Outside, udp("203.0.113.8:9", "198.51.100.1:7000", "x"), 1)
+	expectEnds(t, f, "203.0.113.8:9", "172.18.0.2:70")
+	drop(t, tab, Inside, udp("172.18.0.3:7000", "203.0.113.8:9", "x"), 1, frame.TupleTaken)
+	checkTable(t, tab)
+}
+
 func TestHairpin(t *testing.T) {
 	for _, c := range families {
 		t.Run(c.name, func(t *testing.T) {
