@@ -14,6 +14,8 @@ type Rules struct {
 	// Outside are the addresses to appear as, IPv4 and IPv6. Without one of a
 	// family nothing of that family goes out.
 	Outside []netip.Addr
+	// Reached are addresses inside that begin no flow: they only answer.
+	Reached []netip.Addr
 	// Ports to appear from; the zero value means 1 to 65535. What comes from a
 	// port below 1024 stays below, all else above, as far as they last (RFC
 	// 4787, 4.2.2).
@@ -58,15 +60,19 @@ type ruleset struct {
 	in         map[socket]socket // published, from outside to inside
 	out        map[socket]socket // and back; address zero means any
 	anyAddress [2]addr           // the unspecified addresses, IPv4's and IPv6's
+	reached    map[addr]bool     // begin no flow
 	mtu        int
 }
 
 // compile makes a ruleset, with the port sets of addresses that were there before.
 func compile(r *Rules, old *ruleset) *ruleset {
 	rs := &ruleset{
-		mtu: r.MTU,
-		in:  make(map[socket]socket, len(r.Published)), out: make(map[socket]socket, len(r.Published)),
+		mtu: r.MTU, reached: make(map[addr]bool, len(r.Reached)),
+		in: make(map[socket]socket, len(r.Published)), out: make(map[socket]socket, len(r.Published)),
 		anyAddress: [2]addr{addrOf(netip.IPv4Unspecified()), addrOf(netip.IPv6Unspecified())},
+	}
+	for _, a := range r.Reached {
+		rs.reached[addrOf(a.Unmap())] = true
 	}
 	for _, p := range r.Inside {
 		rs.inside = append(rs.inside, networkOf(p))
@@ -206,6 +212,8 @@ func (rs *ruleset) permits(orig, xlat tuple, s uint64) bool {
 // in again.
 func (rs *ruleset) admits(t tuple, c class) (back bool, r frame.Reason) {
 	switch {
+	case rs.reached[t.src]:
+		return false, frame.NoRoute
 	case t.src == t.dst:
 		return false, frame.Land
 	case !t.src.isHost() || !t.dst.isHost() || rs.outsideAt(t.src) != nil || len(rs.inside) > 0 && !rs.isInside(t.src):

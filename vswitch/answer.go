@@ -57,6 +57,12 @@ func (w *Worker) learnNeighbour(in *Port, f *frame.Frame) frame.Reason {
 	if ok && d.gateway.owns(addr) || !ok && arp.Malformed(f) {
 		return frame.BadARP
 	}
+	if d.cfg.Outside {
+		if r := d.router.Load(); ok && r != nil {
+			w.hear(r, addr, mac)
+		}
+		return frame.NotDropped
+	}
 	if ok && !w.quiet && in.cfg.MaxMACs >= 0 && addr.IsValid() && !addr.IsUnspecified() && unicast(mac) && mac != (frame.MAC{}) {
 		d.neighbours.Learn(addr, mac, w.now)
 	}
@@ -79,7 +85,7 @@ func (w *Worker) answerNeighbour(in *Port, f *frame.Frame, hook *captureHook) bo
 		f.Drop(frame.BadARP)
 		return true
 	case arp.Unknown:
-		if d.cfg.DropUnknownNeighbour {
+		if d.cfg.DropUnknownNeighbour || d.cfg.Outside {
 			f.Drop(frame.UnknownARP)
 			return true
 		}

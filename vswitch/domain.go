@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"weft/arp"
@@ -37,6 +38,9 @@ type DomainConfig struct {
 	// known; 0 is DefaultGroups.
 	Snooping  bool
 	MaxGroups int
+	// Outside makes the domain a router's outside (router.go): its port learns nothing,
+	// and the switch answers for the gateway's addresses alone.
+	Outside bool
 	// AgeSeconds is how long a learned address stays without being seen; 0 is
 	// DefaultAge.
 	AgeSeconds uint32
@@ -59,6 +63,7 @@ type Domain struct {
 	gateway    gateway
 	members    atomic.Pointer[[]*Port]
 	exit       atomic.Pointer[Port]
+	router     atomic.Pointer[Router]
 	snoop      *snooper // nil where the domain does not
 }
 
@@ -68,6 +73,8 @@ type gateway struct {
 	mac frame.MAC
 	ip4 []uint32
 	ip6 [][16]byte
+	// first4 is the first of ip4 as it stands in packets.
+	first4 [4]byte
 }
 
 func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
@@ -89,18 +96,34 @@ func newDomain(s *Switch, c DomainConfig) (*Domain, error) {
 		d.snoop = newSnooper(s, d)
 	}
 	d.gateway = gateway{on: c.GatewayMAC != frame.MAC{}, mac: c.GatewayMAC}
-	for _, a := range c.Gateways {
+	if c.Outside && !d.gateway.on {
+		return nil, fmt.Errorf("vswitch: domain %s is outside and has no gateway", c.Name)
+	}
+	for _, a := range d.addresses() {
 		if err := d.neighbours.SetStatic(a, c.GatewayMAC); err != nil {
 			return nil, err
 		}
 		if a.Is4() {
 			b := a.As4()
+			if len(d.gateway.ip4) == 0 {
+				d.gateway.first4 = b
+			}
 			d.gateway.ip4 = append(d.gateway.ip4, binary.BigEndian.Uint32(b[:]))
 		} else {
 			d.gateway.ip6 = append(d.gateway.ip6, a.As16())
 		}
 	}
 	return d, nil
+}
+
+// addresses returns those of the gateway. Outside, it has the link-local one of its MAC too,
+// if it speaks IPv6: routers there are told it, and ask for it.
+func (d *Domain) addresses() []netip.Addr {
+	all := d.cfg.Gateways
+	if d.cfg.Outside && slices.ContainsFunc(all, netip.Addr.Is6) {
+		all = append(slices.Clone(all), netip.AddrFrom16(linkLocal(d.cfg.GatewayMAC)))
+	}
+	return all
 }
 
 // Name returns the configured name.

@@ -30,6 +30,9 @@ func (w *Worker) outbound(in *Port, b *frame.Batch) {
 		if w.answer(in, f, hook) {
 			continue
 		}
+		if w.cross(in, f, hook) {
+			continue
+		}
 		if w.snoop(in, f) {
 			continue
 		}
@@ -60,6 +63,9 @@ func (w *Worker) learn(in *Port, f *frame.Frame) frame.Reason {
 	d := in.domain
 	if in.cfg.Exit {
 		return in.fromExit(f)
+	}
+	if d.cfg.Outside {
+		return in.fromOutside(f)
 	}
 	if d.gateway.on && src == d.gateway.mac {
 		return d.snoop.foreignQuery(in, f)

@@ -14,24 +14,10 @@ func wantsTooBig(f *frame.Frame) bool {
 }
 
 // sendTooBig tells the sender of f, which came through in, that a packet of mtu
-// bytes would have fitted. VLAN tags are those of f.
+// bytes would have fitted. VLAN tags are those of f. The switch has no address that the
+// sender must know, so the message comes from the one that the packet was for.
 func (w *Worker) sendTooBig(in *Port, f *frame.Frame, mtu int) {
-	if w.own == nil {
-		w.own = frame.NewBatch()
+	if c := w.message(f, nil, fragNeeded, mtu); c != nil {
+		w.send(in, c)
 	}
-	slot := w.own.Reserve()
-	if slot == nil {
-		return
-	}
-	b := f.Bytes()
-	from := b[f.View.L3:]
-	if f.View.EtherType == frame.EtherIPv4 {
-		from = from[16:20]
-	} else {
-		from = from[24:40]
-	}
-	c := w.own.Commit(f.PutError(slot[frame.Headroom:], frame.TooBigError(f, mtu), from))
-	c.In, c.VNI, c.Verdict = f.In, f.VNI, frame.Consumed
-	c.Parse()
-	w.send(in, c)
 }

@@ -10,7 +10,7 @@ import (
 
 // A Step is one step of a traced frame's way, in the words of the path.
 type Step struct {
-	Name   string // view, guard, learn, answer, snoop, forward, clamp, write
+	Name   string // view, guard, learn, answer, translate, route, snoop, forward, clamp, write
 	Result string // what it found, for people
 }
 
@@ -36,7 +36,7 @@ func (s *Switch) Trace(p *Port, data []byte, o frame.Offload) Trace {
 		return t
 	}
 	f.Offload, f.In = o, p.slot
-	w := &Worker{sw: s, quiet: true}
+	w := &Worker{sw: s, quiet: true, trace: &t}
 	w.begin()
 	t.follow(w, p, f)
 	for _, slot := range w.active {
@@ -76,7 +76,7 @@ func (t *Trace) follow(w *Worker, in *Port, f *frame.Frame) {
 		t.note("learn", "%s", why)
 	} else {
 		t.note("learn", "%s", why)
-		if t.answered(w, in, f) {
+		if t.answered(w, in, f) || t.crossed(w, in, f) {
 			return
 		}
 	}

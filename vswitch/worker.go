@@ -35,8 +35,10 @@ type Worker struct {
 	// own holds the frames the switch makes itself, made when first needed.
 	own    *frame.Batch
 	tooBig tooBigBudget
-	// quiet keeps the tables from being taught: a trace.
+	// quiet keeps the tables from being taught: for a trace, which is told what cross
+	// finds.
 	quiet bool
+	trace *Trace
 }
 
 // A txList holds the frames of one batch that leave through one port, in order.

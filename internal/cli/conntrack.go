@@ -73,7 +73,8 @@ func (a *app) conntrackFlushCmd() *cobra.Command {
 	var network string
 	c := &cobra.Command{
 		Use: "flush [FLAGS] [SANDBOX...]", Short: "End connections: those of sandboxes, of a network, or all",
-		Long: "End the connections that sandboxes have with the world outside: both ends of a TCP connection are told by a reset.",
+		Long: "End the connections that sandboxes have with the world outside. With the host uplink both ends of a TCP connection are told by a reset; a packet\n" +
+			"uplink forgets them, and knows their packets no more.",
 	}
 	c.Flags().StringVar(&network, "network", "", "Only those by this network's way out")
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -189,6 +189,7 @@ var configKinds = map[string]string{
 	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 10s",
 	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
 	"uplink": "host, none or packet:INTERFACE", "host-loopback": "true or false",
+	"uplink-addr": "a list of addresses", "uplink-gateway": "a list of addresses", "uplink-mac": "own or interface",
 }
 
 func configKeys() []string { return slices.Sorted(maps.Keys(configKinds)) }

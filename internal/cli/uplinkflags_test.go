@@ -31,6 +31,9 @@ func TestUplinkFlags(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := uplinkFlags{Uplink: c.flag, HostLoopback: c.loopback}
+			if c.flag == "packet:eth0" {
+				f.UplinkAddrs = []string{"192.0.2.7"}
+			}
 			err := f.check()
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Fatalf("error %v, want %q", err, c.err)
@@ -45,7 +48,7 @@ func TestUplinkFlags(t *testing.T) {
 // The config file has the flags too, and they win.
 func TestUplinkConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "weft.yaml")
-	if err := os.WriteFile(path, []byte("uplink: packet:eth7\nhost-loopback: false\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("uplink: packet:eth7\nuplink-addr: [192.0.2.7/24, '2001:db8::7']\nuplink-gateway: [192.0.2.1]\nuplink-mac: interface\nhost-loopback: false\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -54,7 +57,6 @@ func TestUplinkConfig(t *testing.T) {
 		want string
 	}{
 		{"file", []string{"--config", path}, "packet:eth7"},
-		{"flag", []string{"--config", path, "--uplink", "none"}, "none"},
 		{"neither", nil, "host"},
 	} {
 		var f daemonFlags
@@ -66,6 +68,31 @@ func TestUplinkConfig(t *testing.T) {
 		}
 		if err := f.load(cmd); err != nil || f.uplink.String() != c.want || f.HostLoopback {
 			t.Errorf("%s: %s, %v, %v", c.name, f.uplink, f.HostLoopback, err)
+		}
+	}
+}
+
+// What a packet uplink is told, and what it is not to be.
+func TestPacketFlags(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		flags uplinkFlags
+		err   string
+	}{
+		{"all", uplinkFlags{Uplink: "packet:eth0", UplinkAddrs: []string{"192.0.2.7/24", "2001:db8::7"}, UplinkGateways: []string{"192.0.2.1", "fe80::1"}, UplinkMAC: "interface"}, ""},
+		{"own", uplinkFlags{Uplink: "packet:eth0", UplinkAddrs: []string{"192.0.2.7"}, UplinkMAC: "own"}, ""},
+		{"no address", uplinkFlags{Uplink: "packet:eth0"}, "uplink packet:eth0 needs an address: --uplink-addr"},
+		{"a name", uplinkFlags{Uplink: "packet:eth0", UplinkAddrs: []string{"router"}}, `uplink-addr "router": expected an address`},
+		{"a gateway's name", uplinkFlags{Uplink: "packet:eth0", UplinkAddrs: []string{"192.0.2.7"}, UplinkGateways: []string{"router"}}, `uplink-gateway "router": expected an address`},
+		{"a MAC", uplinkFlags{Uplink: "packet:eth0", UplinkAddrs: []string{"192.0.2.7"}, UplinkMAC: "02:00:00:00:00:01"}, "expected own or interface"},
+		{"of the host uplink", uplinkFlags{UplinkAddrs: []string{"192.0.2.7"}}, "for uplink packet:INTERFACE, not for host"},
+	} {
+		err := c.flags.check()
+		if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.err)
+		}
+		if u := c.flags.uplink; c.name == "all" && (len(u.Addrs) != 2 || u.Addrs[0].Bits() != 24 || u.Addrs[1].Bits() != 128 || len(u.Gateways) != 2 || !u.InterfaceMAC) {
+			t.Errorf("%s: %+v", c.name, u)
 		}
 	}
 }

@@ -76,6 +76,8 @@ const (
 	TupleTaken    // another flow has the same addresses and ports already
 	// snoop
 	BadIGMP // malformed IGMP or MLD message
+	// route
+	NoNeighbour // the next hop outside is not known, and has been asked
 	// forward
 	Reserved       // 01:80:C2:00:00:0X link-local group, never forwarded by a bridge (IEEE 802.1Q 8.6.3)
 	UnknownGateway // addressed to the gateway, which offers nothing of the kind
@@ -119,7 +121,8 @@ var reasonNames = [Reasons]string{
 	StaysInside: "stays-inside", NoFlow: "no-flow", BadState: "bad-tcp-state", BadICMP: "bad-icmp-error", StrayICMP: "stray-icmp-error",
 	BadFragment: "bad-fragment", StrayFragment: "stray-fragment", FlowsFull: "flow-table-full", SourceFlows: "source-flow-limit",
 	PortsFull: "ports-exhausted", TupleTaken: "flow-conflict",
-	SamePort: "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
+	NoNeighbour: "no-neighbour",
+	SamePort:    "same-port", Isolated: "isolated", SplitHorizon: "split-horizon", NoPort: "no-port", UnknownMAC: "unknown-mac", QuietTunnel: "quiet-tunnel",
 	PortDown: "port-down", TooBig: "too-big", Unsegment: "unsegmentable",
 	WriteFailed: "write-failed", WriteBlocked: "write-blocked", Impaired: "impaired",
 }

@@ -13,7 +13,7 @@ import (
 // plan snapshots the desired state and derives the plan from it.
 func (n *Node) plan() plan {
 	n.mu.Lock()
-	d := desired{guard: !n.cfg.NoGuard, exits: n.cfg.Uplink.Kind == UplinkHost, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
+	d := desired{guard: !n.cfg.NoGuard, exits: n.cfg.Uplink.Kind == UplinkHost, routed: n.cfg.Uplink.Kind == UplinkPacket, port: n.cfg.DataPathPort, own: n.path.underlay.own(), pathMTU: maps.Clone(n.pathMTU)}
 	inUse := n.sharesLocked()
 	for id, nw := range n.networks {
 		if nw.Scope == cnm.ScopeSwarm {

@@ -51,7 +51,7 @@ func (n *Node) trackers(ref string) (map[string]tracker, error) {
 	n.mu.Unlock()
 	out := make(map[string]tracker)
 	for id, name := range names {
-		if t, ok := n.path.exitOf(id).(tracker); ok {
+		if t := n.path.tracker(id); t != nil {
 			out[name] = t
 		}
 	}
@@ -129,10 +129,10 @@ type forgetter interface {
 // more; one that has exited has closed them, and what it sent last is on its way.
 func (n *Node) endFlows(runs bool, eps ...cnm.Endpoint) {
 	for i := range eps {
-		x := n.path.exitOf(eps[i].NetworkID)
+		x := n.path.tracker(eps[i].NetworkID)
 		for _, a := range endpointAddrs(&eps[i]) {
-			if t, ok := x.(tracker); ok && runs {
-				t.Flush(a)
+			if x != nil && runs {
+				x.Flush(a)
 			} else if f, ok := x.(forgetter); ok {
 				f.Forget(a)
 			}
@@ -140,12 +140,19 @@ func (n *Node) endFlows(runs bool, eps ...cnm.Endpoint) {
 	}
 }
 
-// exitOf returns the exit of a network, by id, nil if it has none.
-func (d *dataPath) exitOf(network string) exit {
+// tracker returns what knows the flows of a network, by id, nil if it has no way out.
+func (d *dataPath) tracker(network string) tracker {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.packet != nil {
+		if t, ok := d.packet.tracker(network); ok {
+			return t
+		}
+		return nil
+	}
 	if lp := d.ports[exitKey(network)]; lp != nil {
-		return lp.exit
+		t, _ := lp.exit.(tracker)
+		return t
 	}
 	return nil
 }

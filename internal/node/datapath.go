@@ -50,7 +50,13 @@ type dataPath struct {
 	underlay underlay // the sockets of overlay networks
 	pathMTU  func(*vxlan.Socket, netip.Addr) (int, error)
 	openExit func(exitConfig) (exit, error)
-	faults   map[faultKey]error
+	// With a packet uplink: the subnets that it leads out, by network, and all of weft's.
+	packet *packetUplink // nil: there is none
+	out    map[string][]netip.Prefix
+	inside func() []netip.Prefix
+	// reached are the addresses of endpoints that may begin no flow.
+	reached func() []netip.Addr
+	faults  map[faultKey]error
 	// sessions are the captures under way: a new port joins those that want it.
 	sessions map[*captureSession]struct{}
 }
@@ -122,6 +128,9 @@ func (d *dataPath) close() {
 			lp.exit.Close()
 		}
 	}
+	if d.packet != nil && d.packet.queue != nil {
+		d.packet.queue.Close()
+	}
 	d.underlay.close()
 }
 
@@ -149,9 +158,13 @@ func (d *dataPath) publish(next func() plan, device func(portKey) *tap.Device) (
 			}
 		}
 	}
+	d.leads(want)
+	if err := d.routePacket(); err != nil {
+		failed[packetFault] = err
+	}
 	d.closeUnused()
 	before := d.faults
-	maps.DeleteFunc(before, func(key faultKey, _ error) bool { return d.domains[key.network] == nil }) // nobody wants it any more
+	maps.DeleteFunc(before, func(key faultKey, _ error) bool { return d.domains[key.network] == nil && key != packetFault }) // nobody wants it any more
 	d.faults = failed
 	return compareFaults(before, failed), nil
 }
@@ -361,6 +374,7 @@ func (d *dataPath) tick(now time.Time) {
 		}
 	}
 	d.reopenExits()
+	d.tickPacket(seconds)
 	d.attend()
 	d.balance()
 }

@@ -16,10 +16,37 @@ const wantFiles = 65536
 // uplinkChecks looks at what the way out needs of this host.
 func uplinkChecks(u Uplink) []Check {
 	const name = "uplink"
-	if u.Kind == UplinkNone {
+	switch u.Kind {
+	case UplinkNone:
 		return []Check{good(name, "none: nothing leaves by the networks")}
+	case UplinkPacket:
+		return []Check{checkPacket(name, u)}
 	}
 	return []Check{checkPing(name), checkFiles()}
+}
+
+// checkPacket looks whether a packet uplink can be opened, and how.
+func checkPacket(name string, u Uplink) Check {
+	c := u.packetConfig()
+	fault := uplink.CheckPacket(c)
+	if fault == nil && uplink.IsTAP(c.Interface) {
+		return good(name, "%s, a TAP: packets leave under %v", u, c.Addrs)
+	}
+	var p *uplink.Packet
+	if fault == nil {
+		p, fault = uplink.OpenPacket(c)
+	}
+	if fault != nil {
+		return good(name, "%v", fault).fail("mend what it says, or start the daemon with --uplink host")
+	}
+	defer p.Close()
+	s := p.Stats()
+	found := good(name, "%s: packets leave under %v from %s, frames %s", u, c.Addrs, p.MAC(), s.Rung)
+	if s.Note != "" {
+		found.Found += ": " + s.Note
+		return found.warn("without a virtio header every frame is cut and summed here: use a kernel that grants packet sockets PACKET_VNET_HDR")
+	}
+	return found
 }
 
 // checkPing looks whether pings can leave. Without them all else does.

@@ -158,7 +158,12 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	if err != nil {
 		return err
 	}
-	n.path.openExit = n.openExit
+	n.path.openExit, n.path.inside, n.path.reached = n.openExit, n.insideNow, n.reachedNow
+	if n.cfg.Uplink.Kind == UplinkPacket {
+		if err := n.path.usePacket(n.cfg.Uplink); err != nil {
+			return err
+		}
+	}
 	for _, err := range n.path.underlay.cfg.probe() {
 		n.log.Warn("overlay networks cannot be carried", "error", err)
 	}

@@ -33,6 +33,7 @@ type desired struct {
 	endpoints []desiredEndpoint
 	guard     bool
 	exits     bool // there is an uplink that each network has an exit to
+	routed    bool // there is a router that leads networks out
 	// port is where peers listen that say nothing else, own are this node's
 	// addresses among them.
 	port uint16
@@ -75,10 +76,11 @@ type domainPlan struct {
 	name       string
 	gateways   []netip.Addr
 	gatewayMAC frame.MAC
-	isolated   bool   // ports do not talk to each other
-	vni        uint32 // 0: not an overlay
-	quiet      bool   // multicast and broadcast stay on the node
-	filled     bool   // everybody is known: nothing is learned from tunnels, nobody is looked for by flooding
+	isolated   bool           // ports do not talk to each other
+	vni        uint32         // 0: not an overlay
+	quiet      bool           // multicast and broadcast stay on the node
+	out        []netip.Prefix // subnets that a router leads out
+	filled     bool           // everybody is known: nothing is learned from tunnels, nobody is looked for by flooding
 	ports      map[portKey]portPlan
 	neighbours map[netip.Addr]frame.MAC
 	remotes    map[frame.MAC]portKey // static forwarding entries that lead to tunnels
@@ -172,6 +174,9 @@ func makePlan(d desired) plan {
 	}
 	if d.exits {
 		p.exits(d.networks)
+	}
+	if d.routed {
+		p.routed(d.networks)
 	}
 	return p
 }

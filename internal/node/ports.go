@@ -86,6 +86,9 @@ func (n *Node) openAll(b *box, mappings []cnm.PortMapping) error {
 // openPort opens a port on every address it is to be had on.
 func (n *Node) openPort(b *box, m cnm.PortMapping) error {
 	addrs := n.hostAddrs(b, m)
+	if len(addrs) == 0 {
+		return cnm.Errorf(cnm.Conflict, "port %s of %s cannot be published: none of its networks leads in from uplink %s", m, b.sb.Spec.Name, n.cfg.Uplink)
+	}
 	first, last := n.candidates(m)
 	start := first
 	if m.HostPort == 0 { // go on behind the last one that was given out
@@ -176,12 +179,15 @@ func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.Ad
 		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published: none of its networks leads in", p.Port, p.Proto, name)
 	}
 	network, id := e.Network, e.NetworkID
+	back := e.Gateway4.IsValid() && addr.Is4() || e.Gateway6.IsValid() && addr.Is6()
 	n.mu.Unlock()
-	by, ok := n.path.exitOf(id).(publisher)
+	by = n.path.publisher(id)
 	switch {
 	case n.cfg.Uplink.Kind == UplinkNone:
 		return nil, target, errNoUplink
-	case !ok:
+	case n.cfg.Uplink.Kind == UplinkPacket && !back:
+		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published by uplink %s, which leaves clients their addresses: the sandbox has no default route to answer them by; connect it to a network that is not internal", p.Port, p.Proto, b.sb.Spec.Name, n.cfg.Uplink)
+	case by == nil:
 		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
 	}
 	return by, netip.AddrPortFrom(addr, p.Port), nil
@@ -213,6 +219,20 @@ func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
 	return nil, netip.Addr{}
 }
 
+// publisher returns what ports are published by on a network, nil if there is nothing.
+func (d *dataPath) publisher(network string) publisher {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.packet != nil && len(d.out[network]) > 0 {
+		return d.packet
+	}
+	if lp := d.ports[exitKey(network)]; lp != nil {
+		p, _ := lp.exit.(publisher)
+		return p
+	}
+	return nil
+}
+
 // hostAddrs are the addresses a port is to be had on: the one asked for, the network's,
 // the node's own if one was given, or all the host has.
 func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
@@ -225,6 +245,9 @@ func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
 		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
 			return []netip.Addr{nw.options.HostBinding}
 		}
+	}
+	if n.cfg.Uplink.Kind == UplinkPacket {
+		return n.packetAddrsLocked(b)
 	}
 	if a := n.cfg.AdvertiseAddr; a.IsValid() {
 		return []netip.Addr{a}

@@ -7,6 +7,7 @@ import (
 
 	"weft/internal/cnm"
 	"weft/internal/frame"
+	"weft/nat"
 	"weft/vswitch"
 )
 
@@ -112,6 +113,9 @@ func (d *dataPath) addExit(s step) error {
 // flush ends what goes by a network's exit, if it has one, for an address that changes
 // hands. The neighbour table does not have it any more: nothing new begins.
 func (d *dataPath) flush(network string, a netip.Addr) {
+	if d.packet != nil {
+		d.packet.table.Flush(func(f nat.Flow) bool { return f.Source.Addr() == a || f.TranslatedDestination.Addr() == a })
+	}
 	if lp := d.ports[exitKey(network)]; lp != nil {
 		lp.exit.Flush(a)
 	}
@@ -151,11 +155,16 @@ func (nw *network) subnets() (out []netip.Prefix) {
 	return out
 }
 
+// insideNow returns what the last plan had inside.
+func (n *Node) insideNow() []netip.Prefix {
+	if subnets := n.inside.Load(); subnets != nil {
+		return *subnets
+	}
+	return nil
+}
+
 // isInside reports whether an address is one of weft's own: it never leaves by an
 // uplink.
 func (n *Node) isInside(a netip.Addr) bool {
-	if subnets := n.inside.Load(); subnets != nil {
-		return slices.ContainsFunc(*subnets, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	return false
+	return slices.ContainsFunc(n.insideNow(), func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -34,6 +34,13 @@ func (h hostExit) publish(b uplink.Binding) (published, error) {
 // mayBegin reports whether an endpoint may begin flows: its place on weft_gwbridge is
 // not for published ports alone.
 func (n *Node) mayBegin(a netip.Addr) bool {
-	reached := n.reached.Load()
-	return reached == nil || !slices.Contains(*reached, a)
+	return !slices.Contains(n.reachedNow(), a)
+}
+
+// reachedNow returns those that may not, as of the last plan.
+func (n *Node) reachedNow() []netip.Addr {
+	if reached := n.reached.Load(); reached != nil {
+		return *reached
+	}
+	return nil
 }

@@ -119,6 +119,22 @@ func TestInside(t *testing.T) {
 	}
 }
 
+// packet configures a packet uplink.
+func packet(ifname string, addrs []string, gateways ...string) func(*Config) {
+	u := Uplink{Kind: UplinkPacket, Interface: ifname}
+	for _, s := range addrs {
+		p, err := ParseUplinkAddr(s)
+		if err != nil {
+			panic(err)
+		}
+		u.Addrs = append(u.Addrs, p)
+	}
+	for _, s := range gateways {
+		u.Gateways = append(u.Gateways, netip.MustParseAddr(s))
+	}
+	return func(c *Config) { c.Uplink = u }
+}
+
 func TestUplinkConfigChecks(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -129,7 +145,14 @@ func TestUplinkConfigChecks(t *testing.T) {
 		{"loopback", func(c *Config) { c.HostLoopback = true }, ""},
 		{"none", func(c *Config) { c.Uplink.Kind = UplinkNone }, ""},
 		{"loopback of none", func(c *Config) { c.Uplink.Kind, c.HostLoopback = UplinkNone, true }, "node: host-loopback: uplink none"},
-		{"packet", func(c *Config) { c.Uplink = Uplink{UplinkPacket, "eth0"} }, "uplink packet:eth0 is not built yet"},
+		{"packet", packet("eth0", []string{"192.0.2.7/24", "2001:db8::7"}, "192.0.2.1", "fe80::1"), ""},
+		{"packet without an address", packet("eth0", nil), "uplink packet:eth0 needs an address"},
+		{"an address for all", packet("eth0", []string{"224.0.0.1"}), "uplink-addr 224.0.0.1/32: expected an address of one host"},
+		{"a link's address", packet("eth0", []string{"fe80::7/64"}), "uplink-addr fe80::7/64"},
+		{"one address twice", packet("eth0", []string{"192.0.2.7/24", "192.0.2.7"}), "uplink-addr 192.0.2.7 stands twice"},
+		{"two gateways of a family", packet("eth0", []string{"192.0.2.7"}, "192.0.2.1", "192.0.2.2"), "uplink-gateway 192.0.2.1 and 192.0.2.2"},
+		{"no gateway's address", packet("eth0", []string{"192.0.2.7"}, "0.0.0.0"), "uplink-gateway 0.0.0.0"},
+		{"an address of the host uplink", func(c *Config) { c.Uplink.InterfaceMAC = true }, "are for uplink packet:INTERFACE, not for host"},
 	} {
 		cfg := Config{DataDir: t.TempDir(), RunDir: t.TempDir()}
 		c.change(&cfg)
