@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"weft/internal/frame"
 )
 
 // An ill GCM is AES-GCM that does one thing wrong with packets of 257 bytes and more.
@@ -62,30 +64,39 @@ func TestCompareAES(t *testing.T) {
 	}
 }
 
-// TestProbeAES: what the probe says is what SAs have.
+// TestProbeAES: what the probe says is what derived SAs have, and one end does not see
+// which the other has.
 func TestProbeAES(t *testing.T) {
 	best, err := ProbeAES()
 	if (err == nil) != best.wide || err != nil && !errors.Is(err, ErrNoWideAES) {
 		t.Fatalf("%v, %v", best, err)
 	}
-	for _, way := range []AES{{}, best} {
-		m := testMaterial(AES256GCM, true, 0x01020304, 1)
-		m.aes = way
-		o, err := newOutbound(m)
-		if err != nil {
+	standard, err := newGCM(make([]byte, 32), AES{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ways := [2]AES{{}, best}
+	var keys [2]*EpochKey
+	for i, node := range []string{"a", "b"} {
+		if keys[i], err = NewEpochKey(announcementOf(node, 1, 1), ways[i]); err != nil {
 			t.Fatal(err)
-		}
-		standard, err := newGCM(m.key, AES{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if same := typeName(o.aead) == typeName(standard); same == way.wide {
-			t.Errorf("%v: %s", way, typeName(o.aead))
 		}
 	}
-	key, err := NewEpochKey(announcementOf("a", 1, 1), best)
-	if err != nil || key.aes != best {
-		t.Errorf("an epoch's key has %v (%v), want %v", key.aes, err, best)
+	ab, ba := pairs(t, keys[0], keys[1])
+	for i, pair := range []*Pair{ab, ba} {
+		for _, a := range []cipher.AEAD{pair.out[1].aead, pair.in[1].aead} {
+			if wide := fmt.Sprintf("%T", a) != fmt.Sprintf("%T", standard); wide != ways[i].wide {
+				t.Errorf("%v: a derived SA has %T", ways[i], a)
+			}
+		}
+	}
+	for _, d := range [][2]*Pair{{ab, ba}, {ba, ab}} {
+		table, _ := NewTable(d[1].in)
+		packet := sealed(t, d[0].out[1], NextUDP, []byte("payload"))
+		got, r := NewOpener().Open(table, d[1].in[1].vtep.Addr(), packet)
+		if r != frame.NotDropped || string(got.Payload) != "payload" {
+			t.Errorf("%v: %q", r, got.Payload)
+		}
 	}
 }
 
@@ -104,6 +115,3 @@ func TestFIPS(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
-
-// typeName tells implementations apart.
-func typeName(a cipher.AEAD) string { return fmt.Sprintf("%T", a) }
