@@ -64,6 +64,8 @@ type Node struct {
 	keyNews   chan struct{} // wakes the keeper of keys
 	marked    chan marked   // announcements that came by the underlay
 	noKeys    *ipsec.Peer   // of a peer that has announced none
+	aes       ipsec.AES     // how AES-GCM is computed, and why not the wide way
+	aesWhy    error
 	netOp     sync.Mutex
 	mu        sync.Mutex
 	// Guarded by mu:
@@ -129,6 +131,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
+	n.chooseAES()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.begin(ctx, contents); err != nil {
 		n.Close()
