@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"syscall"
 
 	"weft/internal/cnm"
@@ -144,16 +143,12 @@ func (n *Node) listen(b *box, m cnm.PortMapping, addrs []netip.Addr, port uint16
 	}
 	n.mu.Lock()
 	b.sb.Ports = slices.Concat(b.sb.Ports, ports)
-	slices.SortFunc(b.sb.Ports, comparePorts)
+	slices.SortFunc(b.sb.Ports, cnm.ComparePublished)
 	n.mu.Unlock()
 	for i, p := range ports {
 		n.listeners[portOf{b.sb.ID, p}] = opened[i]
 	}
 	return nil
-}
-
-func comparePorts(a, b cnm.PublishedPort) int {
-	return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host))
 }
 
 // open opens a listener where the sandbox's way in is now.
