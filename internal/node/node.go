@@ -22,12 +22,13 @@ import (
 
 // Theory of operation: the node and its locks
 //
-// Six locks, always taken in this order:
+// Seven locks, always taken in this order:
 //
 //	Node.swarmOp making, joining and leaving a swarm
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
 //	box.use     one per sandbox: its agent's handle is not closed while lent
 //	Node.netOp  creating and removing networks, one at a time
+//	Node.portOp opening and closing published ports
 //	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
@@ -90,7 +91,7 @@ type Node struct {
 	reached atomic.Pointer[[]netip.Addr]
 	// portOp is held while published ports are opened and closed, and guards the
 	// listeners, what is wrong with those that are missing, and the next port to be
-	// given out. It comes before mu.
+	// given out.
 	portOp     sync.Mutex
 	listeners  map[portOf]*listener
 	portFaults map[portOf]error
