@@ -33,6 +33,12 @@ func TestRefused(t *testing.T) {
 		return nettest.Ether(host(ip("2001:db8:7::7")).MAC, host(ip("fd00:18::2")).MAC, frame.EtherIPv6,
 			nettest.IP(ip("fd00:18::2"), ip("2001:db8:7::7"), header[0], append(header[1:], l4...)))
 	}
+	publishedTo := func(to string) []byte { // UDP from the published socket
+		b := udp("[fd00:18::2]:53", s6, "x")
+		a := ip(to).As16()
+		copy(b[38:], a[:])
+		return b
+	}
 	for _, c := range []struct {
 		name string
 		from Side
@@ -58,6 +64,7 @@ func TestRefused(t *testing.T) {
 		{"to link-local", Inside, udp("172.18.0.2:1", "169.254.169.254:1", "x"), frame.Martian},
 		{"to link-local, IPv6", Inside, udp("[fd00:18::2]:1", "[fe80::1]:1", "x"), frame.Martian},
 		{"to multicast, IPv6", Inside, udp("[fd00:18::2]:1", "[ff0e::1]:1", "x"), frame.Martian},
+		{"to an IPv4-mapped address", Inside, publishedTo("::ffff:198.51.100.1"), frame.Martian},
 		{"an inside address outside", Outside, udp("172.18.0.3:1", "198.51.100.1:5353", "x"), frame.Martian},
 		{"loopback outside", Outside, udp("127.0.0.1:1", "198.51.100.1:5353", "x"), frame.Martian},
 		{"own address outside", Outside, udp("198.51.100.1:1", "198.51.100.1:5353", "x"), frame.Land},
@@ -71,6 +78,7 @@ func TestRefused(t *testing.T) {
 		{"option without length", Inside, options(1, 1, 1, 7), frame.SourceRouted},
 		{"option of length 0", Inside, options(7, 0, 0, 0), frame.SourceRouted},
 		{"routing header", Inside, behind(43, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
+		{"routing header behind a fragment's", Inside, behind(44, 43, 0, 0, 1, 0, 0, 0, 9, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
 		{"routing header behind another", Inside, behind(0, 43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
