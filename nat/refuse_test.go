@@ -103,6 +103,11 @@ func TestNoWayOut(t *testing.T) {
 	pass(t, tab, Inside, udp("172.18.0.2:1", "203.0.113.7:80", "x"), 1)
 	drop(t, tab, Inside, udp("[fd00:18::2]:1", "[2001:db8:7::7]:80", "x"), 1, frame.NoRoute)
 	drop(t, tab, Outside, udp("[2001:db8:7::7]:80", "[2001:db8:51::1]:5353", "x"), 1, frame.NoFlow)
+	// From a socket that is published at any address of that family, to the other's.
+	b := udp("[fd00:18::2]:53", "[2001:db8:7::7]:80", "x")
+	mapped := ip("::ffff:198.51.100.1").As16()
+	copy(b[38:], mapped[:])
+	drop(t, tab, Inside, b, 1, frame.Martian)
 }
 
 func TestAnswer(t *testing.T) {
