@@ -33,7 +33,7 @@ func (a *app) conntrackCmd() *cobra.Command {
 	}
 	both := ls(c, &f, "Condition such as proto=tcp, state=established, sandbox=rose")
 	for _, sub := range both.Commands() {
-		sub.Long = c.Long
+		sub.Short, sub.Long = "List the connections between sandboxes and the world outside", c.Long
 	}
 	both.AddCommand(a.conntrackFlushCmd(), a.conntrackStatsCmd())
 	return both

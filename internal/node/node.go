@@ -65,6 +65,8 @@ type Node struct {
 	keyNews   chan struct{} // wakes the keeper of keys
 	marked    chan marked   // announcements that came by the underlay
 	noKeys    *ipsec.Peer   // of a peer that has announced none
+	aes       ipsec.AES     // how AES-GCM is computed, and why not the wide way
+	aesWhy    error
 	netOp     sync.Mutex
 	mu        sync.Mutex
 	// Guarded by mu:
@@ -94,7 +96,9 @@ type Node struct {
 	listeners  map[portOf]*listener
 	portFaults map[portOf]error
 	portSaid   map[portOf]string // the faults that were logged
-	nextPort   int
+	nextPort   uint16
+	// maxListeners bounds the listeners; 0 does not. It does not change.
+	maxListeners int
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -122,12 +126,13 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
-		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error), maxListeners: maxListeners(),
 		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
+	n.chooseAES()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.begin(ctx, contents); err != nil {
 		n.Close()
