@@ -26,6 +26,7 @@ needs() {
 		command -v runc                  runc
 		command -v newuidmap             uidmap
 		command -v ovs-vswitchd          openvswitch-switch
+		command -v dig                   bind9-dnsutils
 	END
 	if [ "$what" = bench ]; then
 		cat <<-'END'
@@ -38,6 +39,7 @@ needs() {
 			command -v slirp4netns           slirp4netns
 			command -v pasta                 passt
 			command -v nft                   nftables
+			command -v dnsperf               dnsperf
 		END
 	fi
 }
