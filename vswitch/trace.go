@@ -166,6 +166,9 @@ func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 	if in.cfg.Exit {
 		return src.String() + " comes by the way out", in.fromExit(f)
 	}
+	if d.cfg.Outside {
+		return src.String() + " is outside, where nothing is learned", in.fromOutside(f)
+	}
 	if d.gateway.on && src == d.gateway.mac {
 		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)
 	}
