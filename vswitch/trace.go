@@ -100,6 +100,10 @@ func (t *Trace) answered(w *Worker, in *Port, f *frame.Frame) bool {
 		return true
 	}
 	t.Verdict = frame.Consumed
+	if len(w.active) == 0 {
+		t.note("answer", "heard by the router, which it tells where its sender is")
+		return true
+	}
 	t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
 	return true
 }

@@ -60,12 +60,13 @@ func labSurroundings(l *lab.Lab) *surroundings {
 		}
 	}
 	var names []string
-	for _, p := range l.Ports { // copies
+	for _, p := range l.Ports {
 		if p.Underlay {
 			continue
 		}
 		if p.Outside {
-			s.outside(l, &p)
+			p.Network = p.Name
+			s.outside(l, p)
 		}
 		names = append(names, p.Name)
 		s.ports = append(s.ports, api.PortStats{Port: p.Name, Sandbox: p.Name, Network: p.Network, MAC: network.HardwareAddr(p.MAC[:])})
@@ -83,8 +84,7 @@ func labSurroundings(l *lab.Lab) *surroundings {
 
 // outside adds what whoever is outside knows of it: a network by the name of the port, on
 // which the node has its addresses.
-func (s *surroundings) outside(l *lab.Lab, p *lab.Port) {
-	p.Network = p.Name
+func (s *surroundings) outside(l *lab.Lab, p lab.Port) {
 	for i := range l.Nodes {
 		n := &l.Nodes[i]
 		if n.Name != p.Node && len(l.Nodes) > 1 {

@@ -99,7 +99,13 @@ func TestParseEverything(t *testing.T) {
 	if at := n.vtep(); n.Name != "n1" || n.AdvertiseAddr.String() != "127.0.0.1" || len(at) != 2 || at[1].String() != "[2001:db8::1]:4790" {
 		t.Errorf("node: %+v", n)
 	}
-	if w := l.Ports[2]; !w.Underlay || w.MTU != 9000 || w.MAC != (frame.MAC{}) {
+	if len(n.UplinkAddrs) != 2 || n.UplinkAddrs[1].String() != "2001:db8:9::1/128" || len(n.UplinkGateways) != 1 || n.UplinkMAC().String() != "02:42:c6:33:64:01" {
+		t.Errorf("node outside: %+v", n)
+	}
+	if a, o := l.Ports[0], l.Ports[2]; len(a.Publish) != 2 || a.Publish[1].String() != "53:53/udp" || !o.Outside || o.MTU != 1400 || o.MAC[5] != 9 {
+		t.Errorf("outside: %+v %+v", a, o)
+	}
+	if w := l.Ports[3]; !w.Underlay || w.MTU != 9000 || w.MAC != (frame.MAC{}) {
 		t.Errorf("wire: %+v", w)
 	}
 }
