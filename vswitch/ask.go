@@ -1,7 +1,9 @@
 package vswitch
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"weft/arp"
 	"weft/internal/frame"
@@ -138,7 +140,10 @@ func (r *Router) Tick(w *Worker) {
 	}
 	gone := map[netip.Addr]bool{}
 	said := 0
-	for a, p := range *r.hops.snap.Load() {
+	known := *r.hops.snap.Load()
+	// In order, so that a replay says the same every time.
+	for _, a := range slices.SortedFunc(maps.Keys(known), netip.Addr.Compare) {
+		p := known[a]
 		if said == frame.MaxBatch/2 { // each may say two things
 			w.flush()
 			w.batch.Reset()

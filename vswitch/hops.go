@@ -22,6 +22,7 @@ import (
 //	known      heard of in the last hopFresh seconds, or not used since
 //	probed     used, but not heard of for longer: Tick asks it alone once a second, and
 //	           goes back to asked after hopTries more
+//	static     entered by SetNeighbour: known for good
 //
 // Only who is a hop is listened to: what others say of themselves teaches nothing. A hop
 // that moves, by saying so, is believed, as on any Ethernet.
@@ -54,6 +55,7 @@ type hops struct {
 // A hop is described above.
 type hop struct {
 	addr, from netip.Addr
+	static     bool
 	link       atomic.Uint64 // 1 << 48 | MAC; 0: not known
 	heard      atomic.Uint32 // in seconds, as the rest
 	used       atomic.Uint32
@@ -96,6 +98,26 @@ func (h *hops) make(a netip.Addr, by way, now uint32) *hop {
 	return p
 }
 
+// set enters a hop that is known for good, in place of what there was. It reports whether
+// there was room.
+func (h *hops) set(a netip.Addr, m frame.MAC) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := maps.Clone(*h.snap.Load())
+	was := next[a]
+	if was == nil && len(next) >= maxHops {
+		return false
+	}
+	if was != nil && was.link.Load() == 0 {
+		h.asked--
+	}
+	p := &hop{addr: a, static: true}
+	p.link.Store(linkOf(m))
+	next[a] = p
+	h.snap.Store(&next)
+	return true
+}
+
 // found notes that one hop fewer is asked, or one more.
 func (h *hops) found(n int) {
 	h.mu.Lock()
@@ -134,9 +156,17 @@ func (p *hop) use(now uint32) {
 	}
 }
 
+// linkOf is a MAC as link holds it.
+func linkOf(m frame.MAC) uint64 {
+	return 1<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
+}
+
 // learn notes that the hop was heard of, and reports whether its MAC was not known.
 func (p *hop) learn(m frame.MAC, now uint32) (fresh bool) {
-	v := 1<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
+	if p.static {
+		return false
+	}
+	v := linkOf(m)
 	if p.link.Load() != v {
 		fresh = p.link.Swap(v) == 0
 	}
@@ -198,6 +228,8 @@ func (p *hop) look(h *hops, now uint32) (hopNeed, frame.MAC) {
 	// Signed: a worker's clock may be a second ahead.
 	idle := int32(now - p.used.Load())
 	switch {
+	case p.static:
+		return needsNothing, m
 	case idle >= hopIdle:
 		return needsForgetting, m
 	case known && int32(now-p.heard.Load()) < hopFresh:

@@ -100,6 +100,10 @@ func (t *Trace) answered(w *Worker, in *Port, f *frame.Frame) bool {
 		return true
 	}
 	t.Verdict = frame.Consumed
+	if len(w.active) == 0 {
+		t.note("answer", "heard by the router, which it tells where its sender is")
+		return true
+	}
 	t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
 	return true
 }
@@ -167,7 +171,7 @@ func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 		return src.String() + " comes by the way out", in.fromExit(f)
 	}
 	if d.cfg.Outside {
-		return "nothing is learned outside", in.fromOutside(f)
+		return src.String() + " is outside, where nothing is learned", in.fromOutside(f)
 	}
 	if d.gateway.on && src == d.gateway.mac {
 		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)
