@@ -489,7 +489,7 @@ func TestRouterTrace(t *testing.T) {
 		}
 	}
 	got := r.sw.Trace(r.o.port, udp4(t, mac(9), outMAC, beyond, outer(1), 5, 81, 9), frame.Offload{})
-	if want := (Step{"learn", "nothing is learned outside"}); !slices.Contains(got.Steps, want) {
+	if want := (Step{"learn", "02:42:0a:00:00:09 is outside, where nothing is learned"}); !slices.Contains(got.Steps, want) {
 		t.Errorf("from outside: %+v, want %+v", got.Steps, want)
 	}
 	if n := len(*r.router.hops.snap.Load()); n > 0 {
