@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -93,5 +95,35 @@ func TestOutsideTrace(t *testing.T) {
 		if text := strings.Join(steps, "\n"); !strings.Contains(text, c.want) {
 			t.Errorf("%s:\n%s\nexpected\n%s", c.name, text, c.want)
 		}
+	}
+}
+
+// TestOutsideIsDeterministic: who asks many next hops at a time, and has many ports to
+// choose, does the same with the same seed, and another with another.
+func TestOutsideIsDeterministic(t *testing.T) {
+	var a, b []at
+	for i := range 40 {
+		neighbour := fmt.Sprintf("192.0.2.%d:9", 10+i)
+		a = append(a, at{int64(i), fromA.udp(sockA, neighbour, 64, "q")}, at{int64(i), fromA.udp(fmt.Sprintf("10.0.0.2:%d", 2000+i), server, 64, "q")})
+		b = append(b, at{int64(i), fromB.udp(fmt.Sprintf("10.0.1.2:%d", 2000+i), server, 64, "q")})
+	}
+	b = append(b, at{10_000, fromB.udp("10.0.1.2:2000", server, 64, "q")})
+	dir := t.TempDir()
+	inputs := map[string]string{"a": write(t, dir, "a", pcapOf(t, a)), "b": write(t, dir, "b", pcapOf(t, b))}
+	first := filepath.Join(dir, "1")
+	r, err := Replay(parse(t, wayOut), inputs, first, Options{Seed: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Outside are 81 datagrams and three questions for each hop; each frame that was held is
+	// answered.
+	if got := brief(r); !strings.Contains(got, "a in 80 forwarded 40 consumed 0 out 40 kept 40\n") || !strings.Contains(got, "world in 0 forwarded 0 consumed 0 out 201") {
+		t.Errorf("statistics\n%s", got)
+	}
+	if _, err := Replay(parse(t, wayOut), inputs, filepath.Join(dir, "2"), Options{Seed: 1, Expect: first}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Replay(parse(t, wayOut), inputs, filepath.Join(dir, "3"), Options{Seed: 2, Expect: first}); err == nil {
+		t.Error("another seed chooses the same ports")
 	}
 }
