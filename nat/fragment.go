@@ -14,9 +14,9 @@ import (
 // until the datagram is complete. A later fragment that comes before its first one is
 // dropped: nothing is held back here, so nothing can be filled with what never comes.
 //
-// What overlaps what has been let through is dropped (RFC 5722; RFC 1858), and so are
-// first fragments too short for their transport header and, of TCP, second ones that
-// would reach into it.
+// First fragments too short for their transport header are dropped (RFC 1858, 3), and so
+// is what overlaps what has been let through (RFC 5722), which no fragment that would
+// reach into the header can help (RFC 1858, 4).
 //
 // There is room for fragmentSlots datagrams of each hash of source addresses, the
 // oldest gives way: nobody's fragments displace those of others, but by chance. What
@@ -86,8 +86,7 @@ func readFragment(f *frame.Frame) (fr fragment, ok bool) {
 	fr.piece.to = fr.piece.from + uint16((n+7)/8)
 	whole := n > 0 && (fr.last || n%8 == 0)
 	fits := int(fr.piece.from)*8+n <= 65535
-	intoTCP := fr.piece.from == 1 && v.Proto == frame.ProtoTCP // RFC 1858, 4
-	return fr, whole && fits && !intoTCP
+	return fr, whole && fits
 }
 
 // firstFragment keeps what becomes of a datagram's addresses.

@@ -18,7 +18,7 @@ import (
 // second is looked at only where the first has spilled.
 //
 // The index is made of shards, by hash, each with its own lock for writers and a
-// table of its own that grows by a quarter when it is four fifths full. So what has to
+// table of its own that grows by half when it is four fifths full. So what has to
 // be moved at once is a few thousand entries, not millions. Readers take no lock: the
 // flow an entry leads to says whether it is the one. A reader may miss an entry that is
 // being moved; who misses looks again under a lock before making a flow.
@@ -118,10 +118,10 @@ func (x *index) insert(b by, h uint64, slot uint32) bool {
 }
 
 // choose returns where to put an entry: in its first bucket, or in the second if the
-// first is nearly full and the second is not as full; a negative place if both are.
+// first is two thirds full and the second is not as full; a negative place if both are.
 func choose(buckets []bucket, place uint16, tag uint32) (*bucket, int) {
 	b := &buckets[first(place, len(buckets))]
-	if used := b.used(); used >= bucketSlots-2 {
+	if used := b.used(); used >= bucketSlots-3 {
 		if c := &buckets[second(place, tag, len(buckets))]; c.used() < used {
 			b = c
 		}
@@ -134,11 +134,10 @@ func choose(buckets []bucket, place uint16, tag uint32) (*bucket, int) {
 	return b, -1
 }
 
-// grow moves everything into a table a quarter as large again, larger if that is not
-// enough.
+// grow moves everything into a table half as large again, larger if that is not enough.
 func (sh *indexShard) grow() {
 	old := *sh.buckets.Load()
-	for n := len(old) + (len(old)+3)/4; ; n++ {
+	for n := len(old) + (len(old)+1)/2; ; n++ {
 		next := make([]bucket, n)
 		if moveAll(old, next) {
 			sh.buckets.Store(&next)
@@ -147,23 +146,30 @@ func (sh *indexShard) grow() {
 	}
 }
 
-// moveAll enters everything into buckets that nobody else sees yet, and reports whether
-// it fitted.
+// moveAll enters everything into buckets that nobody else sees yet, as choose would, and
+// reports whether it fitted.
 func moveAll(old, next []bucket) bool {
+	used := make([]uint8, len(next))
 	for i := range old {
 		for j, e := range old[i].slots {
 			if e == 0 {
 				continue
 			}
 			place := old[i].place[j]
-			to, k := choose(next, place, e&tagMask)
-			if k < 0 {
+			one := first(place, len(next))
+			to := one
+			if used[one] >= bucketSlots-3 {
+				if two := second(place, e&tagMask, len(next)); used[two] < used[one] {
+					next[one].spilled++
+					to = two
+				}
+			}
+			k := used[to]
+			if k == bucketSlots {
 				return false
 			}
-			if one := &next[first(place, len(next))]; to != one {
-				one.spilled++
-			}
-			to.slots[k], to.place[k] = e, place
+			used[to]++
+			next[to].slots[k], next[to].place[k] = e, place
 		}
 	}
 	return true

@@ -77,16 +77,16 @@ func (p *pool) given() uint32 {
 // A link chains a flow into a list by slot numbers.
 type link struct{ next, prev uint32 }
 
-// A list is a doubly linked list of flows through one of their links. The lock of
-// the shard that the flows are in protects it.
+// A list is a doubly linked list of flows through their family links. The lock of the
+// shard that the flows are in protects it.
 type list struct{ head, tail uint32 }
 
 // push puts a flow at the end.
-func (l *list) push(p *pool, of func(*flow) *link, i uint32) {
-	k := of(p.at(i))
+func (l *list) push(p *pool, i uint32) {
+	k := &p.at(i).family
 	k.next, k.prev = noFlow, l.tail
 	if l.tail != noFlow {
-		of(p.at(l.tail)).next = i
+		p.at(l.tail).family.next = i
 	} else {
 		l.head = i
 	}
@@ -94,21 +94,17 @@ func (l *list) push(p *pool, of func(*flow) *link, i uint32) {
 }
 
 // remove takes a flow out.
-func (l *list) remove(p *pool, of func(*flow) *link, i uint32) {
-	k := of(p.at(i))
+func (l *list) remove(p *pool, i uint32) {
+	k := &p.at(i).family
 	if k.prev != noFlow {
-		of(p.at(k.prev)).next = k.next
+		p.at(k.prev).family.next = k.next
 	} else {
 		l.head = k.next
 	}
 	if k.next != noFlow {
-		of(p.at(k.next)).prev = k.prev
+		p.at(k.next).family.prev = k.prev
 	} else {
 		l.tail = k.prev
 	}
 	k.next, k.prev = noFlow, noFlow
 }
-
-func timerLink(f *flow) *link  { return &f.timer }
-func peerLink(f *flow) *link   { return &f.peers }
-func familyLink(f *flow) *link { return &f.family }

@@ -58,6 +58,7 @@ func TestTCPStates(t *testing.T) {
 		{"SYN after both FINs, RFC 5382 REQ-5", append(bothFIN[:5:5], sends(syn, 5000, 0, "syn-sent"), hears(syn|ack, 70, 5001, "syn-received"), sends(ack, 5001, 71, "established"))},
 		{"SYN after an RST", append(resetAfter[:4:4], sends(syn, 5000, 0, "syn-sent"), hears(rst|ack, 0, 5001, "reset"))},
 		{"SYN of the responder after both FINs", append(bothFIN[:5:5], move{Outside, syn, 1, 0, frame.BadState, "time-wait"})},
+		{"a window of before", append(bothFIN[:5:5], sends(syn, 5000, 0, "syn-sent"), hears(syn|ack, 70, 5001, "syn-received"), hears(rst, 902, 0, "syn-received"))},
 		{"mid-stream", []move{sends(ack, 1, 1, "untracked"), hears(ack, 1, 2, "established")}},
 		{"begins with RST", []move{{Inside, rst, 1, 0, frame.BadState, ""}}},
 		{"begins with FIN", []move{{Inside, fin | ack, 1, 1, frame.BadState, ""}}},

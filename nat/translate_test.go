@@ -87,6 +87,60 @@ func TestPublished(t *testing.T) {
 	}
 }
 
+// TestWholeAddress: tuples that differ in one bit of an address or a port are not one
+// flow's, whatever their hashes are.
+func TestWholeAddress(t *testing.T) {
+	for _, c := range families {
+		orig := tuple{addrOf(ip(bare(c.a))), addrOf(ip(bare(c.server))), join(5000, 9)}
+		xlat := tuple{addrOf(ip(bare(c.out))), orig.dst, join(6000, 9)}
+		cl, bits := classInside, 32
+		if c.name == "IPv6" {
+			cl, bits = cl|classV6, 128
+		}
+		f := new(flow)
+		f.fill(orig, xlat, uint64(cl), 0, 0)
+		for d := range 2 {
+			if tup := f.came(d); !f.is(d, &tup, cl) {
+				t.Fatalf("way %d is not its own", d)
+			}
+			for bit := range 2*bits + 32 {
+				tup := f.came(d)
+				a := &tup.src
+				if bit >= bits {
+					a = &tup.dst
+				}
+				switch k := bit % bits; {
+				case bit >= 2*bits:
+					tup.ports ^= 1 << (bit - 2*bits)
+				case k < 64:
+					a.lo ^= 1 << k
+				default:
+					a.hi ^= 1 << (k - 64)
+				}
+				if f.is(d, &tup, cl) {
+					t.Fatalf("%s: way %d is that of another in bit %d", c.name, d, bit)
+				}
+			}
+		}
+	}
+}
+
+// TestConflict: a port that is published while it is a mapping's has two owners. What
+// they share is the first one's.
+func TestConflict(t *testing.T) {
+	tab := testTable(t, Config{})
+	pass(t, tab, Inside, udp("172.18.0.3:7000", "203.0.113.7:9", "x"), 1)
+	r := testRules()
+	r.Published = append(r.Published, Published{frame.ProtoUDP, ap("0.0.0.0:7000"), ap("172.18.0.2:70")})
+	tab.SetRules(r)
+	f, _ := pass(t, tab, Outside, udp("203.0.113.7:9", "198.51.100.1:7000", "x"), 1)
+	expectEnds(t, f, "203.0.113.7:9", "172.18.0.3:7000")
+	f, _ = pass(t, tab, Outside, udp("203.0.113.8:9", "198.51.100.1:7000", "x"), 1)
+	expectEnds(t, f, "203.0.113.8:9", "172.18.0.2:70")
+	drop(t, tab, Inside, udp("172.18.0.3:7000", "203.0.113.8:9", "x"), 1, frame.TupleTaken)
+	checkTable(t, tab)
+}
+
 func TestHairpin(t *testing.T) {
 	for _, c := range families {
 		t.Run(c.name, func(t *testing.T) {

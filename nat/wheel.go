@@ -113,8 +113,8 @@ func (t *Table) expire(sh *shard, now uint32) bool {
 		// In use: the last of its rank to be given up.
 		r := rankOf(f.state.Load())
 		l := &sh.sources[f.owner.Load()&sourceMax].lists[r]
-		l.remove(&t.pool, familyLink, i)
-		l.push(&t.pool, familyLink, i)
+		l.remove(&t.pool, i)
+		l.push(&t.pool, i)
 	}
 	return true
 }

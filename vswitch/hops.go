@@ -29,7 +29,7 @@ import (
 //
 // The map is immutable, and is copied for a new hop, at most newHops times a second: who
 // scans what is on the link costs no more. Its bound is maxHops, of which maxAsked are
-// asked. What a frame needs of a hop is atomic; a frame that is held takes the hop's lock.
+// asked; gateways are made beyond it, so that no scan keeps others from them. What a frame needs of a hop is atomic; a frame that is held takes the hop's lock.
 
 const (
 	maxHops  = 1024
@@ -72,8 +72,9 @@ func (h *hops) init() { h.snap.Store(&map[netip.Addr]*hop{}) }
 
 func (h *hops) get(a netip.Addr) *hop { return (*h.snap.Load())[a] }
 
-// make returns a hop, new if need be; nil when there is no room.
-func (h *hops) make(a, from netip.Addr, now uint32) *hop {
+// make returns a hop on a way, new if need be; nil when there is no room. For a gateway
+// there always is: there are no more of them than routes.
+func (h *hops) make(a netip.Addr, by way, now uint32) *hop {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := *h.snap.Load()
@@ -83,14 +84,14 @@ func (h *hops) make(a, from netip.Addr, now uint32) *hop {
 	if h.second != now {
 		h.second, h.fresh = now, 0
 	}
-	if len(old) >= maxHops || h.asked >= maxAsked || h.fresh >= newHops {
+	if !by.via.IsValid() && (len(old) >= maxHops || h.asked >= maxAsked || h.fresh >= newHops) {
 		h.full.Add(1)
 		return nil
 	}
 	h.fresh++
 	h.asked++
 	next := maps.Clone(old)
-	p := &hop{addr: a, from: from, tries: 1} // whoever makes it asks
+	p := &hop{addr: a, from: by.from, tries: 1} // whoever makes it asks
 	p.used.Store(now)
 	next[a] = p
 	h.snap.Store(&next)

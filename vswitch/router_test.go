@@ -2,6 +2,7 @@ package vswitch
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -114,7 +115,7 @@ func TestRouter(t *testing.T) {
 // knowNext makes the next hops known that tests use, all at nextMAC.
 func (r *routed) knowNext() {
 	for _, a := range []netip.Addr{outer(253), outer(254), netip.MustParseAddr("fe80::99")} {
-		r.router.hops.make(a, outer(1), r.now).learn(nextMAC, r.now)
+		r.router.hops.make(a, way{from: outer(1)}, r.now).learn(nextMAC, r.now)
 	}
 }
 
@@ -174,6 +175,9 @@ func TestNextHop(t *testing.T) {
 		t.Errorf("kept %d", s.Kept)
 	}
 	said("the answer lets the last one go", all(r.answerHop(253, nextMAC)), frame53)
+	if n := r.router.hops.asked; n != 0 {
+		t.Errorf("%d hops are asked still", n)
+	}
 	said("known", out(), frame53)
 	said("and fresh", ticked(hopFresh-1))
 	said("in use", out(), frame53)
@@ -202,6 +206,31 @@ func TestNextHop(t *testing.T) {
 }
 
 // TestAnnounce: a new router says where its addresses are, three times.
+// A next hop that is asked for may ask itself, and with a batch full of what is answered: the
+// frame that was held for it leaves all the same, and so do all answers.
+func TestHeldBesideAnswers(t *testing.T) {
+	r := newRouted(t)
+	r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9))
+	r.o.out = nil
+	r.o.in = append(r.o.in, sent{build(t, eth(nextMAC, outMAC, layers.EthernetTypeARP), &layers.ARP{
+		AddrType: 1, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+		SourceHwAddress: nextMAC[:], SourceProtAddress: outer(253).AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: outer(1).AsSlice(),
+	}), frame.Offload{}})
+	for range frame.MaxBatch - 1 {
+		r.o.in = append(r.o.in, sent{ping4(t, nextMAC, outMAC, beyond, outer(1), 9), frame.Offload{}})
+	}
+	if n, err := r.w.Turn(r.o.port); n != frame.MaxBatch || err != nil {
+		t.Fatalf("Turn = %d, %v", n, err)
+	}
+	if n := len(r.o.out); n != frame.MaxBatch+1 {
+		t.Fatalf("%d frames left, want %d", n, frame.MaxBatch+1)
+	}
+	if got := text(r.o.out[frame.MaxBatch].data); got != "00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53" {
+		t.Errorf("the last one is %s", got)
+	}
+	checkConservation(t, r.testNet)
+}
+
 func TestAnnounce(t *testing.T) {
 	r := newRouted(t)
 	r.tick(announcements + 3)
@@ -223,6 +252,13 @@ func TestRouterCapture(t *testing.T) {
 	inside, outside := capture.NewRing(1<<16, nil, 0), capture.NewRing(1<<16, nil, 0)
 	r.a.port.Capture(inside, capture.Before)
 	r.o.port.Capture(outside, capture.After)
+	for _, data := range [][]byte{udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9), ping4(t, mac(2), gwMAC, ip(2), outer(1), 9)} {
+		r.inject(r.a, data)
+		if rec, ok := inside.Next(); !ok || !bytes.Equal(rec.Data, data) {
+			t.Errorf("%s: %v, %x, want %x", text(data), ok, rec.Data, data)
+		}
+	}
+	outside.Next()
 	data := udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9)
 	out := r.inject(r.a, data)
 	for what, c := range map[string]struct {
@@ -231,6 +267,51 @@ func TestRouterCapture(t *testing.T) {
 	}{"inside": {inside, data}, "outside": {outside, out["o"][0]}} {
 		if rec, ok := c.ring.Next(); !ok || !bytes.Equal(rec.Data, c.want) {
 			t.Errorf("%s: %v, %x, want %x", what, ok, rec.Data, c.want)
+		}
+	}
+}
+
+// TestRouterFits: what the link on the other side does not take is lowered, or refused with
+// the size that it takes.
+func TestRouterFits(t *testing.T) {
+	mssOf := func(b []byte) uint16 {
+		f := frame.NewBatch().Append(b)
+		f.Parse()
+		return mss(f)
+	}
+	syn := layers.TCP{SYN: true, Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{1460 >> 8, 1460 & 0xff}}}}
+	r := newRouted(t)
+	r.nat.inside[8080] = netip.AddrPortFrom(ip(3), 80)
+	r.knowNext()
+	r.o.port.SetMTU(1400)
+	out := r.inject(r.a, tcp4(t, mac(2), gwMAC, ip(2), beyond, 5, 80, syn))
+	if got := mssOf(out["o"][0]); got != 1360 {
+		t.Errorf("out, a segment size of %d", got)
+	}
+	checkSums(t, out["o"][0])
+	out = r.inject(r.o, tcp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, syn))
+	if got := mssOf(out["b"][0]); got != 1360 {
+		t.Errorf("in, a segment size of %d", got)
+	}
+	checkSums(t, out["b"][0])
+	for name, c := range map[string]struct {
+		from *cable
+		data []byte
+		says string
+		mtu  uint16
+	}{
+		"out": {r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 1380), "a 00:fe>00:02 10.0.0.1->10.0.0.2 ttl 64 DestinationUnreachable(FragmentationNeeded)", 1400},
+		"in":  {r.o, udp4(t, nextMAC, outMAC, beyond, outer(1), 5, 8080, 1280), "o 00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 DestinationUnreachable(FragmentationNeeded)", 1300},
+	} {
+		r.b.port.SetMTU(1300)
+		before := c.from.port.Stats()
+		got := r.inject(c.from, c.data)
+		if reason, _ := dropped(before, c.from.port.Stats()); reason != frame.TooBig || !slices.Equal(all(got), []string{c.says}) {
+			t.Errorf("%s: %v, %q", name, reason, all(got))
+			continue
+		}
+		if mtu := binary.BigEndian.Uint16(got[c.from.name][0][14+20+6:]); mtu != c.mtu {
+			t.Errorf("%s: an MTU of %d", name, mtu)
 		}
 	}
 }
@@ -253,6 +334,10 @@ func TestNextHopBounds(t *testing.T) {
 	}
 	if got := all(r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9))); len(got) != 1 {
 		t.Errorf("to a known next hop: %q", got)
+	}
+	if gateway := netip.MustParseAddr("192.0.2.252"); r.router.hops.make(gateway, way{from: outer(1)}, r.now) != nil ||
+		r.router.hops.make(gateway, way{via: gateway, from: outer(1)}, r.now) == nil {
+		t.Error("a gateway beside as many strangers as there may be is not to be had, or a stranger is")
 	}
 	r.tick(hopTries + 2)
 	if n := r.router.hops.asked; n != 0 {
@@ -402,6 +487,10 @@ func TestRouterTrace(t *testing.T) {
 		if !slices.Equal(steps, tt.want) || got.Verdict != tt.verdict || got.Reason != tt.reason {
 			t.Errorf("%s: %q, %v, %v, want %q", tt.name, steps, got.Verdict, got.Reason, tt.want)
 		}
+	}
+	got := r.sw.Trace(r.o.port, udp4(t, mac(9), outMAC, beyond, outer(1), 5, 81, 9), frame.Offload{})
+	if want := (Step{"learn", "02:42:0a:00:00:09 is outside, where nothing is learned"}); !slices.Contains(got.Steps, want) {
+		t.Errorf("from outside: %+v, want %+v", got.Steps, want)
 	}
 	if n := len(*r.router.hops.snap.Load()); n > 0 {
 		t.Errorf("tracing made %d hops", n)

@@ -134,6 +134,15 @@ func TestPortsInspected(t *testing.T) {
 	}
 }
 
+// A port that was asked for and that nobody listens for, as while there is no way in, is
+// shown like one that is exposed.
+func TestPortsNotOpen(t *testing.T) {
+	b := cnm.Sandbox{State: cnm.Running, Spec: cnm.SandboxSpec{Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80, HostPort: 8080}}}}
+	if got := string(remarshal(openPorts(b))); got != `{"80/tcp":null}` {
+		t.Errorf("open ports %s", got)
+	}
+}
+
 // Without a network of its own a sandbox has no ports to publish.
 func TestPortsOfHost(t *testing.T) {
 	for _, mode := range []string{"host", "none"} {

@@ -39,6 +39,11 @@ func tryPorts(t *testing.T, e *trial) {
 			t.Errorf("docker port: exit code %d, %q %q", r.code, r.out, r.err)
 		}
 	}
+	e.must(t, "run", "-d", "--name", "all", "-P", "--expose", "5201", "--", "sleep", "300")
+	if got := e.must(t, "port", "all"); !strings.HasPrefix(got, "5201/tcp -> 0.0.0.0:") {
+		t.Errorf("port, with all published: %q", got)
+	}
+	e.must(t, "rm", "-f", "all")
 	e.must(t, "stop", "-t", "0", "shop")
 	if got := e.must(t, "port", "shop"); got != "" {
 		t.Errorf("port of a stopped sandbox: %q", got)

@@ -6,11 +6,11 @@ import (
 	"weft/internal/nettool"
 )
 
-// toolCmd is weft's own ping and transfer, for the tour and for tests: a sandbox
+// toolCmd is weft's own ping, transfer and web, for the tour and for tests: a sandbox
 // may have no other.
 func (a *app) toolCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "tool NAME [ARG...]", Short: "Small network programs: ping, serve, send, blast, forge, links",
+		Use: "tool NAME [ARG...]", Short: "Small network programs: ping, serve, send, blast, web, fetch, forge, links",
 		Hidden: true, DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if code := nettool.Main(c.Context(), args, a.out, a.err); code != 0 {

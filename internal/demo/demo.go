@@ -57,9 +57,10 @@ func take(ctx context.Context, t *tour) int {
 	fmt.Fprintf(t.out, "The tour of weft, with %s.\n", t.label())
 	all := steps()
 	if runtime.GOOS == "linux" {
+		all = append(all, waySteps()...)
 		all = append(all, nodeSteps()...)
 	} else {
-		fmt.Fprintln(t.out, "The chapter of three nodes is left out: an overlay's sockets need Linux.")
+		fmt.Fprintln(t.out, "The chapters of the way out and of three nodes are left out: an uplink and an overlay's sockets need Linux.")
 	}
 	if _, ok := t.stage.(swarmer); ok {
 		all = append(all, swarmSteps()...)
@@ -70,7 +71,7 @@ func take(ctx context.Context, t *tour) int {
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	failed := held != len(all)
-	if err := errors.Join(t.swarm.close(bye), t.chapter.close(bye), t.stage.close(bye)); err != nil {
+	if err := errors.Join(t.outside.close(), t.swarm.close(bye), t.chapter.close(bye), t.stage.close(bye)); err != nil {
 		fmt.Fprintf(t.out, "\ndemo: taking everything down: %v\n", err)
 		failed = true
 	}

@@ -24,7 +24,7 @@ func TestInProcess(t *testing.T) {
 	var out bytes.Buffer
 	code := take(context.Background(), &tour{stage: p, dir: t.TempDir(), out: &out, limit: limit, hashed: 4 << 20, timed: 16 << 20})
 	t.Log(out.String())
-	if code != 0 || !strings.HasSuffix(out.String(), "\ndemo: 20 of 20 hold, in-process hosts\n") {
+	if code != 0 || !strings.HasSuffix(out.String(), "\ndemo: 24 of 24 hold, in-process hosts\n") {
 		t.Fatalf("exit %d", code)
 	}
 }
@@ -37,6 +37,7 @@ type sabotage struct {
 	corrupt bool // transfers arrive damaged
 	silent  bool // nothing is counted
 	blind   bool // captures stay empty
+	way     astrayWay
 	node    broken
 }
 
@@ -111,7 +112,7 @@ func noticed(t *testing.T, s *sabotage, all []step, want []string) {
 	var out bytes.Buffer
 	tr := &tour{stage: s, dir: t.TempDir(), out: &out, limit: limit / 8, hashed: 1 << 20, timed: 1 << 20}
 	held := tr.run(context.Background(), all)
-	if err := errors.Join(tr.chapter.close(context.Background()), p.close(context.Background())); err != nil {
+	if err := errors.Join(tr.outside.close(), tr.chapter.close(context.Background()), p.close(context.Background())); err != nil {
 		t.Error(err)
 	}
 	compare(t, out.String(), held, len(all), want)

@@ -19,14 +19,15 @@ import (
 )
 
 // inProcess is the stage without a kernel: netstack hosts on a switch of this
-// process. It owns one goroutine per host, serving transfers, and one that is
-// the switch's worker; close stops and awaits them all.
+// process. It owns one goroutine per host, serving transfers, one per way out, and
+// one that is the switch's worker; close stops and awaits them all.
 type inProcess struct {
 	sw       *vswitch.Switch
 	networks map[string]*vswitch.Domain
 	next     map[string]netip.Addr // the address given out next
 	hosts    map[string]*netHost
 	ports    map[string]map[string]*vswitch.Port // by host and network
+	exits    map[string]*exit                    // by network: none of those that lead nowhere
 
 	wake   chan struct{}
 	cancel context.CancelFunc
@@ -42,7 +43,8 @@ func newInProcess() (*inProcess, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &inProcess{
 		sw: vswitch.New(vswitch.Config{Workers: 1}), networks: map[string]*vswitch.Domain{}, next: map[string]netip.Addr{},
-		hosts: map[string]*netHost{}, ports: map[string]map[string]*vswitch.Port{}, wake: make(chan struct{}, 1), cancel: cancel,
+		hosts: map[string]*netHost{}, ports: map[string]map[string]*vswitch.Port{},
+		exits: map[string]*exit{}, wake: make(chan struct{}, 1), cancel: cancel,
 	}
 	w, err := p.sw.NewWorker()
 	if err != nil {
@@ -82,33 +84,53 @@ func (p *inProcess) signal() {
 func (p *inProcess) label() string { return "in-process hosts" }
 
 func (p *inProcess) network(_ context.Context, name string, subnet netip.Prefix) error {
+	d, err := p.domain(name, subnet)
+	if err != nil {
+		return err
+	}
+	return p.lead(name, d, subnet.Addr().Next())
+}
+
+// domain makes a network without a way out.
+func (p *inProcess) domain(name string, subnet netip.Prefix) (*vswitch.Domain, error) {
 	gw := subnet.Addr().Next()
 	d, err := p.sw.AddDomain(vswitch.DomainConfig{Name: name, GatewayMAC: frame.MAC(macFor(gw)), Gateways: []netip.Addr{gw}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.networks[name], p.next[name] = d, gw.Next()
-	return nil
+	return d, nil
 }
 
 func (p *inProcess) start(ctx context.Context, host, network string) error {
-	h, err := newNetHost()
+	h, err := p.bare(ctx, host, network)
 	if err != nil {
-		return err
-	}
-	p.hosts[host], p.ports[host] = h, map[string]*vswitch.Port{}
-	if err := p.connect(ctx, network, host); err != nil {
 		return err
 	}
 	ln, err := h.listen(port())
 	if err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
+	p.serve(func(ctx context.Context) { _ = nettool.Serve(ctx, ln, nil, io.Discard) })
+	return nil
+}
+
+// bare starts a host that serves nothing.
+func (p *inProcess) bare(ctx context.Context, host, network string) (*netHost, error) {
+	h, err := newNetHost()
+	if err != nil {
+		return nil, err
+	}
+	p.hosts[host], p.ports[host] = h, map[string]*vswitch.Port{}
+	return h, p.connect(ctx, network, host)
+}
+
+// serve runs a server until close.
+func (p *inProcess) serve(run func(ctx context.Context)) {
 	serving, stop := context.WithCancel(context.Background())
 	before := p.cancel
 	p.cancel = func() { stop(); before() }
-	p.wg.Go(func() { _ = nettool.Serve(serving, ln, nil, io.Discard) })
-	return nil
+	p.wg.Go(func() { run(serving) })
 }
 
 func port() uint16 {
@@ -140,7 +162,7 @@ func (p *inProcess) connect(_ context.Context, network, host string) error {
 	p.next[network] = a.Next()
 	mac := macFor(a)
 	cable := newNICPort(mac, p.signal)
-	n := nic{network: network, mac: mac, addr: netip.PrefixFrom(a, subnet(network).Bits()), port: cable}
+	n := nic{network: network, mac: mac, addr: netip.PrefixFrom(a, subnet(network).Bits()), leads: p.exits[network] != nil, port: cable}
 	if err := h.attach(n); err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
@@ -264,11 +286,15 @@ func (p *inProcess) close(context.Context) error {
 	p.cancel()
 	p.signal()
 	p.wg.Wait()
+	var errs []error
+	for _, x := range p.exits {
+		errs = append(errs, x.close(p.sw))
+	}
 	for _, h := range p.hosts {
 		for _, n := range h.nics {
 			n.port.close()
 		}
 		h.close()
 	}
-	return nil
+	return errors.Join(errs...)
 }

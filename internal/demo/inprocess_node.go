@@ -38,8 +38,8 @@ func (p *inProcess) member(_ context.Context, _ int, at netip.AddrPort) (member,
 	return n, nil
 }
 
-func (p *inProcess) overlay(ctx context.Context, o overlayNet) error {
-	if err := p.network(ctx, o.name, o.subnet); err != nil {
+func (p *inProcess) overlay(_ context.Context, o overlayNet) error {
+	if _, err := p.domain(o.name, o.subnet); err != nil {
 		return err
 	}
 	if first := o.own.Addr(); first.Compare(p.next[o.name]) > 0 {

@@ -16,7 +16,10 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"weft/internal/nettool"
 )
 
 // A netHost is a TCP/IP stack of its own: a host without a kernel.
@@ -33,13 +36,14 @@ type nic struct {
 	network string
 	mac     net.HardwareAddr
 	addr    netip.Prefix
+	leads   bool // beyond its network, by the gateway
 	port    *nicPort
 }
 
 func newNetHost() (*netHost, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, icmp.NewProtocol4},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
 	})
 	sack := tcpip.TCPSACKEnabled(true)
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4096, Default: 4 << 20, Max: 8 << 20}
@@ -99,7 +103,7 @@ func (h *netHost) route() {
 		to := tcpip.AddressWithPrefix{Address: tcpip.AddrFrom4(n.addr.Masked().Addr().As4()), PrefixLen: n.addr.Bits()}
 		table = append(table, tcpip.Route{Destination: to.Subnet(), NIC: n.id})
 	}
-	if len(h.nics) > 0 {
+	if len(h.nics) > 0 && h.nics[0].leads {
 		n := h.nics[0]
 		gw := tcpip.AddrFrom4(n.addr.Masked().Addr().Next().As4())
 		table = append(table, tcpip.Route{Destination: header.IPv4EmptySubnet, Gateway: gw, NIC: n.id})
@@ -112,9 +116,29 @@ func (h *netHost) listen(port uint16) (net.Listener, error) {
 	return gonet.ListenTCP(h.stack, tcpip.FullAddress{Port: port}, ipv4.ProtocolNumber)
 }
 
+// listenUDP opens a UDP port on all addresses.
+func (h *netHost) listenUDP(port uint16) (net.PacketConn, error) {
+	return gonet.DialUDP(h.stack, &tcpip.FullAddress{Port: port}, nil, ipv4.ProtocolNumber)
+}
+
+// dial connects. The error wraps nettool's for what the stack has found: gonet keeps
+// no more of that than its text.
 func (h *netHost) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
 	at := tcpip.FullAddress{Addr: tcpip.AddrFrom4(to.Addr().As4()), Port: to.Port()}
-	return gonet.DialContextTCP(ctx, h.stack, at, ipv4.ProtocolNumber)
+	c, err := gonet.DialContextTCP(ctx, h.stack, at, ipv4.ProtocolNumber)
+	if err == nil {
+		return c, nil
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		switch op.Err.Error() {
+		case new(tcpip.ErrConnectionRefused).String():
+			err = errors.Join(nettool.ErrRefused, err)
+		case new(tcpip.ErrNetworkUnreachable).String(), new(tcpip.ErrHostUnreachable).String():
+			err = errors.Join(nettool.ErrUnreachable, err)
+		}
+	}
+	return nil, err
 }
 
 // pingSocket opens an ICMP socket: it sets and checks identifiers itself.

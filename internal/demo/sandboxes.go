@@ -65,6 +65,7 @@ func openSandboxes(ctx context.Context, exe, dir string, out io.Writer) (stage, 
 	if err != nil {
 		return nil, err
 	}
+	s.flags = []string{"--host-loopback"}
 	checks, err := s.launch(ctx)
 	if err == nil {
 		if _, no := s.quiet(ctx, "run", "--rm", "--network", "bridge", "--", s.exe, "version"); no != nil {

@@ -54,7 +54,7 @@ func whole(t *testing.T, exe string) {
 	if strings.HasSuffix(string(out), ", in-process hosts\n") && err == nil {
 		nettest.Skip(t, "this host allows no sandboxes:\n%.1000s", out)
 	}
-	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 29 of 29 hold, real sandboxes\n") {
+	if err != nil || !strings.HasSuffix(string(out), "\ndemo: 33 of 33 hold, real sandboxes\n") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if l := left(t, exe); len(l) > 0 {
@@ -119,7 +119,7 @@ func TestForbidden(t *testing.T) {
 		}
 		out, err := exec.Command(exe, "demo").CombinedOutput()
 		text := string(out)
-		if err != nil || !strings.HasSuffix(text, "\ndemo: 20 of 20 hold, in-process hosts\n") ||
+		if err != nil || !strings.HasSuffix(text, "\ndemo: 24 of 24 hold, in-process hosts\n") ||
 			!strings.Contains(text, "This kernel does not allow sandboxes") || !strings.Contains(text, "max_user_namespaces") {
 			t.Fatalf("%v\n%s", err, text)
 		}

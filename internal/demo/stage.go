@@ -3,7 +3,9 @@ package demo
 import (
 	"context"
 	"net/netip"
+	"time"
 
+	"weft/internal/api"
 	"weft/internal/nettool"
 )
 
@@ -19,6 +21,16 @@ type stage interface {
 	// connect and disconnect plug a running host in and out.
 	connect(ctx context.Context, network, host string) error
 	disconnect(ctx context.Context, network, host string) error
+	// inner makes a network that has no way out.
+	inner(ctx context.Context, name string, subnet netip.Prefix) error
+	// web starts a host that answers HTTP and datagrams at port 80, with its name and
+	// who asked, and publishes both at a port of 127.0.0.1 each.
+	web(ctx context.Context, host, network string) (tcp, udp netip.AddrPort, err error)
+	// fetch gets a URL from a host. The error wraps nettool's where there was no
+	// connection.
+	fetch(ctx context.Context, host, url string, timeout time.Duration) (string, error)
+	// flows returns what a host has by the ways out now, and as a table to show.
+	flows(ctx context.Context, host string) ([]api.Flow, string, error)
 	// links returns a host's interfaces but the loopback, as the host sees them.
 	links(ctx context.Context, host string) ([]link, error)
 	// ping sends echo requests from a host.

@@ -25,7 +25,8 @@ type tour struct {
 	limit time.Duration // per step
 	// Bytes of the verified and of the timed transfer.
 	hashed, timed uint64
-	chapter       // of the nodes
+	outside       *hostWeb // nil: not there
+	chapter                // of the nodes
 	swarm         swarmChapter
 }
 
@@ -35,10 +36,11 @@ const limit = 20 * time.Second
 // The networks of the tour.
 const (
 	front, back = "front", "back"
+	inner       = "inner" // has no way out
 )
 
 func subnet(network string) netip.Prefix {
-	third := map[string]byte{front: 1, back: 2, wide: 3}[network]
+	third := map[string]byte{front: 1, back: 2, wide: 3, inner: 4}[network]
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, third, 0}), 24)
 }
 

@@ -15,6 +15,8 @@ const usage = `usage: weft tool ping  [-c COUNT] [-i INTERVAL] [-W TIMEOUT] [-s 
        weft tool serve [ADDRESS:PORT]                     (default :5201, TCP and UDP)
        weft tool send  [-m MEGABYTES] [-fast] [-P STREAMS] HOST[:PORT]
        weft tool blast [-s SIZE] [-t DURATION] HOST[:PORT]
+       weft tool web   [ADDRESS:PORT [TEXT]]              (default :80, HTTP and UDP)
+       weft tool fetch [-W TIMEOUT] URL                   (exit 3: refused, 4: unreachable, 5: no answer)
        weft tool forge [-c COUNT] SOURCE DESTINATION      (ICMP echo from a source that is not ours)
        weft tool links                                    (interfaces and their addresses)`
 
@@ -22,8 +24,8 @@ const usage = `usage: weft tool ping  [-c COUNT] [-i INTERVAL] [-W TIMEOUT] [-s 
 const DefaultPort = "5201"
 
 // Main runs one tool by its name in args[0] and returns the exit code: 0, 1 when
-// what was asked for did not happen, 2 for a wrong command line. It ends early,
-// with what it has, when ctx does.
+// what was asked for did not happen, 2 for a wrong command line, 3 to 5 for what
+// became of a fetch (exitCodes). It ends early, with what it has, when ctx does.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := wrong("a tool's name is missing")
 	if len(args) > 0 {
@@ -42,6 +44,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	fmt.Fprintln(stderr, "weft tool:", err)
+	for _, c := range exitCodes {
+		if errors.Is(err, c.err) {
+			return c.code
+		}
+	}
 	return 1
 }
 
@@ -65,6 +72,13 @@ func run(ctx context.Context, name string, args []string, out io.Writer) error {
 		return sendTool(ctx, fs, args, out)
 	case "blast":
 		return blastTool(ctx, fs, args, out)
+	case "web":
+		if err := parse(fs, args, 0, 2); err != nil {
+			return err
+		}
+		return webTool(ctx, fs.Arg(0), fs.Arg(1), out)
+	case "fetch":
+		return fetchTool(ctx, fs, args, out)
 	case "forge":
 		return forgeTool(fs, args, out)
 	case "links":

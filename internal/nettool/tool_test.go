@@ -35,17 +35,23 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// server runs `serve` on the loopback until the test ends.
+// startServer runs `serve` on the loopback until the test ends.
 func startServer(t *testing.T) (addr string, log *buffer) {
+	t.Helper()
+	return start(t, "serve", "127.0.0.1:0")
+}
+
+// start runs a tool that serves until the test ends.
+func start(t *testing.T, args ...string) (addr string, log *buffer) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	log = new(buffer)
 	code := make(chan int, 1)
-	go func() { code <- Main(ctx, []string{"serve", "127.0.0.1:0"}, log, log) }()
+	go func() { code <- Main(ctx, args, log, log) }()
 	t.Cleanup(func() {
 		cancel()
 		if c := <-code; c != 0 {
-			t.Errorf("serve ended with %d: %s", c, log)
+			t.Errorf("%s ended with %d: %s", args[0], c, log)
 		}
 	})
 	for range 500 {
@@ -135,7 +141,8 @@ func TestUsage(t *testing.T) {
 		{"ping -s 70000 ::1", "-s from 0 to 65000"}, {"ping -c -1 ::1", "-c and -i not below 0"}, {"ping -z ::1", "-z"},
 		{"ping -W 5 ::1", `"5" for flag -W: expected a number, of a time with its unit, such as 10s`}, {"ping ::1 -c 1", "-c: flags come before"},
 		{"send a b", "send: 2 arguments"}, {"send -m -5 a", `"-5" for flag -m`}, {"send -P 0 a", "-P from 1 to 128"},
-		{"blast -s 1 a", "-s from 8"}, {"forge 1.2.3.4", "forge: 1 arguments, expected 2 to 2"},
+		{"blast -s 1 a", "-s from 8"}, {"fetch 192.0.2.1", "expected a URL such as http://192.0.2.1:8000/"},
+		{"fetch https://192.0.2.1/", "expected a URL"}, {"fetch -W 0s http://192.0.2.1/", "-W above 0"}, {"web :80 a b", "web: 3 arguments"}, {"forge 1.2.3.4", "forge: 1 arguments, expected 2 to 2"},
 	} {
 		var errs bytes.Buffer
 		code := Main(context.Background(), strings.Fields(c.line), io.Discard, &errs)

@@ -27,7 +27,10 @@ func (n *Node) NetworkConnect(ctx context.Context, netRef, ref string, c cnm.End
 	if running {
 		err := n.connectLive(ctx, b, nw.ID, c)
 		if err == nil {
-			if err = n.settle(ctx, b); err != nil {
+			if err = n.settle(ctx, b); err == nil {
+				err = n.openPorts(b) // if it was on no network before
+			}
+			if err != nil {
 				n.withdraw(ctx, b, nw.ID)
 			}
 		}
@@ -166,6 +169,7 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			errs = append(errs, err)
 		}
+		n.endFlows(true, e)
 		dev.Close()
 		if p != nil {
 			if err := p.RemoveInterface(ctx, e.IfName); err != nil && !gone(err) {
@@ -175,8 +179,13 @@ func (n *Node) unplug(ctx context.Context, b *box, p plugger, network string) (f
 	}
 	n.mu.Lock()
 	b.sb.Endpoints = slices.Delete(slices.Clone(b.sb.Endpoints), at, at+1)
+	last := len(b.sb.Endpoints) == 0
 	n.mu.Unlock()
-	n.tendPorts() // those that led to it lead to another now
+	if last {
+		n.closePorts(b)
+	} else {
+		n.tendPorts() // those that led to it lead to another now
+	}
 	return []cnm.Endpoint{e}, errors.Join(errs...)
 }
 

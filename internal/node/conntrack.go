@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"weft/internal/cnm"
 	"weft/internal/uplink"
 )
 
@@ -49,19 +50,9 @@ func (n *Node) trackers(ref string) (map[string]tracker, error) {
 	}
 	n.mu.Unlock()
 	out := make(map[string]tracker)
-	n.path.mu.Lock()
-	defer n.path.mu.Unlock()
 	for id, name := range names {
-		if n.path.packet != nil {
-			if t, ok := n.path.packet.tracker(id); ok {
-				out[name] = t
-			}
-			continue
-		}
-		if lp := n.path.ports[exitKey(id)]; lp != nil {
-			if t, ok := lp.exit.(tracker); ok {
-				out[name] = t
-			}
+		if t := n.path.tracker(id); t != nil {
+			out[name] = t
 		}
 	}
 	return out, nil
@@ -125,6 +116,45 @@ func (n *Node) FlushFlows(network, ref string) (count int, err error) {
 		}
 	}
 	return count, nil
+}
+
+// A forgetter is an exit that can be told of an endpoint that has gone.
+type forgetter interface {
+	// Forget is Flush of datagram flows alone.
+	Forget(endpoint netip.Addr)
+}
+
+// endFlows ends the flows of endpoints that are off the switch, before others get their
+// addresses. Connections of a sandbox that runs are reset, for nothing of them comes any
+// more; one that has exited has closed them, and what it sent last is on its way.
+func (n *Node) endFlows(runs bool, eps ...cnm.Endpoint) {
+	for i := range eps {
+		x := n.path.tracker(eps[i].NetworkID)
+		for _, a := range endpointAddrs(&eps[i]) {
+			if x != nil && runs {
+				x.Flush(a)
+			} else if f, ok := x.(forgetter); ok {
+				f.Forget(a)
+			}
+		}
+	}
+}
+
+// tracker returns what knows the flows of a network, by id, nil if it has no way out.
+func (d *dataPath) tracker(network string) tracker {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.packet != nil {
+		if t, ok := d.packet.tracker(network); ok {
+			return t
+		}
+		return nil
+	}
+	if lp := d.ports[exitKey(network)]; lp != nil {
+		t, _ := lp.exit.(tracker)
+		return t
+	}
+	return nil
 }
 
 // UplinkStats returns the counters of the ways out, by network.

@@ -82,7 +82,7 @@ func (n *Node) exited(b *box, st sandbox.ExitStatus, cause error) {
 func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 	n.closePorts(b)
 	n.mu.Lock()
-	devices, foreign, dir := b.devices, b.foreign, b.runDir
+	devices, foreign, dir, eps := b.devices, b.foreign, b.runDir, b.sb.Endpoints
 	b.devices = make(map[string]*tap.Device)
 	name := b.sb.Spec.Name
 	n.mu.Unlock()
@@ -90,6 +90,7 @@ func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 		if err := n.publish(b.sb.ID); err != nil && !errors.Is(err, errPathClosed) {
 			n.log.Error("publish after an exit", "sandbox", name, "error", err)
 		}
+		n.endFlows(foreign != nil, eps...)
 	}
 	if foreign != nil {
 		n.leaveForeign(ctx, foreign, devices)

@@ -91,6 +91,10 @@ func inside(args []string) int {
 		}
 	case "serve":
 		err = serve(args[1])
+	case "visit":
+		err = visit(args[1], args[2], args[3])
+	case "sendone":
+		err = sendOne(args[1])
 	case "packets":
 		err = servePackets(args[1])
 	case "ask":

@@ -20,7 +20,7 @@ type packetTracker struct {
 // tracker returns that of a network which the uplink leads out. The caller holds d.mu.
 func (p *packetUplink) tracker(network string) (tracker, bool) {
 	subnets := p.path.out[network]
-	return packetTracker{p.table, subnets, uint32(time.Now().Unix())}, len(subnets) > 0
+	return packetTracker{p.table, subnets, coarse(time.Now())}, len(subnets) > 0
 }
 
 // Flows lists the flows of the network's endpoints. Bytes and ages are not counted there.
@@ -81,12 +81,17 @@ func (t packetTracker) Flush(endpoint netip.Addr) int {
 	})
 }
 
-// Stats counts the network's flows, and what the table has refused and given up for all
-// networks together.
+// Forget is Flush of an endpoint's datagram flows alone.
+func (t packetTracker) Forget(endpoint netip.Addr) {
+	t.table.Flush(func(f nat.Flow) bool { return f.Proto != frame.ProtoTCP && t.describe(&f).Endpoint.Addr() == endpoint })
+}
+
+// Stats counts the network's flows, and what the table has refused, and flows that had to give
+// way, of all networks together.
 func (t packetTracker) Stats() uplink.Stats {
 	n := t.table.Stats()
 	s := uplink.Stats{Counts: map[string]uint64{
-		"created": n.Created, "expired": n.Expired, "ended": n.Ended, "ports-exhausted": n.PortsExhausted, "source-limit": n.SourceLimit,
+		"ports-exhausted": n.PortsExhausted, "source-limit": n.SourceLimit,
 		"evicted": n.EvictedUnanswered + n.EvictedLoose + n.EvictedEstablished,
 	}}
 	for _, f := range t.Flows() {

@@ -34,6 +34,73 @@ func TestPortsPublishAll(t *testing.T) {
 	})
 }
 
+// A sandbox on an overlay is reached by its way out, and sees who calls; on an internal
+// one it is reached, too.
+func TestPortsOverlay(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		n := overlayNode(t, 1)
+		mustNetwork(t, n, overlayAlone("front", 4101, false))
+		mustNetwork(t, n, overlayAlone("secret", 4103, true))
+		for i, c := range []struct{ network, places, seen string }{
+			{"front", "eth0=front eth1=weft_gwbridge! by eth1", machine4.String()},
+			{"secret", "eth0=secret eth1=weft_gwbridge!", "172.18.0.1"},
+		} {
+			port := cnm.PortMapping{Proto: "tcp", Port: 80, HostIP: machine4, HostPort: 8080 + uint16(i)}
+			mustRun(t, n, cnm.SandboxSpec{Name: c.network, Cmd: program("serve", ":80"), Networks: on(c.network), Ports: []cnm.PortMapping{port}})
+			wantPlaces(t, n, c.network, "at the start", c.places)
+			called(t, machine4, netip.AddrPortFrom(machine4, port.HostPort), c.seen)
+		}
+	})
+}
+
+// On no network at all a sandbox has no ports; a connect that cannot give it all of them
+// fails.
+func TestPortsNoNetwork(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		c := testConfig(t)
+		n := openBeside(t, c)
+		spec := cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":80"), Networks: on("bridge"), Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80, HostPort: 8080, HostIP: machine4}}}
+		id, _, err := n.SandboxCreate(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := netip.AddrPortFrom(machine4, 8080)
+		none := func(when string) {
+			t.Helper()
+			notCalled(t, at)
+			if sb := mustFind(t, n, id); sb.State != cnm.Running || len(sb.Ports) != 0 || len(sb.Endpoints) != 0 {
+				t.Errorf("%s: %s with %v on %v", when, sb.State, sb.Ports, sb.Endpoints)
+			}
+		}
+		mustDisconnect(t, n, "bridge", id)
+		if err := n.SandboxStart(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		none("at the start")
+		taken, err := net.Listen("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.NetworkConnect(t.Context(), "bridge", id, cnm.EndpointConfig{}); err == nil || !strings.Contains(err.Error(), "something else on this host has tcp port 198.51.100.1:8080") {
+			t.Errorf("connect: %v", err)
+		}
+		taken.Close()
+		none("after a connect that failed")
+		mustConnect(t, n, "bridge", id)
+		called(t, machine4, at, machine4.String())
+		n = again(t, n, c)
+		called(t, machine4, at, machine4.String())
+		mustDisconnect(t, n, "bridge", id)
+		none("disconnected")
+		n = again(t, n, c)
+		none("after a restart")
+		mustConnect(t, n, "bridge", id)
+		called(t, machine4, at, machine4.String())
+	})
+}
+
 // A network that is not masqueraded leads nobody out, and published ports in by
 // weft_gwbridge all the same.
 func TestPortsNotMasqueraded(t *testing.T) {
@@ -126,6 +193,30 @@ func TestPortsWrittenDown(t *testing.T) {
 	})
 }
 
+// Published ports leave descriptors to all else.
+func TestPortsTooMany(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		n := openBeside(t, testConfig(t))
+		if n.maxListeners == 0 {
+			t.Error("no bound of this host's")
+		}
+		n.maxListeners = 5
+		mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("sleep"), Networks: on("bridge"), Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80}}})
+		id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "tulip", Cmd: program("sleep"), Networks: on("bridge"), PublishAll: true, Expose: []string{"80/tcp", "81/tcp"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SandboxStart(t.Context(), id); err == nil || !strings.Contains(err.Error(), "tulip publishes 2 ports, which takes 4 listeners; 2 are open, and the daemon has 5 at most") {
+			t.Errorf("start: %v", err)
+		}
+		n.maxListeners = 6
+		if err := n.SandboxStart(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Many start at once: each port of a range goes to one of them, random ones are all
 // different, and who finds no port left is refused and leaves nothing.
 func TestPortsAtOnce(t *testing.T) {
@@ -182,4 +273,79 @@ func TestPortsAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Who is off a network is forgotten by its way out at once: what was sent to him does not
+// reach who has his address next, and clients of his do not wait.
+func TestPortsForgotten(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		n := openBeside(t, testConfig(t))
+		mustRun(t, n, cnm.SandboxSpec{Name: "tulip", Networks: on("bridge")}) // the exit stays open with her
+		mustNetwork(t, n, cnm.Network{Name: "z", IPAM: pool("10.67.51.0/24")})
+		server := cnm.SandboxSpec{Name: "rose", Cmd: program("serve", ":80"), Networks: on("bridge", "z"), Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80, HostPort: 8080, HostIP: home4}}}
+		mustRun(t, n, server)
+		at := netip.AddrPortFrom(home4, 8080)
+		called(t, home4, at, "172.17.0.1")
+		c, err := net.Dial("tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintln(c, "hello")
+		c.SetDeadline(time.Now().Add(3 * time.Second))
+		b := make([]byte, 100)
+		if _, err := c.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		mustDisconnect(t, n, "bridge", "rose")
+		if _, err := c.Read(b); err == nil || !strings.Contains(err.Error(), "reset") {
+			t.Errorf("a client of the network she left: %v", err)
+		}
+		called(t, home4, at, "10.67.51.1")
+
+		to, err := net.ListenPacket("udp", netip.AddrPortFrom(machine4, 0).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer to.Close()
+		daisy := mustRun(t, n, cnm.SandboxSpec{Name: "daisy", Networks: on("bridge"), Cmd: program("sendone", to.LocalAddr().String())})
+		to.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, _, err := to.ReadFrom(b); err != nil {
+			t.Fatal(err)
+		}
+		flows := func() (out []string) {
+			all, err := n.Flows("bridge")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range all {
+				if f.Endpoint.Addr() == addr4(daisy, "bridge") {
+					out = append(out, f.Proto)
+				}
+			}
+			return out
+		}
+		if got := flows(); !slices.Equal(got, []string{"udp"}) {
+			t.Errorf("flows: %v", got)
+		}
+		if err := n.SandboxRemove(t.Context(), "daisy", true); err != nil {
+			t.Fatal(err)
+		}
+		if got := flows(); got != nil {
+			t.Errorf("flows of one that has gone: %v", got)
+		}
+	})
+}
+
+// sendOne sends a datagram, and waits.
+func sendOne(to string) error {
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	fmt.Fprintln(c, "hello")
+	time.Sleep(time.Minute)
+	return nil
 }

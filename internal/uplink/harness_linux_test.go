@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"weft/internal/frame"
@@ -27,6 +28,17 @@ func veth(t testing.TB) {
 	t.Helper()
 	ip(t, "link add u address 02:00:00:00:00:0a type veth peer name k address 02:00:00:00:00:0b",
 		"link set u addrgenmode none", "link set k addrgenmode none", "link set u up", "link set k up")
+	// The kernel notices in its own time that there is a link, and until then drops what is sent.
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		u, err1 := netlink.LinkByName("u")
+		k, err2 := netlink.LinkByName("k")
+		if err1 != nil || err2 != nil || time.Now().After(end) {
+			t.Fatalf("no link between u and k: %v, %v", err1, err2)
+		}
+		if u.Attrs().OperState == netlink.OperUp && k.Attrs().OperState == netlink.OperUp {
+			return
+		}
+	}
 }
 
 var (

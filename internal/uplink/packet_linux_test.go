@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"weft/internal/frame"
 	"weft/internal/nettest"
 )
@@ -123,6 +125,10 @@ func TestPacketFilter(t *testing.T) {
 				t.Errorf("%s: %d came, want %d", tt.name, len(came), n)
 			}
 		}
+		// A device that cannot look for several MACs listens to everything.
+		if link, err := netlink.LinkByName("u"); err != nil || link.Attrs().Promisc == 0 {
+			t.Errorf("the interface does not take in frames for another MAC: %v", err)
+		}
 		joined, err := os.ReadFile("/proc/self/net/dev_mcast")
 		if err != nil {
 			t.Fatal(err)
@@ -166,7 +172,7 @@ func TestPacketEnds(t *testing.T) {
 			t.Errorf("while down: %d, %v", n, err)
 		}
 		ip(t, "link set u up")
-		send(t, u, small)
+		send(t, u, small) // though the link may not be noticed yet
 		ip(t, "link del u")
 		if n, err := u.WriteBatch([]*frame.Frame{small}); n != 0 || !errors.Is(err, os.ErrClosed) {
 			t.Errorf("after it was deleted: %d, %v", n, err)

@@ -59,6 +59,16 @@ func (h *Host) Flush(endpoint netip.Addr) (n int) {
 	return n
 }
 
+// Forget ends the datagram flows of an endpoint that has gone, so that nothing of them
+// reaches who has its address next. What its connections sent last is still carried;
+// they end by themselves, or by the sweep.
+func (h *Host) Forget(endpoint netip.Addr) {
+	if c := h.client(endpoint, false); c != nil {
+		c.endAll(h)
+		c.mu.Unlock()
+	}
+}
+
 // Stats returns the counters.
 func (h *Host) Stats() Stats {
 	s := Stats{BytesOut: h.out.Load(), BytesIn: h.in.Load(), Counts: h.counts.named()}

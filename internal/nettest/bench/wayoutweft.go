@@ -36,8 +36,24 @@ func (w *weftOut) on(ctx context.Context, host int, argv ...string) *exec.Cmd {
 	return w.weftNode.inside(ctx, "bench", argv...)
 }
 
+// uplinkAddr is the address of a packet uplink, which the node's kernel does not have.
+const uplinkAddr = "10.97.17.100"
+
+// addr is where the host inside is reached by its published ports.
+func (w *weftOut) addr(host int) string {
+	if w.packet && host == 0 {
+		return uplinkAddr
+	}
+	return w.ways.addr(host)
+}
+
 func (w *weftOut) setUp(ctx context.Context) error {
 	w.nodes = spaces{prefix: "wuwn", subnet: "10.97.16"}
+	if w.packet {
+		w.nodes = spaces{prefix: "wupk", subnet: "10.97.17"}
+		w.flags = append(w.flags, "--uplink", "packet:under0", "--uplink-addr", uplinkAddr+"/24")
+		w.caps = "+net_raw"
+	}
 	if err := w.wire(ctx); err != nil {
 		return err
 	}

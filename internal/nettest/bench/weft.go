@@ -20,6 +20,7 @@ type weftNode struct {
 	user   string
 	in     []string // what runs the daemon elsewhere: ip netns exec NS
 	flags  []string // of the daemon
+	caps   string   // capabilities of the daemon beyond an ordinary user's, as +net_raw
 
 	uid, gid int
 	daemon   *exec.Cmd
@@ -39,8 +40,11 @@ func (w *weftNode) command(ctx context.Context, args ...string) *exec.Cmd {
 func (w *weftNode) program(ctx context.Context, in []string, args ...string) *exec.Cmd {
 	// setpriv, like ip netns exec, becomes the program it runs: signals and
 	// process number are its.
-	argv := append(in[:len(in):len(in)], "setpriv", "--reuid", strconv.Itoa(w.uid), "--regid", strconv.Itoa(w.gid), "--init-groups", filepath.Join(w.dir, "weft"))
-	argv = append(argv, args...)
+	argv := append(in[:len(in):len(in)], "setpriv", "--reuid", strconv.Itoa(w.uid), "--regid", strconv.Itoa(w.gid), "--init-groups")
+	if w.caps != "" {
+		argv = append(argv, "--inh-caps", w.caps, "--ambient-caps", w.caps)
+	}
+	argv = append(append(argv, filepath.Join(w.dir, "weft")), args...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = w.dir
 	cmd.Env = []string{
