@@ -33,7 +33,7 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 			return cnm.Errorf(cnm.Unsupported, "weft does not support %s", f.what)
 		}
 	}
-	return cnm.CheckLinks(h.Links)
+	return cnm.CheckLegacyLinks(h.Links)
 }
 
 // ignored returns a warning for each wish that is left out without the process

@@ -121,7 +121,7 @@ func TestContainerCreateRefused(t *testing.T) {
 		{`{"Cmd":["x"],"HostConfig":{"RestartPolicy":{"Name":"always"}}}`, 501, "restart policy always"},
 		{`{"Cmd":["x"],"HostConfig":{"Privileged":true}}`, 501, "privileged"},
 		{`{"Cmd":["x"],"HostConfig":{"PidMode":"host"}}`, 501, "pid mode"},
-		{`{"Cmd":["x"],"HostConfig":{"Links":["db:mydb"]}}`, 501, "links are not supported yet (db:mydb)"},
+		{`{"Cmd":["x"],"HostConfig":{"Links":["db:mydb"]}}`, 501, "links are not supported on the default network (db:mydb)"},
 		{`{"Cmd":["x"],"HostConfig":{"Dns":["nine"]}}`, 400, "invalid JSON"},
 	} {
 		w := ask(s, "POST", "/containers/create", c.body)

@@ -34,7 +34,7 @@ func (a *app) networkConnectCmd() *cobra.Command {
 	fl.Var(&f.linkLocal, "link-local-ip", "Link-local address")
 	fl.Var(&f.mac, "mac-address", "MAC address")
 	fl.StringSliceVar(&f.aliases, "alias", nil, "Further name on the network")
-	fl.StringArrayVar(&f.links, "link", nil, "Sandbox that shall have another name here, as SANDBOX:ALIAS (not supported yet)")
+	fl.StringArrayVar(&f.links, "link", nil, "Sandbox that shall have another name here, as SANDBOX:ALIAS")
 	fl.Var(&f.driverOpts, "driver-opt", "Option of the driver, as KEY=VALUE")
 	fl.IntVar(&f.gwPriority, "gw-priority", 0, "The highest among a sandbox's networks gives its default route")
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -19,7 +19,7 @@ func ValidateEndpoint(n Network, c EndpointConfig) error {
 	if n.ConfigOnly {
 		return Errorf(Forbidden, "cannot create endpoint on configuration-only network")
 	}
-	if err := CheckLinks(c.Links); err != nil {
+	if err := checkLinks(n, c.Links); err != nil {
 		return err
 	}
 	if n.Driver == DriverHost || n.Driver == DriverNone {
@@ -103,16 +103,30 @@ func checkStatic(n Network, a netip.Addr, v4 bool) error {
 	return fmt.Errorf("no configured subnet contains IP address %s", a)
 }
 
-// CheckLinks refuses links, in one sentence wherever they are asked for: nothing
-// resolves names yet.
-func CheckLinks(links []string) error {
+// checkLinks checks the names that one endpoint alone has for others: there are some
+// where there are names.
+func checkLinks(n Network, links []string) error {
+	for _, l := range links {
+		if _, _, err := ParseLink(l); err != nil {
+			return err
+		}
+	}
+	if IsPredefined(n.Name) {
+		return CheckLegacyLinks(links)
+	}
+	return nil
+}
+
+// CheckLegacyLinks refuses links that are not of one network, or of one that has no
+// names: Docker's, on its default network, hand on environment and ports.
+func CheckLegacyLinks(links []string) error {
 	for _, l := range links {
 		if _, _, err := ParseLink(l); err != nil {
 			return err
 		}
 	}
 	if len(links) > 0 {
-		return Errorf(Unsupported, "links are not supported yet (%s): use addresses, or --add-host NAME:IP", links[0])
+		return Errorf(Unsupported, "links are not supported on the default network (%s): on others names are found without them", links[0])
 	}
 	return nil
 }

@@ -178,7 +178,7 @@ func FuzzParsers(f *testing.F) {
 		if n, err := ParseSignal(s); err == nil && (n < 1 || n > 64) {
 			t.Fatalf("signal %q is %d", s, n)
 		}
-		ParseResolvConf([]byte(s)).Embedded()
+		ParseResolvConf([]byte(s)).Embedded([]string{s})
 		ParseResolvConf([]byte(s)).Plain(true)
 		if k, _, err := ParseSysctl(s); err == nil && !fsLocal(SysctlPath(k)) {
 			t.Fatalf("sysctl %q leaves /proc/sys: %s", s, SysctlPath(k))

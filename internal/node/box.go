@@ -45,6 +45,8 @@ type box struct {
 	devices map[string]*tap.Device // by interface name
 	// refusedMTU is what an interface could not be set to, by its name.
 	refusedMTU map[string]int
+	names      *nameServer          // at its 127.0.0.11, while it runs and is on a network with names
+	nameless   bool                 // it should have one, and cannot
 	next       *outcome             // how the next run ends
 	gone       *outcome             // that it was removed
 	streams    map[*stream]struct{} // attached before the start, waiting for it
@@ -236,6 +238,8 @@ func (n *Node) SandboxRename(_ context.Context, ref, name string) error {
 		n.mu.Unlock()
 		return err
 	}
+	n.announce()
+	n.tendNames()
 	n.emitSandbox("rename", &sb, "oldName", "/"+old)
 	return nil
 }

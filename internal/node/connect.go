@@ -294,6 +294,7 @@ func (n *Node) reroute(ctx context.Context, b *box, before defaultRoutes) error 
 	if a == nil {
 		return nil
 	}
+	n.serveNames(ctx, b)
 	hosts, resolv := n.files(&sb)
 	return a.WriteFiles(ctx, hosts, resolv)
 }

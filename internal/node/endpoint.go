@@ -274,33 +274,45 @@ func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
 		Hostname: sb.Spec.Hostname, Domainname: sb.Spec.Domainname, Endpoints: sb.Endpoints, Extra: sb.Spec.ExtraHosts,
 		HostGateway: n.hostGateway(sb),
 	}.Bytes()
-	host := cnm.ParseResolvConf(hostResolvConf()).Override(sb.Spec)
+	n.mu.Lock()
+	embedded := wantsNames(sb)
+	if b := n.boxes[sb.ID]; b != nil && b.nameless {
+		embedded = false
+	}
+	v4, v6 := n.leadsOutLocked(sb.Endpoints)
+	n.mu.Unlock()
+	if embedded {
+		content, _ := os.ReadFile(n.cfg.ResolvConf) // its own server asks those on the host's loopback, too
+		host := cnm.ParseResolvConf(content).Override(sb.Spec)
+		var external []string
+		for _, u := range upstreams(&sb.Spec, host, v4, v6) {
+			external = append(external, describeUpstream(u))
+		}
+		return hosts, host.Embedded(external)
+	}
+	host := cnm.ParseResolvConf(n.hostResolvConf()).Override(sb.Spec)
 	switch {
 	case sb.Spec.NetworkMode == cnm.NetHost:
 		return hosts, host.Plain(true)
 	case len(sb.Spec.DNS) > 0:
 		return hosts, host.Plain(slices.ContainsFunc(sb.Endpoints, func(e cnm.Endpoint) bool { return e.IPv6.IsValid() }))
-	}
-	v4, v6 := n.leadsOut(sb)
-	if !v4 && !v6 {
+	case !v4 && !v6:
 		return hosts, host.Alone()
 	}
 	return hosts, host.Plain(v6)
 }
 
-// leadsOut reports by which families a sandbox's default routes lead out of this node.
-func (n *Node) leadsOut(sb *cnm.Sandbox) (v4, v6 bool) {
+// leadsOutLocked reports by which families a sandbox's default routes lead out of this node.
+func (n *Node) leadsOutLocked(eps []cnm.Endpoint) (v4, v6 bool) {
 	if n.cfg.Uplink.Kind == UplinkNone {
 		return false, false
 	}
-	gw4, gw6 := cnm.DefaultGateway(sb.Endpoints)
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	gw4, gw6 := cnm.DefaultGateway(eps)
 	leads := func(at int, family4 bool) bool {
 		if at < 0 {
 			return false
 		}
-		nw := n.networks[sb.Endpoints[at].NetworkID]
+		nw := n.networks[eps[at].NetworkID]
 		return nw != nil && slices.ContainsFunc(exitAddrs(&nw.Network, nw.options), func(a netip.Addr) bool { return a.Is4() == family4 })
 	}
 	return leads(gw4, true), leads(gw6, false)
@@ -334,8 +346,8 @@ const (
 
 // hostResolvConf returns the host's resolv.conf with servers that are not on its
 // loopback, if there is one. It may be empty.
-func hostResolvConf() []byte {
-	b, _ := os.ReadFile(hostResolv)
+func (n *Node) hostResolvConf() []byte {
+	b, _ := os.ReadFile(n.cfg.ResolvConf)
 	for _, a := range cnm.ParseResolvConf(b).Servers {
 		if !a.IsLoopback() {
 			return b

@@ -98,6 +98,7 @@ func (n *Node) dismantle(ctx context.Context, b *box) (freed []cnm.Endpoint) {
 	for _, d := range devices {
 		d.Close()
 	}
+	n.stopNames(b)
 	n.parted(b)
 	n.mu.Lock()
 	freed, b.sb.Endpoints = b.sb.Endpoints, nil

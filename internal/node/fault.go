@@ -71,6 +71,7 @@ func (n *Node) publish(who string) error {
 		return err
 	}
 	n.announce()
+	n.tendNames()
 	n.tendPorts()
 	var errs []error
 	said := make(map[string]bool) // the tunnels of a network lack one socket: that is said once

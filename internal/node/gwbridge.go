@@ -216,6 +216,7 @@ func (n *Node) settleRestored(b *box) {
 		return
 	}
 	n.settleAgain(b)
+	n.nameRestored(b)
 	n.mu.Lock()
 	changed = changed || len(b.sb.Endpoints) != before
 	b.changed = false

@@ -115,6 +115,12 @@ func inside(args []string) int {
 		err = defaultBy(args[1], args[2])
 	case "hostile":
 		err = hostile(args[1])
+	case "lookup":
+		err = lookup(args[1], args[2])
+	case "lookups":
+		lookups(args[1])
+	case "servename":
+		err = serveName(args[1], args[2], args[3])
 	case "links":
 		var list []net.Interface
 		list, err = net.Interfaces()

@@ -84,7 +84,7 @@ func (n *Node) newNetwork(nw cnm.Network) *network {
 // admit reserves nw's addresses and makes it part of the desired state, on disk
 // and on the switch; on an error nothing of it is left.
 func (n *Node) admit(nw *network) error {
-	avoid := hostPrefixes()
+	avoid := n.hostPrefixes()
 	n.path.underlay.look(net.InterfaceAddrs) // who is a peer and who this node
 	n.mu.Lock()
 	for _, o := range n.networks {

@@ -102,9 +102,6 @@ func TestNetworkOptions(t *testing.T) {
 	if given[0] == given[1] {
 		t.Errorf("%v was given twice in a row", given[0])
 	}
-	if err := n.NetworkConnect(t.Context(), "plain", mustRun(t, n, cnm.SandboxSpec{}).ID, cnm.EndpointConfig{Links: []string{"a1:zz"}}); !errors.Is(err, cnm.Unsupported) {
-		t.Errorf("a link: %v", err)
-	}
 }
 
 // What is accepted as a sysctl reaches the kernel, however its name was written.

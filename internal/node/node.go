@@ -99,6 +99,7 @@ type Node struct {
 	nextPort   uint16
 	// maxListeners bounds the listeners; 0 does not. It does not change.
 	maxListeners int
+	names        *names
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -127,7 +128,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
 		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error), maxListeners: maxListeners(),
-		rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
+		names: newNames(nil), rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
@@ -211,6 +212,7 @@ func (c *Config) complete() error {
 	if c.DataPathPort == 0 {
 		c.DataPathPort = DefaultDataPathPort
 	}
+	c.ResolvConf = cmp.Or(c.ResolvConf, hostResolv)
 	c.ControlPort, c.GossipPort = cmp.Or(c.ControlPort, DefaultControlPort), cmp.Or(c.GossipPort, DefaultGossipPort)
 	c.ESPPort = cmp.Or(c.ESPPort, ipsec.Port)
 	c.ESPKeepalive = cmp.Or(c.ESPKeepalive, DefaultESPKeepalive)

@@ -62,6 +62,9 @@ type remoteHost struct {
 	mac   frame.MAC
 	addrs []netip.Addr
 	vtep  netip.AddrPort
+	// For its names: the endpoint's id, and the name of its node.
+	id, node string
+	names    []string
 }
 
 // A desiredEndpoint is an endpoint whose interface exists.

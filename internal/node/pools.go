@@ -249,9 +249,9 @@ func poolError(err error) error {
 
 // hostPrefixes returns what a subnet nobody chose must not overlap: the host's
 // IPv4 routes and name servers.
-func hostPrefixes() []netip.Prefix {
+func (n *Node) hostPrefixes() []netip.Prefix {
 	var out []netip.Prefix
-	for _, a := range cnm.ParseResolvConf(hostResolvConf()).Servers {
+	for _, a := range cnm.ParseResolvConf(n.hostResolvConf()).Servers {
 		if a = a.WithZone(""); !a.IsLoopback() {
 			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 		}

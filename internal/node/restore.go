@@ -294,6 +294,7 @@ func (n *Node) disconnect() {
 	n.mu.Unlock()
 	for _, b := range boxes {
 		b.op.Lock() // what is under way fails soon: its context has ended
+		n.stopNames(b)
 		n.parted(b)
 		n.mu.Lock()
 		devices, foreign := b.devices, b.foreign

@@ -136,6 +136,12 @@ func (n *Node) bringUp(ctx context.Context, b *box) error {
 	if err := n.openPorts(b); err != nil {
 		return err
 	}
+	if n.serveNames(ctx, b); len(sb.Endpoints) > 0 {
+		hosts, resolv := n.files(&sb) // as it is now: without a name server, perhaps
+		if err := a.WriteFiles(ctx, hosts, resolv); err != nil {
+			return err
+		}
+	}
 	return n.run(ctx, b, a, &sb)
 }
 

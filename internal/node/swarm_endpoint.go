@@ -205,7 +205,9 @@ func (n *Node) fillLocked(nw *network) filling {
 	there := n.member.Neighbours(nw.ID)
 	f.vteps = make([]netip.AddrPort, 0, len(there.Nodes))
 	at := make(map[string]netip.AddrPort, len(there.Nodes)) // by node
+	names := make(map[string]string, len(there.Nodes))
 	for _, p := range there.Nodes {
+		names[p.ID] = p.Name
 		if vtep, ok := reachable(&u, p.DataPath); ok {
 			f.vteps, at[p.ID] = append(f.vteps, vtep), vtep
 			if nw.overlay.Encrypted {
@@ -224,7 +226,7 @@ func (n *Node) fillLocked(nw *network) filling {
 		// One address, one owner: the first, and rows come in the same order everywhere.
 		if vtep, ok := at[e.Node]; ok && !taken[e.MAC] {
 			taken[e.MAC] = true
-			f.remotes = append(f.remotes, remoteHost{mac: e.MAC, addrs: e.Addrs, vtep: vtep})
+			f.remotes = append(f.remotes, remoteHost{mac: e.MAC, addrs: e.Addrs, vtep: vtep, id: e.ID, node: names[e.Node], names: e.Names})
 		}
 	}
 	return f

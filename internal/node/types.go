@@ -34,6 +34,9 @@ type Config struct {
 	// machine's own loopback, by a network's gateway.
 	Uplink       Uplink
 	HostLoopback bool
+	// ResolvConf is the host's resolv.conf, whose servers, search list and options sandboxes
+	// have; default: /etc/resolv.conf.
+	ResolvConf string
 	// NoGuard switches anti-spoofing off for every endpoint.
 	NoGuard bool
 	// DataPathAddrs are the addresses overlays are carried over, at most one per

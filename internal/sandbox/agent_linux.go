@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,6 +34,7 @@ type agent struct {
 	reaper reaper
 	hub    hub
 	log    *logFile
+	dials  atomic.Int32 // connections being opened from inside
 
 	mu       sync.Mutex
 	phase    Phase
@@ -43,6 +45,8 @@ type agent struct {
 	terminal *os.File // master of the main process's terminal
 	stdin    stdinPipe
 	devices  []*tap.Device // in the order they were made
+	// nameSockets are those of names, UDP and TCP, once they were asked for.
+	nameSockets []*os.File
 
 	execs    map[uint64]*child
 	lastExec uint64

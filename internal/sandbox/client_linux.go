@@ -23,12 +23,13 @@ type Agent struct {
 	pidfd    *os.File
 	warnings []string
 	died     chan struct{} // of an agent that is our child: closed once reaped
+	dials    chan struct{} // a token for each connection being opened from inside
 }
 
 // Connect finds the agent of a sandbox that an earlier daemon launched. The error
 // is ErrGone if it no longer runs; [ReadStatus] then tells how it ended.
 func Connect(ctx context.Context, dir string) (*Agent, error) {
-	a := &Agent{id: filepath.Base(dir), path: dir}
+	a := &Agent{id: filepath.Base(dir), path: dir, dials: newDials()}
 	var err error
 	if a.dir, err = os.Open(dir); err != nil {
 		return nil, fmt.Errorf("sandbox %s: %w", a.id, err)

@@ -8,7 +8,8 @@
 // id. The clone executes this same binary with argv[1] [AgentArg]; [Main] then
 // runs as PID 1 inside: the agent. It builds the file tree, reaps orphans,
 // forwards signals, owns the output and its log, makes the TAPs and keeps a
-// duplicate of their descriptors. It leads its own session and depends on no
+// duplicate of their descriptors, as of the sockets at which names are asked for
+// (names_linux.go). It leads its own session and depends on no
 // descriptor of the daemon, so the daemon may die and come back.
 //
 // Daemon and agent share one directory per sandbox, Config.Dir, mode 0700:

@@ -54,7 +54,7 @@ func launch(ctx context.Context, c Config) (_ *Agent, err error) {
 		return nil, err
 	}
 	closeFiles(files) // the agent's end of boot must not stay open here
-	a := &Agent{id: c.ID, path: c.Dir, dir: dir, pid: process.Pid, died: make(chan struct{})}
+	a := &Agent{id: c.ID, path: c.Dir, dir: dir, pid: process.Pid, died: make(chan struct{}), dials: newDials()}
 	go a.reap(process)
 	if err = a.boot(ctx, boot, &c); err != nil {
 		process.Kill()

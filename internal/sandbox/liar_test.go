@@ -52,7 +52,7 @@ func liar(t *testing.T, r reply, file *os.File) *Agent {
 		<-done
 		dir.Close()
 	})
-	return &Agent{id: "liar", path: path, dir: dir}
+	return &Agent{id: "liar", path: path, dir: dir, dials: newDials()}
 }
 
 // An agent that does not answer what was asked gets an error, and leaves no
@@ -90,6 +90,8 @@ func TestLyingAgent(t *testing.T) {
 			}
 			return err
 		}, true},
+		{"names with another descriptor", reply{}, func(a *Agent) error { _, _, err := a.Names(ctx); return err }, false},
+		{"dial with another descriptor", reply{}, func(a *Agent) error { _, err := a.Dial(ctx, "udp", "192.0.2.1:53"); return err }, false},
 		{"end of a list with a descriptor", reply{}, func(a *Agent) error { _, err := a.Interfaces(ctx, tap.USO); return err }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

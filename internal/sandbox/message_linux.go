@@ -46,6 +46,8 @@ const (
 	opReopen   = "interface-reopen"
 	opGateway  = "default-route"
 	opMTU      = "interface-mtu"
+	opNames    = "names-open"
+	opDial     = "dial"
 )
 
 type request struct {
@@ -61,6 +63,8 @@ type request struct {
 	Cols       uint16         `json:",omitempty"`
 	MTU        int            `json:",omitempty"`
 	Superframe int            `json:",omitempty"`
+	Network    string         `json:",omitempty"` // of a dial: udp or tcp
+	Address    string         `json:",omitempty"` // the same: IP and port
 	Gateway4   netip.Addr
 	Gateway6   netip.Addr
 }

@@ -4,6 +4,7 @@ package sandbox
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -57,11 +58,15 @@ func (*Agent) Close() error                                            { return 
 func (*Agent) Exec(context.Context, Process, Stdio) (*Exec, error)     { return nil, ErrUnsupported }
 func (*Agent) Interfaces(context.Context, tap.Rung) ([]Adopted, error) { return nil, ErrUnsupported }
 func (*Agent) Kill(context.Context) error                              { return ErrUnsupported }
-func (*Agent) NetNS() string                                           { return "" }
-func (*Agent) OpenExec(uint64) *Exec                                   { return nil }
-func (*Agent) PID() int                                                { return 0 }
-func (*Agent) RemoveInterface(context.Context, string) error           { return ErrUnsupported }
-func (*Agent) Resize(context.Context, uint16, uint16) error            { return ErrUnsupported }
+func (*Agent) Names(context.Context) (net.PacketConn, net.Listener, error) {
+	return nil, nil, ErrUnsupported
+}
+func (*Agent) Dial(context.Context, string, string) (net.Conn, error) { return nil, ErrUnsupported }
+func (*Agent) NetNS() string                                          { return "" }
+func (*Agent) OpenExec(uint64) *Exec                                  { return nil }
+func (*Agent) PID() int                                               { return 0 }
+func (*Agent) RemoveInterface(context.Context, string) error          { return ErrUnsupported }
+func (*Agent) Resize(context.Context, uint16, uint16) error           { return ErrUnsupported }
 func (*Agent) SetDefaultRoute(context.Context, string, netip.Addr, netip.Addr) error {
 	return ErrUnsupported
 }

@@ -125,10 +125,7 @@ func (s *server) serve(conn *net.UnixConn) {
 			s.wait(conn, q)
 			return
 		}
-		files := make([]*os.File, len(fds))
-		for i, fd := range fds {
-			files[i] = os.NewFile(uintptr(fd), "passed")
-		}
+		files := asFiles(fds)
 		err = s.dispatch(conn, q, files)
 		closeFiles(files)
 		if err != nil {
@@ -170,6 +167,13 @@ func (s *server) dispatch(conn *net.UnixConn, q request, passed []*os.File) erro
 		err = a.defaultRoute(q.Name, q.Gateway4, q.Gateway6)
 	case opMTU:
 		err = a.setMTU(q.Name, q.MTU, q.Superframe)
+	case opNames:
+		files, err = a.names()
+	case opDial:
+		var f *os.File
+		if f, err = a.dial(q.Network, q.Address); err == nil {
+			files = []*os.File{f}
+		}
 	case opList:
 		return s.list(conn)
 	default:
