@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/discovery"
 	"weft/internal/node"
 	"weft/ipsec"
 )
@@ -113,6 +114,13 @@ type inside interface {
 	Flows(network string) ([]node.Flow, error)
 	FlushFlows(network, sandbox string) (int, error)
 	UplinkStats() []node.UplinkStats
+	// DNSRecords lists the records of a network, or all; DNSAdd and DNSRemove write down
+	// some. DNSQuery asks as a sandbox does, with an empty ref on all networks.
+	DNSRecords(network string) ([]discovery.Record, error)
+	DNSAdd(ctx context.Context, s discovery.Static) (warnings []string, err error)
+	DNSRemove(ctx context.Context, network, name, kind string) error
+	DNSQuery(ctx context.Context, from, name, kind string) (discovery.Reply, error)
+	DNSStats() (counts map[string]uint64, conflicts []string)
 	Trace(ctx context.Context, o node.TraceOptions) ([]node.TraceStep, error)
 	// Capture returns a pcapng stream that ends when it is closed.
 	Capture(ctx context.Context, o node.CaptureOptions) (io.ReadCloser, error)

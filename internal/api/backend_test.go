@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"weft/internal/cnm"
+	"weft/internal/discovery"
 	"weft/internal/frame"
 	"weft/internal/node"
 	"weft/internal/uplink"
@@ -30,8 +31,9 @@ type memory struct {
 	serial    int
 	err       error // every change answers with it
 	captured  node.CaptureOptions
-	exported  []string // networks whose keys were given out
-	flushed   []string // NETWORK/SANDBOX whose flows were ended
+	exported  []string           // networks whose keys were given out
+	flushed   []string           // NETWORK/SANDBOX whose flows were ended
+	static    []discovery.Static // written down
 }
 
 // A box is a sandbox of memory.
@@ -339,6 +341,46 @@ func (m *memory) FlushFlows(network, sandbox string) (int, error) {
 	defer m.mu.Unlock()
 	m.flushed = append(m.flushed, network+"/"+sandbox)
 	return 3, nil
+}
+
+// DNSRecords: one of each origin.
+func (m *memory) DNSRecords(network string) ([]discovery.Record, error) {
+	if network != "" && network != "front" {
+		return nil, cnm.Errorf(cnm.NotFound, "network %s not found", network)
+	}
+	return []discovery.Record{
+		{Name: "db", Type: "A", TTL: 30, Value: "192.0.2.7", Origin: discovery.FromStatic, Owner: "A db", OwnerID: "A db", In: true},
+		{Network: "front", Name: "rose", Type: "AAAA", TTL: 5, Value: "fd00::2", Origin: discovery.FromEndpoint, Owner: "rose", OwnerID: "e1", Node: "node1", State: discovery.Draining},
+	}, nil
+}
+
+// DNSAdd notes what was asked for.
+func (m *memory) DNSAdd(_ context.Context, s discovery.Static) ([]string, error) {
+	if s.Type == "MX" {
+		return nil, cnm.Errorf(cnm.Invalid, "type MX")
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.static = append(m.static, s)
+	return []string{"somebody has it"}, nil
+}
+
+func (m *memory) DNSRemove(_ context.Context, network, name, kind string) error {
+	if network+"/"+name+"/"+kind != "front/db/A" {
+		return cnm.Errorf(cnm.NotFound, "no such record")
+	}
+	return nil
+}
+
+func (m *memory) DNSQuery(_ context.Context, from, name, kind string) (discovery.Reply, error) {
+	if from == "nobody" {
+		return discovery.Reply{}, cnm.Errorf(cnm.NotFound, "No such container: nobody")
+	}
+	return discovery.Reply{Rcode: "NOERROR", Local: true, Records: []string{name + ". 5 IN " + kind + " 10.0.0.2"}}, nil
+}
+
+func (m *memory) DNSStats() (map[string]uint64, []string) {
+	return map[string]uint64{"queries-udp": 7}, []string{"www is answered by several"}
 }
 
 func (m *memory) UplinkStats() []node.UplinkStats {

@@ -208,7 +208,7 @@ func TestEndToEnd(t *testing.T) {
 		}{
 			{"starts a daemon", tryStart}, {"life", tryLife}, {"exit codes", tryExitCodes}, {"streams", tryStreams},
 			{"networks", tryNetworks}, {"terminal", tryTerminal}, {"capture", tryCapture}, {"trace", tryTrace},
-			{"complete", tryComplete}, {"ports", tryPorts}, {"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
+			{"complete", tryComplete}, {"ports", tryPorts}, {"names", tryNames}, {"inside", tryInside}, {"foreign", tryForeign}, {"podman", tryPodman}, {"docker", tryDocker}, {"kill", tryKill},
 		} {
 			t.Run(step.name, func(t *testing.T) { step.run(t, e) })
 		}

@@ -155,6 +155,15 @@ func maxArgs(n int, what string) cobra.PositionalArgs {
 	}
 }
 
+func rangeArgs(low, high int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := minArgs(low, what)(c, args); err != nil {
+			return err
+		}
+		return maxArgs(high, what)(c, args)
+	}
+}
+
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) != 0 {
 		return usagef(c, "%q takes no arguments, got %q", c.CommandPath(), args)

@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	add(groupSandbox, a.runCmd(), a.execCmd(), a.psCmd(), a.logsCmd(), a.startCmd(), a.stopCmd(), a.restartCmd(),
 		a.killCmd(), a.rmCmd(), a.waitCmd(), a.renameCmd(), a.inspectCmd(), a.portCmd(), a.attachCmd(), a.detachCmd())
 	add(groupNetwork, a.networkCmd(), a.swarmCmd(), a.nodeCmd())
-	add(groupLook, a.captureCmd(), a.replayCmd(), a.traceCmd(), a.fdbCmd(), a.arpCmd(), a.peersCmd(), a.keysCmd(), a.conntrackCmd(), a.statsCmd(), a.topCmd(), a.eventsCmd())
+	add(groupLook, a.captureCmd(), a.replayCmd(), a.traceCmd(), a.fdbCmd(), a.arpCmd(), a.peersCmd(), a.keysCmd(), a.conntrackCmd(), a.dnsCmd(), a.statsCmd(), a.topCmd(), a.eventsCmd())
 	add(groupNode, a.daemonCmd(), a.doctorCmd(), a.infoCmd(), a.versionCmd(), a.demoCmd(), a.benchCmd())
 	root.AddCommand(a.toolCmd())
 	root.SetHelpCommandGroupID(groupNode)

@@ -22,7 +22,8 @@ import (
 // Theory of operation: the journal
 //
 // One bbolt file holds what was asked for and given. Buckets: "weft" (format,
-// version, node id), "networks" and "sandboxes" (id -> record). A value is the
+// version, node id), "networks" and "sandboxes" (id -> record), "names" (static DNS
+// records). A value is the
 // CRC-32C of a JSON document, four bytes big endian, and the document: bbolt's
 // own checksums cover its two meta pages only. Addresses are not stored apart:
 // they follow from networks and endpoints. bbolt's file lock, held as long as the
@@ -42,6 +43,7 @@ var (
 	bucketMeta      = []byte("weft")
 	bucketNetworks  = []byte("networks")
 	bucketSandboxes = []byte("sandboxes")
+	bucketStatics   = []byte("names") // not in files of earlier versions
 	castagnoli      = crc32.MakeTable(crc32.Castagnoli)
 )
 
@@ -72,6 +74,7 @@ type journalContents struct {
 	meta      journalMeta
 	networks  []networkRecord
 	sandboxes []sandboxRecord
+	statics   []staticRecord
 }
 
 type journal struct {
@@ -135,6 +138,9 @@ func journalError(dir, path string, err error) error {
 // prepare makes the buckets of a new file.
 func (j *journal) prepare() error {
 	return j.db.Update(func(tx *bbolt.Tx) error {
+		if _, err := tx.CreateBucketIfNotExists(bucketStatics); err != nil {
+			return err
+		}
 		if tx.Bucket(bucketMeta) != nil {
 			return nil
 		}
@@ -167,6 +173,10 @@ func (j *journal) putNetwork(r networkRecord) error {
 func (j *journal) putSandbox(r sandboxRecord) error {
 	return j.put(bucketSandboxes, r.Sandbox.ID, r)
 }
+
+func (j *journal) putStatic(key string, r staticRecord) error { return j.put(bucketStatics, key, r) }
+
+func (j *journal) dropStatic(key string) error { return j.drop(bucketStatics, key) }
 
 func (j *journal) dropNetwork(id string) error { return j.drop(bucketNetworks, id) }
 

@@ -74,7 +74,10 @@ func loadContents(db *bbolt.DB) (*journalContents, error) {
 		if c.networks, err = loadBucket[networkRecord](tx, bucketNetworks); err != nil {
 			return err
 		}
-		c.sandboxes, err = loadBucket[sandboxRecord](tx, bucketSandboxes)
+		if c.sandboxes, err = loadBucket[sandboxRecord](tx, bucketSandboxes); err != nil || tx.Bucket(bucketStatics) == nil {
+			return err
+		}
+		c.statics, err = loadBucket[staticRecord](tx, bucketStatics)
 		return err
 	})
 	if err != nil {

@@ -28,13 +28,13 @@ type names struct {
 	stats *discovery.Stats
 
 	op      sync.Mutex
-	known   map[string]string // networks that the table has: id → name
-	statics map[string]discovery.Static
+	known   map[string]string           // networks that the table has: id → name
+	statics map[string]discovery.Static // written down, by staticKey
 }
 
-func newNames(statics map[string]discovery.Static) *names {
+func newNames() *names {
 	s := new(discovery.Stats)
-	return &names{table: discovery.NewTable(discovery.TableConfig{Stats: s}), stats: s, known: make(map[string]string), statics: statics}
+	return &names{table: discovery.NewTable(discovery.TableConfig{Stats: s}), stats: s, known: make(map[string]string), statics: make(map[string]discovery.Static)}
 }
 
 // hasNames reports whether who is on a network is known there by name: nobody is on
@@ -115,6 +115,7 @@ func (s *names) update(w *wanted, warn func(string, ...any)) []discovery.Conflic
 
 func (n *Node) wantedNamesLocked() wanted {
 	w := wanted{networks: make(map[string]string)}
+	here := n.clusterConfig().Name
 	for id, nw := range n.networks {
 		if hasNames(&nw.Network) {
 			w.networks[id] = nw.Name
@@ -129,7 +130,7 @@ func (n *Node) wantedNamesLocked() wanted {
 			}
 			inUse[e.NetworkID] = true
 			w.endpoints = append(w.endpoints, discovery.Endpoint{
-				Network: e.NetworkID, ID: e.ID, Names: e.DNSNames, Addrs: endpointAddrs(e), Ports: namedPorts(&b.sb), Node: n.cfg.NodeName,
+				Network: e.NetworkID, ID: e.ID, Names: e.DNSNames, Addrs: endpointAddrs(e), Ports: namedPorts(&b.sb), Node: here,
 			})
 		}
 		if b.names != nil {

@@ -167,6 +167,7 @@ func (n *Node) removeNetwork(ctx context.Context, ref string) error {
 		return err
 	}
 	n.expel(nw)
+	n.forgetStatics(nw.ID)
 	n.emitNetwork("destroy", &nw.Network, "")
 	return nil
 }

@@ -128,7 +128,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
 		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error), maxListeners: maxListeners(),
-		names: newNames(nil), rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
+		names: newNames(), rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
@@ -174,6 +174,7 @@ func (n *Node) begin(ctx context.Context, contents *journalContents) error {
 	for _, err := range n.path.underlay.cfg.probe() {
 		n.log.Warn("overlay networks cannot be carried", "error", err)
 	}
+	n.names.takeStatics(contents.statics)
 	if err := n.restoreNetworks(contents.networks); err != nil {
 		return err
 	}
