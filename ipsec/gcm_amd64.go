@@ -15,8 +15,8 @@ import (
 //
 // Go's own AES-GCM works on one block an instruction. Processors with VAES and
 // VPCLMULQDQ (Intel since Ice Lake, AMD since Zen 4) do four, and seal or open a
-// packet in less than half the time (BenchmarkAEAD). Where they are at hand, and
-// what is to be done looks as it does in ESP, cryptWide does it; all else is left
+// packet in less than half the time (BenchmarkAEAD). Where ProbeAES found that they do,
+// and what is to be done looks as it does in ESP, cryptWide does it; all else is left
 // to the standard library, which is also what the tests compare with.
 //
 // Nothing here branches or looks anything up by a key or by what is encrypted.

@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// bothGCM returns AES-GCM with a key as packets are sealed by, which on some processors
-// is cryptWide's, and the standard library's.
+// bothGCM returns AES-GCM with a key as it is under test, and the standard library's.
 func bothGCM(t testing.TB, key []byte) (wide, standard cipher.AEAD) {
 	t.Helper()
 	wide, err := newGCM(key, testAES)
