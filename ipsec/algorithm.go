@@ -58,13 +58,13 @@ func (a Algorithm) keyLen() int {
 // icv returns the length of the ICV in bytes.
 func (a Algorithm) icv() int { return icvLen }
 
-// aead returns the algorithm with a key of keyLen bytes.
-func (a Algorithm) aead(key []byte) (cipher.AEAD, error) {
+// aead returns the algorithm with a key of keyLen bytes; way is that of AES-GCM.
+func (a Algorithm) aead(key []byte, way AES) (cipher.AEAD, error) {
 	if !a.Valid() || len(key) != a.keyLen() {
 		return nil, fmt.Errorf("%v: key of %d bytes", a, len(key))
 	}
 	if a == ChaCha20Poly1305 {
 		return chacha20poly1305.New(key)
 	}
-	return newGCM(key)
+	return newGCM(key, way)
 }

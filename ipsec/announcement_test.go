@@ -131,7 +131,7 @@ func TestAnnouncementBounds(t *testing.T) {
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%v, want %q", err, c.want)
 			}
-			if _, err := NewEpochKey(a); (err == nil) != (c.want == "") {
+			if _, err := NewEpochKey(a, testAES); (err == nil) != (c.want == "") {
 				t.Fatalf("a key for it: %v", err)
 			}
 		})

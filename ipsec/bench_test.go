@@ -64,7 +64,7 @@ func TestAllocations(t *testing.T) {
 
 // bareAEAD is the bare cipher that an algorithm's is measured against: Go's own.
 func bareAEAD(b *testing.B, a Algorithm, key []byte) cipher.AEAD {
-	aead, err := a.aead(key)
+	aead, err := a.aead(key, testAES)
 	if err == nil && a != ChaCha20Poly1305 {
 		var block cipher.Block
 		if block, err = aes.NewCipher(key); err == nil {

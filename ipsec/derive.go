@@ -30,8 +30,8 @@ const (
 	firstSPI    = 256
 )
 
-// derivePair derives the SAs of both directions.
-func derivePair(private *ecdh.PrivateKey, own, peer *Announcement) (*Pair, error) {
+// derivePair derives the SAs of both directions; way is that of AES-GCM.
+func derivePair(private *ecdh.PrivateKey, own, peer *Announcement, way AES) (*Pair, error) {
 	public, err := ecdh.X25519().NewPublicKey(peer.Public[:])
 	if err != nil {
 		return nil, err
@@ -52,6 +52,7 @@ func derivePair(private *ecdh.PrivateKey, own, peer *Announcement) (*Pair, error
 		if err != nil {
 			return nil, err
 		}
+		m.aes = way
 		if p.out[w], err = newOutbound(m); err != nil {
 			return nil, err
 		}
@@ -62,6 +63,7 @@ func derivePair(private *ecdh.PrivateKey, own, peer *Announcement) (*Pair, error
 		if err != nil {
 			return nil, err
 		}
+		m.aes = way
 		if p.in[w], err = newInbound(m, peer.VTEP); err != nil {
 			return nil, err
 		}

@@ -49,6 +49,7 @@ const maxPeers = 4096
 // An EpochKey is what a node needs to derive the SAs of one epoch.
 type EpochKey struct {
 	own Announcement
+	aes AES
 
 	mu      sync.Mutex
 	private *ecdh.PrivateKey // nil when forgotten
@@ -56,21 +57,21 @@ type EpochKey struct {
 }
 
 // NewEpochKey makes a key for the node, generation and epoch that own names, and
-// all else it says; its Public is set by this.
-func NewEpochKey(own Announcement) (*EpochKey, error) {
+// all else it says; its Public is set by this. way is how the node computes AES-GCM.
+func NewEpochKey(own Announcement, way AES) (*EpochKey, error) {
 	private, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("epoch %d: %w", own.Epoch, err)
 	}
-	return newEpochKey(own, private)
+	return newEpochKey(own, private, way)
 }
 
-func newEpochKey(own Announcement, private *ecdh.PrivateKey) (*EpochKey, error) {
+func newEpochKey(own Announcement, private *ecdh.PrivateKey, way AES) (*EpochKey, error) {
 	own.Public = [publicLen]byte(private.PublicKey().Bytes())
 	if err := own.check(); err != nil {
 		return nil, err
 	}
-	return &EpochKey{own: own, private: private, pairs: make(map[string]*Pair)}, nil
+	return &EpochKey{own: own, aes: way, private: private, pairs: make(map[string]*Pair)}, nil
 }
 
 // Announcement returns what the other nodes must be told.
@@ -115,7 +116,7 @@ func (k *EpochKey) pair(peer Announcement) (*Pair, error) {
 	if k.private == nil {
 		return nil, ErrForgotten
 	}
-	pair, err := derivePair(k.private, &k.own, &peer)
+	pair, err := derivePair(k.private, &k.own, &peer, k.aes)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func announcementOf(node string, generation, epoch uint64) Announcement {
 
 func newKey(t testing.TB, a Announcement) *EpochKey {
 	t.Helper()
-	k, err := NewEpochKey(a)
+	k, err := NewEpochKey(a, testAES)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,11 +142,11 @@ func TestKeySchedule(t *testing.T) {
 		}
 		return k
 	}
-	a, err := newEpochKey(announcementOf("a", 3, 7), private(1))
+	a, err := newEpochKey(announcementOf("a", 3, 7), private(1), testAES)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := newEpochKey(announcementOf("b", 5, 7), private(65))
+	b, err := newEpochKey(announcementOf("b", 5, 7), private(65), testAES)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,7 @@ func TestAlgorithmNames(t *testing.T) {
 	if s := Algorithm(0).String() + Algorithm(99).String(); s != "algorithm 0algorithm 99" {
 		t.Error(s)
 	}
-	if _, err := Algorithm(0).aead(make([]byte, 32)); err == nil {
+	if _, err := Algorithm(0).aead(make([]byte, 32), testAES); err == nil {
 		t.Error("algorithm 0 works")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"unsafe"
 
 	"golang.org/x/sys/cpu"
 )
@@ -15,14 +16,14 @@ import (
 // Go's own AES-GCM works on one block an instruction. Processors with VAES and
 // VPCLMULQDQ (Intel since Ice Lake, AMD since Zen 4) do four, and seal or open a
 // packet in less than half the time (BenchmarkAEAD). Where they are at hand, and
-// what is to be done looks as it does in ESP, cryptVector does it; all else is left
+// what is to be done looks as it does in ESP, cryptWide does it; all else is left
 // to the standard library, which is also what the tests compare with.
 //
 // Nothing here branches or looks anything up by a key or by what is encrypted.
 
-// A vectorKey is a key as the assembler knows it.
-type vectorKey struct {
-	round [15][16]byte // AES-128 has 11, the last of them at the end
+// A wideKey is a key as the assembler knows it.
+type wideKey struct {
+	round [15][16]byte // AES-128 has 11, the last of them at the end as well
 	// H^18 to H, each divided by x and with its bytes reversed, and zeros, for
 	// four are read at a time.
 	powers [maxPower + 3][16]byte
@@ -31,55 +32,55 @@ type vectorKey struct {
 
 const maxPower = 18
 
-// A vectorGCM is AES-GCM.
-type vectorGCM struct {
+// A wideGCM is AES-GCM.
+type wideGCM struct {
 	cipher.AEAD // the standard library's
-	key         vectorKey
+	key         wideKey
 }
 
 var errOpen = errors.New("ipsec: the ICV is wrong")
 
-func hasVectorGCM() bool {
+// lacksWide says what the processor, or the system's handling of its registers, lacks for
+// cryptWide; "" if nothing.
+func lacksWide() string {
 	x := &cpu.X86
-	return x.HasAVX512F && x.HasAVX512BW && x.HasAVX512VL && x.HasAVX512VAES && x.HasAVX512VPCLMULQDQ && x.HasAES && x.HasBMI2
+	switch {
+	case !x.HasAVX512F || !x.HasAVX512BW || !x.HasAVX512VL:
+		return "the processor has no AVX-512 (F, BW, VL)"
+	case !x.HasAVX512VAES || !x.HasAVX512VPCLMULQDQ || !x.HasAES || !x.HasBMI2:
+		return "the processor has no VAES, VPCLMULQDQ or BMI2"
+	}
+	return ""
 }
 
-// newGCM returns AES-GCM with a key of 16 or 32 bytes.
-func newGCM(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil || !hasVectorGCM() {
-		return gcm, err
-	}
-	v := &vectorGCM{AEAD: gcm}
-	v.key.expand(key)
-	v.key.multiply(block)
-	return v, nil
+// newWide returns AES-GCM with a key of 16 or 32 bytes. gcm does what cryptWide does not.
+func newWide(key []byte, block cipher.Block, gcm cipher.AEAD) cipher.AEAD {
+	g := &wideGCM{AEAD: gcm}
+	g.key.expand(key)
+	g.key.multiply(block)
+	return g
 }
 
 // Seal is cipher.AEAD's.
-func (g *vectorGCM) Seal(dst, nonce, plain, aad []byte) []byte {
+func (g *wideGCM) Seal(dst, nonce, plain, aad []byte) []byte {
 	out := within(dst, nonce, plain, aad, len(plain)+icvLen)
 	if out == nil {
 		return g.AEAD.Seal(dst, nonce, plain, aad)
 	}
 	n := len(plain)
-	cryptVector(&g.key, &nonce[0], aad, &out[0], &plain[0], n, false, &out[n])
+	cryptWide(&g.key, &nonce[0], aad, &out[0], &plain[0], n, false, &out[n])
 	return dst[:len(dst)+n+icvLen]
 }
 
 // Open is cipher.AEAD's.
-func (g *vectorGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
+func (g *wideGCM) Open(dst, nonce, sealed, aad []byte) ([]byte, error) {
 	n := len(sealed) - icvLen
 	out := within(dst, nonce, sealed, aad, n)
 	if out == nil {
 		return g.AEAD.Open(dst, nonce, sealed, aad)
 	}
 	var tag [icvLen]byte
-	cryptVector(&g.key, &nonce[0], aad, &out[0], &sealed[0], n, true, &tag[0])
+	cryptWide(&g.key, &nonce[0], aad, &out[0], &sealed[0], n, true, &tag[0])
 	if differ(&tag, (*[icvLen]byte)(sealed[n:])) {
 		clear(out)
 		return nil, errOpen
@@ -95,27 +96,37 @@ func differ(a, b *[icvLen]byte) bool {
 }
 
 // within returns the n bytes that are to be written, nil if what is to be done is not
-// the assembler's to do. As cipher.AEAD has it, they are those of src or have none in
-// common with it; nobody checks that here.
+// the assembler's to do. The standard library panics where they overlap src otherwise than
+// from the same byte on, or aad at all, so that is left to it, too.
 func within(dst, nonce, src, aad []byte, n int) []byte {
 	at := len(dst)
 	if len(nonce) != nonceLen || len(aad) == 0 || len(aad) > aes.BlockSize || len(src) == 0 || n <= 0 || n > MaxPacket || cap(dst)-at < n {
 		return nil
 	}
-	return dst[at : at+n]
+	out := dst[at : at+n]
+	if overlap(out, aad) || &out[0] != &src[0] && overlap(out, src) {
+		return nil
+	}
+	return out
 }
 
-// expand makes the round keys (FIPS 197, 5.2).
-func (k *vectorKey) expand(key []byte) {
+// overlap reports whether two ranges of at least a byte have one in common.
+func overlap(a, b []byte) bool {
+	firstA, firstB := uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&b[0]))
+	return firstA < firstB+uintptr(len(b)) && firstB < firstA+uintptr(len(a))
+}
+
+// expand makes the round keys (FIPS 197, 5.2), where they stay and nowhere else.
+func (k *wideKey) expand(key []byte) {
 	words := len(key) / 4
 	k.rounds = words + 6
-	var w [60]uint32
+	word := func(i int) []byte { return k.round[i/4][4*(i%4):][:4] }
 	for i := range words {
-		w[i] = binary.BigEndian.Uint32(key[4*i:])
+		copy(word(i), key[4*i:])
 	}
 	constant := uint32(1)
 	for i := words; i < 4*(k.rounds+1); i++ {
-		t := w[i-1]
+		t := binary.BigEndian.Uint32(word(i - 1))
 		switch {
 		case i%words == 0:
 			t = subWord(bits.RotateLeft32(t, 8)) ^ constant<<24
@@ -124,24 +135,17 @@ func (k *vectorKey) expand(key []byte) {
 		case words == 8 && i%words == 4:
 			t = subWord(t)
 		}
-		w[i] = w[i-words] ^ t
+		binary.BigEndian.PutUint32(word(i), binary.BigEndian.Uint32(word(i-words))^t)
 	}
-	for i := range k.rounds + 1 {
-		at := i
-		if i == k.rounds {
-			at = len(k.round) - 1
-		}
-		for j, v := range w[4*i : 4*i+4] {
-			binary.BigEndian.PutUint32(k.round[at][4*j:], v)
-		}
-	}
+	k.round[len(k.round)-1] = k.round[k.rounds]
 }
 
 // multiply makes the powers of H, which is the block of zeros, encrypted.
-func (k *vectorKey) multiply(block cipher.Block) {
+func (k *wideKey) multiply(block cipher.Block) {
 	var h [aes.BlockSize]byte
 	block.Encrypt(h[:], h[:])
 	one := element{binary.BigEndian.Uint64(h[:]), binary.BigEndian.Uint64(h[8:])}
+	clear(h[:])
 	e := one
 	for i := range maxPower {
 		d := e.divide()
@@ -179,10 +183,10 @@ func (a element) divide() element {
 	return element{(a.hi<<1 | a.lo>>63) ^ top&(0xc2<<56), a.lo<<1 ^ top&1}
 }
 
-// cryptVector seals, or opens, n bytes and writes the tag that they have.
+// cryptWide seals, or opens, n bytes and writes the tag that they have.
 //
 //go:noescape
-func cryptVector(k *vectorKey, nonce *byte, aad []byte, dst, src *byte, n int, open bool, tag *byte)
+func cryptWide(k *wideKey, nonce *byte, aad []byte, dst, src *byte, n int, open bool, tag *byte)
 
 // subWord puts each byte of a word through AES's S-box.
 func subWord(w uint32) uint32

@@ -20,7 +20,7 @@
 // opening, the source, and when sealing, what the turn before made, so that to encrypt
 // and to hash can go on at the same time. The tag's mask waits where the tag will be.
 
-// Where things are in a vectorKey.
+// Where things are in a wideKey.
 #define ROUNDKEY(i) (16*i)(AX)
 #define POWER(i) (16*(33-i))(AX) // H^18 to H^1, then room to read behind it
 #define ROUNDS 576(AX)
@@ -130,8 +130,8 @@ GLOBL ·poly<>(SB), RODATA|NOPTR, $16
 	VPXORQ        Z23, Z23, Z23        \
 	VPXORQ        Z24, Z24, Z24
 
-// func cryptVector(k *vectorKey, nonce *byte, aad []byte, dst, src *byte, n int, open bool, tag *byte)
-TEXT ·cryptVector(SB), NOSPLIT, $0-80
+// func cryptWide(k *wideKey, nonce *byte, aad []byte, dst, src *byte, n int, open bool, tag *byte)
+TEXT ·cryptWide(SB), NOSPLIT, $0-80
 	MOVQ k+0(FP), AX
 	MOVQ nonce+8(FP), BX
 	MOVQ aad_base+16(FP), R9
@@ -363,7 +363,20 @@ lengths:
 	MOVQ        tag+72(FP), BX
 	VPXORQ      (BX), X25, X25
 	VMOVDQU64   X25, (BX)
-	VZEROUPPER
+
+	// No key, power of H or mask stays in a register. Z22-Z24 are 0 by REDUCE; X15, which
+	// Go keeps 0, and the upper halves, without which SSE would be slow, by VZEROALL.
+	VPXORQ X18, X18, X18
+	VPXORQ X19, X19, X19
+	VPXORQ X20, X20, X20
+	VPXORQ X21, X21, X21
+	VPXORQ X25, X25, X25
+	VPXORQ X27, X27, X27
+	VPXORQ X28, X28, X28
+	VPXORQ X29, X29, X29
+	VPXORQ X30, X30, X30
+	VPXORQ X31, X31, X31
+	VZEROALL
 	RET
 
 // func subWord(w uint32) uint32
@@ -374,4 +387,6 @@ TEXT ·subWord(SB), NOSPLIT, $0-12
 	AESKEYGENASSIST $0, X0, X1
 	MOVQ            X1, AX
 	MOVL            AX, ret+8(FP)
+	PXOR            X0, X0
+	PXOR            X1, X1
 	RET

@@ -27,7 +27,7 @@ func unhex(t testing.TB, s string) []byte {
 
 // testMaterial is a fixed key: byte i of key and salt together is seed+i.
 func testMaterial(a Algorithm, esn bool, spi uint32, seed byte) *material {
-	m := &material{spi: spi, algorithm: a, esn: esn, key: make([]byte, a.keyLen())}
+	m := &material{spi: spi, algorithm: a, esn: esn, aes: testAES, key: make([]byte, a.keyLen())}
 	for i := range m.key {
 		m.key[i] = seed + byte(i)
 	}

@@ -46,7 +46,7 @@ type Inbound struct {
 }
 
 func newInbound(m *material, vtep netip.AddrPort) (*Inbound, error) {
-	aead, err := m.algorithm.aead(m.key)
+	aead, err := m.algorithm.aead(m.key, m.aes)
 	if err != nil {
 		return nil, err
 	}

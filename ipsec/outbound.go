@@ -41,6 +41,7 @@ type material struct {
 	esn       bool
 	key       []byte
 	salt      [saltLen]byte
+	aes       AES // this end's affair
 }
 
 // An Outbound is an SA that a worker sends by. It comes from an [EpochKey]
@@ -59,7 +60,7 @@ type Outbound struct {
 }
 
 func newOutbound(m *material) (*Outbound, error) {
-	aead, err := m.algorithm.aead(m.key)
+	aead, err := m.algorithm.aead(m.key, m.aes)
 	if err != nil {
 		return nil, err
 	}

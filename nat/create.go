@@ -143,7 +143,7 @@ func (t *Table) tryCreate(p *packet, s uint64, now uint32, hit *hit) (frame.Reas
 	if t.count[rankUnanswered].Load() >= int64(t.cfg.MaxUnanswered) {
 		return frame.FlowsFull, lackAnswers
 	}
-	if t.flows() >= t.cfg.MaxFlows {
+	if t.flows() >= t.cfg.MaxFlows || !sh.hasSlot(&t.pool) {
 		return frame.FlowsFull, lackFlows
 	}
 	return t.make(sh, rs, i, p, &to, s|to.s|uint64(p.c), now, hit)
@@ -168,7 +168,7 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s 
 	back := xlat.reverse()
 	backClass := classOf(s, 1)
 	backHash := t.keys.tuple(&back, backClass)
-	slot := sh.slot(&t.pool)
+	slot := sh.slot()
 	f := t.pool.at(slot)
 	t.index.touch(backHash)
 	f.touch()
@@ -179,17 +179,11 @@ func (t *Table) make(sh *shard, rs *ruleset, src uint32, p *packet, to *plan, s 
 		}
 		return frame.TupleTaken, lackNothing
 	}
-	f.fill(p.tuple, xlat, s)
-	if ref := sh.ref(src); f.owner.Load() != ref {
-		f.owner.Store(ref)
-	}
-	if f.seen.Load() != now {
-		f.seen.Store(now)
-	}
+	f.fill(p.tuple, xlat, s, sh.ref(src), now)
 	s = f.state.Load()
 	t.enter(sh, f, slot, s)
 	sh.wheel.add(&t.pool, slot, now+t.timeout(s), now)
-	ok := s&mapped == 0 || t.joinMapping(f, slot, head, p.c)
+	ok := s&mapped == 0 || t.joinMapping(sh, f, slot, head, p.c)
 	ok = ok && t.index.insert(byOrig, p.hash, slot) && t.index.insert(byReply, backHash, slot)
 	if !ok {
 		t.end(sh, slot)
@@ -209,7 +203,7 @@ func (t *Table) end(sh *shard, slot uint32) {
 		t.index.remove(by(d+1), t.keys.tuple(&tup, classOf(s, d)), slot)
 	}
 	if s&mapped != 0 {
-		t.leaveMapping(f, slot, s)
+		t.leaveMapping(sh, f, slot, s)
 	}
 	sh.wheel.remove(&t.pool, slot)
 	t.depart(sh, f, slot, s)

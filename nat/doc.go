@@ -3,10 +3,10 @@
 // to endpoints. It does no I/O, starts nothing and reads no clock.
 //
 // A [Table] has [Rules]; [Table.Outbound] and [Table.Inbound] rewrite a frame in place, or
-// say why it is to be dropped, and [Answer] makes what its sender is told then. The files
-// say how it works: flow.go a flow and how it is read without a lock, index.go how it is
-// found, mapping.go the outside ports, source.go whose it is, evict.go who gives way,
-// wheel.go how it ends, tcp.go, icmp.go and fragment.go their protocols.
+// say why it is to be dropped. The files say how it works: flow.go a flow and how it is
+// read without a lock, index.go how it is found, mapping.go the outside ports, source.go
+// whose it is, evict.go who gives way, wheel.go how it ends, tcp.go, icmp.go and
+// fragment.go their protocols.
 //
 // Behaviour: UDP, RFC 4787; TCP, RFC 5382; ICMP, RFC 5508; all three as updated by RFC
 // 7857; NAT66 the same way. Mapping is endpoint-independent, ports are preserved where

@@ -159,10 +159,17 @@ func (f *flow) is(d int, t *tuple, c class) bool {
 	return !c.v6() || src.hi.Load() == t.src.hi && dst.hi.Load() == t.dst.hi
 }
 
-// fill makes a free slot the flow's, whose state word is s but for the generation.
-// Readers see the old flow, none, or the new one.
-func (f *flow) fill(orig, xlat tuple, s uint64) {
+// fill makes a free slot the flow's, whose state word is s but for the generation, and
+// which counts on owner. Readers see the old flow, none, or the new one; whoever sees it
+// live sees its owner, whose lock is the one to take for it.
+func (f *flow) fill(orig, xlat tuple, s uint64, owner, now uint32) {
 	gen := f.state.Load()>>genShift + 1
+	if f.owner.Load() != owner {
+		f.owner.Store(owner)
+	}
+	if f.seen.Load() != now {
+		f.seen.Store(now)
+	}
 	f.osrc.store(orig.src)
 	f.odst.store(orig.dst)
 	f.xsrc.store(xlat.src)

@@ -129,9 +129,6 @@ func feed(t *testing.T, tab *Table, m template, now uint32) {
 		if !isICMP && !bytes.Equal(was, f.Bytes()) {
 			t.Fatalf("%v, and changed:\n%x\n%x", r, was, f.Bytes())
 		}
-		if n := Answer(make([]byte, MaxAnswer), f, r, ip(gatewayOf(f))); n != 0 && n < 42 {
-			t.Fatalf("answer of %d bytes", n)
-		}
 		return
 	}
 	if f.Len() != len(was) {
@@ -140,11 +137,4 @@ func feed(t *testing.T, tab *Table, m template, now uint32) {
 	if again := f.Parse(); again != frame.NotDropped || f.View != v {
 		t.Fatalf("%v afterwards, %+v was %+v\n%x\n%x", again, f.View, v, was, f.Bytes())
 	}
-}
-
-func gatewayOf(f *frame.Frame) string {
-	if f.View.EtherType == frame.EtherIPv6 {
-		return "fd00:18::1"
-	}
-	return "172.18.0.1"
 }

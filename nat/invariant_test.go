@@ -137,7 +137,7 @@ func checkSources(t testing.TB, tab *Table, live map[uint32]bool, byRank [ranks]
 					if rankOf(s) != r || tab.pool.at(k).owner.Load() != sh.ref(no) || listed[k] {
 						t.Fatalf("flow %d is in a wrong list", k)
 					}
-					if s&mapped != 0 {
+					if s&mapped != 0 && tab.pool.at(k).peers.prev == noFlow {
 						ports[class(s).kind()]++
 					}
 					listed[k] = true

@@ -94,9 +94,10 @@ func (t *Table) takePort(sh *shard, rs *ruleset, orig tuple, c class) (*outside,
 }
 
 // joinMapping enters a flow into its mapping and reports whether there was room.
-func (t *Table) joinMapping(f *flow, slot, head uint32, c class) bool {
+func (t *Table) joinMapping(sh *shard, f *flow, slot, head uint32, c class) bool {
 	f.peers = link{}
 	if head == noFlow {
+		sh.sources[f.owner.Load()&sourceMax].ports[c.kind()]++
 		o := f.orig()
 		return t.index.insert(bySocket, t.keys.socket(o.src, o.sport(), c), slot)
 	}
@@ -110,7 +111,7 @@ func (t *Table) joinMapping(f *flow, slot, head uint32, c class) bool {
 }
 
 // leaveMapping takes a flow out of its mapping. The last one releases the port.
-func (t *Table) leaveMapping(f *flow, slot uint32, s uint64) {
+func (t *Table) leaveMapping(sh *shard, f *flow, slot uint32, s uint64) {
 	next, prev := f.peers.next, f.peers.prev
 	if next != noFlow {
 		t.pool.at(next).peers.prev = prev
@@ -122,6 +123,7 @@ func (t *Table) leaveMapping(f *flow, slot uint32, s uint64) {
 	c, o := classOf(s, 0), f.orig()
 	t.index.replace(bySocket, t.keys.socket(o.src, o.sport(), c), slot, next)
 	if next == noFlow {
+		sh.sources[f.owner.Load()&sourceMax].ports[c.kind()]--
 		t.releasePort(f.xlat(), c)
 	}
 }

@@ -46,7 +46,7 @@ func (m *model) giveUpPort(f *modelFlow) bool {
 	mates := func(g *modelFlow) func(*modelFlow) bool {
 		return func(o *modelFlow) bool { return mapped(o) && o.orig.src == g.orig.src }
 	}
-	most := m.most(mapped)
+	most := m.mostPorts(mapped)
 	alone := func(g *modelFlow) bool { return most(g) && m.of(mates(g)) == 1 }
 	if m.of(alone) > 0 {
 		was := m.wrong
@@ -92,6 +92,18 @@ func (m *model) most(what func(*modelFlow) bool) func(*modelFlow) bool {
 		}
 	}
 	return func(f *modelFlow) bool { return what(f) && n[f.owner] == top }
+}
+
+// mostPorts is most of the sockets inside that what is counted goes out from.
+func (m *model) mostPorts(what func(*modelFlow) bool) func(*modelFlow) bool {
+	first := map[netip.AddrPort]*modelFlow{}
+	for _, f := range m.flows {
+		if what(f) {
+			first[f.orig.src] = f
+		}
+	}
+	top := m.most(func(f *modelFlow) bool { return first[f.orig.src] == f })
+	return func(f *modelFlow) bool { return what(f) && top(first[f.orig.src]) }
 }
 
 // giveUp removes one flow of those that may go, of the lowest rank of its owner's: one

@@ -77,14 +77,18 @@ func (t *Table) foresee(f *frame.Frame, p *packet) (to tuple, words string, agai
 	}
 	to = p.tuple
 	again = rs.outsideAt(p.dst) != nil
-	if from, anyAddr, ok := rs.source(socket{p.src, p.sport(), p.c.kind()}, p.c.v6()); ok && !anyAddr {
-		to.src, to.ports = from.addr, join(from.port, p.dport())
-		return to, "the port that it is published by", again, frame.NotDropped
-	}
 	if o := rs.paired(t.keys.host(p.src), p.c.v6(), 0); o != nil {
 		to.src = o.addr
 	}
-	return to, "a new flow", again, frame.NotDropped
+	from, anyAddr, ok := rs.source(socket{p.src, p.sport(), p.c.kind()}, p.c.v6())
+	if !ok {
+		return to, "a new flow", again, frame.NotDropped
+	}
+	if !anyAddr {
+		to.src = from.addr
+	}
+	to.ports = join(from.port, p.dport())
+	return to, "the port that it is published by", again, frame.NotDropped
 }
 
 // String writes a tuple as SOURCE>DESTINATION.

@@ -22,6 +22,7 @@ func TestPreview(t *testing.T) {
 		{"a new flow", Inside, udp("172.18.0.2:4000", server, "x"), "by a new flow", 0},
 		{"a new flow, IPv6", Inside, tcp("[fd00:18::2]:4000", server6, flagSYN, 1, 0), "by a new flow", 0},
 		{"a published socket's own", Inside, udp("172.18.0.2:53", server, "x"), "by the port that it is published by", 0},
+		{"a published socket's own, at any address", Inside, tcp("172.18.0.2:80", server, flagSYN, 1, 0), "by the port that it is published by", 0},
 		{"by a published port", Outside, tcp(server, "198.51.100.1:8080", flagSYN, 1, 0), "by a published port", 0},
 		{"hairpin", Inside, tcp("172.18.0.3:4000", "198.51.100.1:8080", flagSYN, 1, 0), "by a new flow, and back in by a published port", 0},
 		{"for nobody", Outside, udp(server, "198.51.100.1:81", "x"), "", frame.NoFlow},

@@ -33,6 +33,12 @@ func TestRefused(t *testing.T) {
 		return nettest.Ether(host(ip("2001:db8:7::7")).MAC, host(ip("fd00:18::2")).MAC, frame.EtherIPv6,
 			nettest.IP(ip("fd00:18::2"), ip("2001:db8:7::7"), header[0], append(header[1:], l4...)))
 	}
+	publishedTo := func(to string) []byte { // UDP from the published socket
+		b := udp("[fd00:18::2]:53", s6, "x")
+		a := ip(to).As16()
+		copy(b[38:], a[:])
+		return b
+	}
 	for _, c := range []struct {
 		name string
 		from Side
@@ -58,6 +64,7 @@ func TestRefused(t *testing.T) {
 		{"to link-local", Inside, udp("172.18.0.2:1", "169.254.169.254:1", "x"), frame.Martian},
 		{"to link-local, IPv6", Inside, udp("[fd00:18::2]:1", "[fe80::1]:1", "x"), frame.Martian},
 		{"to multicast, IPv6", Inside, udp("[fd00:18::2]:1", "[ff0e::1]:1", "x"), frame.Martian},
+		{"to an IPv4-mapped address", Inside, publishedTo("::ffff:198.51.100.1"), frame.Martian},
 		{"an inside address outside", Outside, udp("172.18.0.3:1", "198.51.100.1:5353", "x"), frame.Martian},
 		{"loopback outside", Outside, udp("127.0.0.1:1", "198.51.100.1:5353", "x"), frame.Martian},
 		{"own address outside", Outside, udp("198.51.100.1:1", "198.51.100.1:5353", "x"), frame.Land},
@@ -71,6 +78,7 @@ func TestRefused(t *testing.T) {
 		{"option without length", Inside, options(1, 1, 1, 7), frame.SourceRouted},
 		{"option of length 0", Inside, options(7, 0, 0, 0), frame.SourceRouted},
 		{"routing header", Inside, behind(43, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
+		{"routing header behind a fragment's", Inside, behind(44, 43, 0, 0, 1, 0, 0, 0, 9, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
 		{"routing header behind another", Inside, behind(0, 43, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 0), frame.SourceRouted},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,70 +103,11 @@ func TestNoWayOut(t *testing.T) {
 	pass(t, tab, Inside, udp("172.18.0.2:1", "203.0.113.7:80", "x"), 1)
 	drop(t, tab, Inside, udp("[fd00:18::2]:1", "[2001:db8:7::7]:80", "x"), 1, frame.NoRoute)
 	drop(t, tab, Outside, udp("[2001:db8:7::7]:80", "[2001:db8:51::1]:5353", "x"), 1, frame.NoFlow)
-}
-
-func TestAnswer(t *testing.T) {
-	gw4, gw6 := ip("172.18.0.1"), ip("fd00:18::1")
-	udp4, udp6 := udp("172.18.0.2:1", "203.0.113.7:80", "x"), udp("[fd00:18::2]:1", "[2001:db8:7::7]:80", "x")
-	syn4, syn6 := tcp("172.18.0.2:1", "198.51.100.1:80", syn, 7, 0), tcp("[fd00:18::2]:1", "[2001:db8:51::1]:80", ack, 7, 9)
-	for _, c := range []struct {
-		name      string
-		b         []byte
-		r         frame.Reason
-		gateway   netip.Addr
-		typ, code byte // of ICMP; 255 for a reset, 254 for silence
-	}{
-		{"last hop", udp4, frame.TTLExceeded, gw4, 11, 0},
-		{"last hop, IPv6", udp6, frame.TTLExceeded, gw6, 3, 0},
-		{"last hop, TCP", syn4, frame.TTLExceeded, gw4, 11, 0},
-		{"no route", udp4, frame.NoRoute, gw4, 3, 0},
-		{"no route, IPv6", udp6, frame.NoRoute, gw6, 1, 0},
-		{"prohibited", udp4, frame.StaysInside, gw4, 3, 13},
-		{"prohibited, IPv6", udp6, frame.StaysInside, gw6, 1, 1},
-		{"prohibited, TCP", syn4, frame.StaysInside, gw4, 255, 0},
-		{"nobody there", udp4, frame.NoFlow, gw4, 3, 3},
-		{"nobody there, IPv6", udp6, frame.NoFlow, gw6, 1, 4},
-		{"nobody there, TCP", syn4, frame.NoFlow, gw4, 255, 0},
-		{"nobody there, TCP over IPv6", syn6, frame.NoFlow, gw6, 255, 0},
-		{"a reset is not answered", tcp("172.18.0.2:1", "198.51.100.1:80", rst, 7, 0), frame.NoFlow, gw4, 254, 0},
-		{"full", syn4, frame.FlowsFull, gw4, 3, 1},
-		{"ports, IPv6", syn6, frame.PortsFull, gw6, 1, 3},
-		{"protocol", udp4, frame.NoPorts, gw4, 3, 2},
-		{"silence", udp4, frame.Martian, gw4, 254, 0},
-		{"gateway of the other family", udp4, frame.TTLExceeded, gw6, 254, 0},
-		{"no gateway", udp4, frame.TTLExceeded, netip.Addr{}, 254, 0},
-		{"about an error", icmpFrame(ip("172.18.0.2"), ip("203.0.113.7"), append([]byte{3}, make([]byte, 35)...)), frame.TTLExceeded, gw4, 254, 0},
-		{"to multicast", udp("172.18.0.2:1", "224.0.0.9:80", "x"), frame.TTLExceeded, gw4, 254, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			f := wrap(t, c.b)
-			m := make([]byte, MaxAnswer)
-			n := Answer(m, f, c.r, c.gateway)
-			if n == 0 {
-				if c.typ != 254 {
-					t.Fatal("silence")
-				}
-				return
-			}
-			a := wrap(t, m[:n])
-			checkSums(t, a)
-			was, to := ends(f)
-			from, back := ends(a)
-			if a.SrcMAC() != f.DstMAC() || a.DstMAC() != f.SrcMAC() || back.Addr() != was.Addr() {
-				t.Fatalf("%v > %v", from, back)
-			}
-			l4 := a.Bytes()[a.View.L4:]
-			if c.typ == 255 {
-				if from != to || back != was || l4[13]&rst == 0 {
-					t.Fatalf("%v > %v, flags %#x, want a reset", from, back, l4[13])
-				}
-				return
-			}
-			if from.Addr() != c.gateway || l4[0] != c.typ || l4[1] != c.code {
-				t.Fatalf("from %v: type %d, code %d; want %d, %d", from, l4[0], l4[1], c.typ, c.code)
-			}
-		})
-	}
+	// From a socket that is published at any address of that family, to the other's.
+	b := udp("[fd00:18::2]:53", "[2001:db8:7::7]:80", "x")
+	mapped := ip("::ffff:198.51.100.1").As16()
+	copy(b[38:], mapped[:])
+	drop(t, tab, Inside, b, 1, frame.Martian)
 }
 
 // TestRulesChange: flows end whose rule has gone, the others stay.

@@ -28,7 +28,7 @@ type source struct {
 	flows uint32
 	lists [ranks]list
 	n     [ranks]uint32 // flows in each
-	ports [kinds]uint32 // mapped flows of each kind
+	ports [kinds]uint32 // mappings of each kind
 }
 
 type shard struct {
@@ -78,19 +78,24 @@ func (sh *shard) source(host addr) uint32 {
 
 // leave forgets a source that has no flows. The caller holds the lock.
 func (sh *shard) leave(i uint32) {
-	if s := &sh.sources[i]; s.flows == 0 {
+	s := &sh.sources[i]
+	if at, there := sh.byHost[s.host]; there && at == i && s.flows == 0 {
 		delete(sh.byHost, s.host)
 		sh.unused = append(sh.unused, i)
 	}
 }
 
-// slot takes a free slot, noFlow when there is none. The caller holds the lock.
-func (sh *shard) slot(p *pool) uint32 {
+// hasSlot reports whether there is a free slot, and has it in hand. The caller holds the
+// lock.
+func (sh *shard) hasSlot(p *pool) bool {
 	if sh.inHand == 0 {
-		if sh.inHand = p.take(sh.hand[:handful]); sh.inHand == 0 {
-			return noFlow
-		}
+		sh.inHand = p.take(sh.hand[:handful])
 	}
+	return sh.inHand > 0
+}
+
+// slot takes the slot that is in hand. The caller holds the lock.
+func (sh *shard) slot() uint32 {
 	sh.inHand--
 	return sh.hand[sh.inHand]
 }
@@ -112,9 +117,6 @@ func (t *Table) enter(sh *shard, f *flow, slot uint32, s uint64) {
 	src.lists[r].push(&t.pool, slot)
 	src.n[r]++
 	src.flows++
-	if s&mapped != 0 {
-		src.ports[class(s).kind()]++
-	}
 	t.count[r].Add(1)
 }
 
@@ -125,9 +127,6 @@ func (t *Table) depart(sh *shard, f *flow, slot uint32, s uint64) {
 	src.lists[r].remove(&t.pool, slot)
 	src.n[r]--
 	src.flows--
-	if s&mapped != 0 {
-		src.ports[class(s).kind()]--
-	}
 	t.count[r].Add(-1)
 }
 

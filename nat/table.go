@@ -176,8 +176,9 @@ const (
 // Outbound translates, in place, a parsed frame from an endpoint and says which side
 // it is for: the outside or, if it was sent to an address that the outside has of
 // weft's, back inside (hairpin, RFC 4787, REQ-9). Of a frame that is to be dropped
-// nothing has been changed but, possibly, an ICMP error; [Answer] makes the answer to
-// it. now is the coarse clock in seconds. MAC addresses are the caller's business.
+// nothing has been changed but, possibly, an ICMP error. now is the coarse clock in
+// seconds. MAC addresses, and what the sender of a dropped frame is told, are the
+// caller's business.
 func (t *Table) Outbound(f *frame.Frame, now uint32) (Side, frame.Reason) {
 	return t.translate(f, classInside, now)
 }

@@ -68,7 +68,10 @@ func (p *packet) readAddresses(f *frame.Frame, from class) frame.Reason {
 		h := b[v.L3 : v.L3+40]
 		p.src, p.dst, p.ttl = addr6(h[8:]), addr6(h[24:]), h[7]
 		p.c |= classV6
-		if h[6] != v.Proto && routed6(b[v.L3:]) {
+		if p.src.v4() || p.dst.v4() {
+			return frame.Martian // IPv4-mapped, which is on no wire
+		}
+		if routed6(b[v.L3:]) {
 			return frame.SourceRouted
 		}
 	default:
@@ -175,13 +178,21 @@ func routed4(h []byte) bool {
 // routed6 reports whether there is a routing header (RFC 8200, 4.4) among the extension
 // headers that [frame.Frame.Parse] walked.
 func routed6(h []byte) bool {
-	const hopByHop, routing, options = 0, 43, 60
+	const hopByHop, routing, fragment, options = 0, 43, 44, 60
 	next, at := h[6], 40
-	for next == hopByHop || next == options {
+	for next == hopByHop || next == options || next == fragment {
 		if at+8 > len(h) {
 			return true
 		}
-		next, at = h[at], at+(int(h[at+1])+1)*8
+		size := (int(h[at+1]) + 1) * 8
+		if next == fragment {
+			const offset = 0xfff8
+			if binary.BigEndian.Uint16(h[at+2:])&offset != 0 {
+				return false // data follows, not headers
+			}
+			size = 8
+		}
+		next, at = h[at], at+size
 	}
 	return next == routing
 }

@@ -98,7 +98,7 @@ func TestWholeAddress(t *testing.T) {
 			cl, bits = cl|classV6, 128
 		}
 		f := new(flow)
-		f.fill(orig, xlat, uint64(cl))
+		f.fill(orig, xlat, uint64(cl), 0, 0)
 		for d := range 2 {
 			if tup := f.came(d); !f.is(d, &tup, cl) {
 				t.Fatalf("way %d is not its own", d)

@@ -89,6 +89,11 @@ func (w *Worker) answerNeighbour(in *Port, f *frame.Frame, hook *captureHook) bo
 			f.Drop(frame.UnknownARP)
 			return true
 		}
+	case arp.Ignore:
+		if d.cfg.Outside && f.DstMAC() == d.gateway.mac { // what the router was told
+			f.Verdict = frame.Consumed
+			return true
+		}
 	}
 	return false
 }

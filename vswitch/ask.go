@@ -1,7 +1,9 @@
 package vswitch
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"weft/arp"
 	"weft/internal/frame"
@@ -9,13 +11,13 @@ import (
 
 // await is for a frame whose next hop's MAC is not known: it is held, and the hop asked.
 // The question stands for the frame on the egress list.
-func (w *Worker) await(r *Router, to netip.Addr, from netip.Addr, f *frame.Frame) frame.Reason {
+func (w *Worker) await(r *Router, to netip.Addr, by way, f *frame.Frame) frame.Reason {
 	if w.quiet {
 		return frame.NoNeighbour
 	}
 	p := r.hops.get(to)
 	if p == nil {
-		if p = r.hops.make(to, from, w.now); p == nil {
+		if p = r.hops.make(to, by, w.now); p == nil {
 			return frame.NoNeighbour
 		}
 	}
@@ -27,8 +29,8 @@ func (w *Worker) await(r *Router, to netip.Addr, from netip.Addr, f *frame.Frame
 		return frame.NoNeighbour
 	}
 	f.Verdict = frame.Kept
-	if m, ok := p.at(); ok { // the answer came meanwhile, to another worker
-		w.letGo(r, p, m)
+	if _, ok := p.at(); ok { // the answer came meanwhile, to another worker
+		w.heard = append(w.heard, heardHop{r, p})
 	}
 	return frame.NotDropped
 }
@@ -70,26 +72,40 @@ func appendQuestion(m []byte, own, to frame.MAC, from, target netip.Addr) []byte
 	return q.Append(m)
 }
 
-// hear is what the outside teaches: where a hop is. A frame that was held for it leaves;
-// the one that told stands for it on the egress list.
+// A heardHop is a hop of a router's whose MAC has become known in this turn.
+type heardHop struct {
+	router *Router
+	hop    *hop
+}
+
+// hear is what the outside teaches: where a hop is. A frame that was held for it leaves
+// at the end of the turn.
 func (w *Worker) hear(r *Router, a netip.Addr, m frame.MAC) {
 	p := r.hops.get(a)
 	if p == nil || w.quiet || !p.learn(m, w.now) {
 		return
 	}
 	r.hops.found(1)
-	w.letGo(r, p, m)
+	w.heard = append(w.heard, heardHop{r, p})
 }
 
-// letGo sends the frame that a hop was held for.
-func (w *Worker) letGo(r *Router, p *hop, m frame.MAC) {
-	f := p.release(w.ownBatch())
-	if f == nil {
-		return
+// letGo sends the frames that are held for hops that have been heard of. The batch has
+// been written: they are none of its frames, whose answers may fill the egress list.
+func (w *Worker) letGo() {
+	for _, h := range w.heard {
+		m, ok := h.hop.at()
+		if !ok {
+			continue
+		}
+		w.ownBatch().Reset()
+		if f := h.hop.release(w.own); f != nil {
+			copy(f.Bytes(), m[:])
+			f.Verdict = frame.Consumed // it was counted when it was kept
+			w.say(h.router.cfg.Port, f)
+			w.flush()
+		}
 	}
-	copy(f.Bytes(), m[:])
-	f.Verdict = frame.Consumed // it was counted when it was kept
-	w.say(r.cfg.Port, f)
+	w.heard = w.heard[:0]
 }
 
 // say sends a frame that stands for no other of the batch: on a full list there is no room
@@ -124,7 +140,10 @@ func (r *Router) Tick(w *Worker) {
 	}
 	gone := map[netip.Addr]bool{}
 	said := 0
-	for a, p := range *r.hops.snap.Load() {
+	known := *r.hops.snap.Load()
+	// In order, so that a replay says the same every time.
+	for _, a := range slices.SortedFunc(maps.Keys(known), netip.Addr.Compare) {
+		p := known[a]
 		if said == frame.MaxBatch/2 { // each may say two things
 			w.flush()
 			w.batch.Reset()

@@ -130,7 +130,7 @@ func (w *Worker) out(r *Router, by way, dst netip.Addr, f *frame.Frame) frame.Re
 		}
 	}
 	readdress(f, own, own) // until the hop's is known
-	return w.await(r, to, by.from, f)
+	return w.await(r, to, by, f)
 }
 
 // enter is for a packet from outside.

@@ -22,13 +22,14 @@ import (
 //	known      heard of in the last hopFresh seconds, or not used since
 //	probed     used, but not heard of for longer: Tick asks it alone once a second, and
 //	           goes back to asked after hopTries more
+//	static     entered by SetNeighbour: known for good
 //
 // Only who is a hop is listened to: what others say of themselves teaches nothing. A hop
 // that moves, by saying so, is believed, as on any Ethernet.
 //
 // The map is immutable, and is copied for a new hop, at most newHops times a second: who
 // scans what is on the link costs no more. Its bound is maxHops, of which maxAsked are
-// asked. What a frame needs of a hop is atomic; a frame that is held takes the hop's lock.
+// asked; gateways are made beyond it, so that no scan keeps others from them. What a frame needs of a hop is atomic; a frame that is held takes the hop's lock.
 
 const (
 	maxHops  = 1024
@@ -54,6 +55,7 @@ type hops struct {
 // A hop is described above.
 type hop struct {
 	addr, from netip.Addr
+	static     bool
 	link       atomic.Uint64 // 1 << 48 | MAC; 0: not known
 	heard      atomic.Uint32 // in seconds, as the rest
 	used       atomic.Uint32
@@ -70,8 +72,9 @@ func (h *hops) init() { h.snap.Store(&map[netip.Addr]*hop{}) }
 
 func (h *hops) get(a netip.Addr) *hop { return (*h.snap.Load())[a] }
 
-// make returns a hop, new if need be; nil when there is no room.
-func (h *hops) make(a, from netip.Addr, now uint32) *hop {
+// make returns a hop on a way, new if need be; nil when there is no room. For a gateway
+// there always is: there are no more of them than routes.
+func (h *hops) make(a netip.Addr, by way, now uint32) *hop {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	old := *h.snap.Load()
@@ -81,18 +84,38 @@ func (h *hops) make(a, from netip.Addr, now uint32) *hop {
 	if h.second != now {
 		h.second, h.fresh = now, 0
 	}
-	if len(old) >= maxHops || h.asked >= maxAsked || h.fresh >= newHops {
+	if !by.via.IsValid() && (len(old) >= maxHops || h.asked >= maxAsked || h.fresh >= newHops) {
 		h.full.Add(1)
 		return nil
 	}
 	h.fresh++
 	h.asked++
 	next := maps.Clone(old)
-	p := &hop{addr: a, from: from, tries: 1} // whoever makes it asks
+	p := &hop{addr: a, from: by.from, tries: 1} // whoever makes it asks
 	p.used.Store(now)
 	next[a] = p
 	h.snap.Store(&next)
 	return p
+}
+
+// set enters a hop that is known for good, in place of what there was. It reports whether
+// there was room.
+func (h *hops) set(a netip.Addr, m frame.MAC) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := maps.Clone(*h.snap.Load())
+	was := next[a]
+	if was == nil && len(next) >= maxHops {
+		return false
+	}
+	if was != nil && was.link.Load() == 0 {
+		h.asked--
+	}
+	p := &hop{addr: a, static: true}
+	p.link.Store(linkOf(m))
+	next[a] = p
+	h.snap.Store(&next)
+	return true
 }
 
 // found notes that one hop fewer is asked, or one more.
@@ -133,9 +156,17 @@ func (p *hop) use(now uint32) {
 	}
 }
 
+// linkOf is a MAC as link holds it.
+func linkOf(m frame.MAC) uint64 {
+	return 1<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
+}
+
 // learn notes that the hop was heard of, and reports whether its MAC was not known.
 func (p *hop) learn(m frame.MAC, now uint32) (fresh bool) {
-	v := 1<<48 | uint64(m[0])<<40 | uint64(m[1])<<32 | uint64(m[2])<<24 | uint64(m[3])<<16 | uint64(m[4])<<8 | uint64(m[5])
+	if p.static {
+		return false
+	}
+	v := linkOf(m)
 	if p.link.Load() != v {
 		fresh = p.link.Swap(v) == 0
 	}
@@ -197,6 +228,8 @@ func (p *hop) look(h *hops, now uint32) (hopNeed, frame.MAC) {
 	// Signed: a worker's clock may be a second ahead.
 	idle := int32(now - p.used.Load())
 	switch {
+	case p.static:
+		return needsNothing, m
 	case idle >= hopIdle:
 		return needsForgetting, m
 	case known && int32(now-p.heard.Load()) < hopFresh:

@@ -47,6 +47,7 @@ func (w *Worker) outbound(in *Port, b *frame.Batch) {
 	}
 	w.flush()
 	w.settle(in, b, 0, b.Len())
+	w.letGo()
 }
 
 // guardStep refuses what the endpoint may not send, and what no bridge forwards.

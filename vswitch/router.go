@@ -50,6 +50,9 @@ type RouterConfig struct {
 	Port    *Port
 	// Translator rewrites what crosses.
 	Translator Translator
+	// Settled is for a router that the outside knows already: it does not announce its
+	// addresses.
+	Settled bool
 }
 
 // A Route is a way on the outside.
@@ -94,6 +97,9 @@ func (s *Switch) NewRouter(c RouterConfig) (*Router, error) {
 		return nil, errors.New("vswitch: a router needs an outside domain, its port and a translator")
 	}
 	r := &Router{cfg: c, sw: s, domains: map[*Domain]bool{}}
+	if c.Settled {
+		r.announced = announcements
+	}
 	r.hops.init()
 	r.table.Store(&routeTable{})
 	if !c.Outside.router.CompareAndSwap(nil, r) {
@@ -182,6 +188,10 @@ func (r *Router) addressFor(route Route, all []Route) netip.Addr {
 	}
 	return addr4(g.ip4[0])
 }
+
+// SetNeighbour enters the MAC of a next hop outside, which is not asked any more and
+// cannot say that it has moved. It reports whether there was room.
+func (r *Router) SetNeighbour(a netip.Addr, m frame.MAC) bool { return r.hops.set(a, m) }
 
 // Close takes the router away from its domains.
 func (r *Router) Close() {

@@ -115,7 +115,7 @@ func TestRouter(t *testing.T) {
 // knowNext makes the next hops known that tests use, all at nextMAC.
 func (r *routed) knowNext() {
 	for _, a := range []netip.Addr{outer(253), outer(254), netip.MustParseAddr("fe80::99")} {
-		r.router.hops.make(a, outer(1), r.now).learn(nextMAC, r.now)
+		r.router.hops.make(a, way{from: outer(1)}, r.now).learn(nextMAC, r.now)
 	}
 }
 
@@ -206,6 +206,31 @@ func TestNextHop(t *testing.T) {
 }
 
 // TestAnnounce: a new router says where its addresses are, three times.
+// A next hop that is asked for may ask itself, and with a batch full of what is answered: the
+// frame that was held for it leaves all the same, and so do all answers.
+func TestHeldBesideAnswers(t *testing.T) {
+	r := newRouted(t)
+	r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9))
+	r.o.out = nil
+	r.o.in = append(r.o.in, sent{build(t, eth(nextMAC, outMAC, layers.EthernetTypeARP), &layers.ARP{
+		AddrType: 1, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+		SourceHwAddress: nextMAC[:], SourceProtAddress: outer(253).AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: outer(1).AsSlice(),
+	}), frame.Offload{}})
+	for range frame.MaxBatch - 1 {
+		r.o.in = append(r.o.in, sent{ping4(t, nextMAC, outMAC, beyond, outer(1), 9), frame.Offload{}})
+	}
+	if n, err := r.w.Turn(r.o.port); n != frame.MaxBatch || err != nil {
+		t.Fatalf("Turn = %d, %v", n, err)
+	}
+	if n := len(r.o.out); n != frame.MaxBatch+1 {
+		t.Fatalf("%d frames left, want %d", n, frame.MaxBatch+1)
+	}
+	if got := text(r.o.out[frame.MaxBatch].data); got != "00:01>00:02 192.0.2.1->198.51.100.9 ttl 63 udp 5>53" {
+		t.Errorf("the last one is %s", got)
+	}
+	checkConservation(t, r.testNet)
+}
+
 func TestAnnounce(t *testing.T) {
 	r := newRouted(t)
 	r.tick(announcements + 3)
@@ -309,6 +334,10 @@ func TestNextHopBounds(t *testing.T) {
 	}
 	if got := all(r.inject(r.a, udp4(t, mac(2), gwMAC, ip(2), beyond, 5, 53, 9))); len(got) != 1 {
 		t.Errorf("to a known next hop: %q", got)
+	}
+	if gateway := netip.MustParseAddr("192.0.2.252"); r.router.hops.make(gateway, way{from: outer(1)}, r.now) != nil ||
+		r.router.hops.make(gateway, way{via: gateway, from: outer(1)}, r.now) == nil {
+		t.Error("a gateway beside as many strangers as there may be is not to be had, or a stranger is")
 	}
 	r.tick(hopTries + 2)
 	if n := r.router.hops.asked; n != 0 {
@@ -458,6 +487,10 @@ func TestRouterTrace(t *testing.T) {
 		if !slices.Equal(steps, tt.want) || got.Verdict != tt.verdict || got.Reason != tt.reason {
 			t.Errorf("%s: %q, %v, %v, want %q", tt.name, steps, got.Verdict, got.Reason, tt.want)
 		}
+	}
+	got := r.sw.Trace(r.o.port, udp4(t, mac(9), outMAC, beyond, outer(1), 5, 81, 9), frame.Offload{})
+	if want := (Step{"learn", "02:42:0a:00:00:09 is outside, where nothing is learned"}); !slices.Contains(got.Steps, want) {
+		t.Errorf("from outside: %+v, want %+v", got.Steps, want)
 	}
 	if n := len(*r.router.hops.snap.Load()); n > 0 {
 		t.Errorf("tracing made %d hops", n)

@@ -100,6 +100,10 @@ func (t *Trace) answered(w *Worker, in *Port, f *frame.Frame) bool {
 		return true
 	}
 	t.Verdict = frame.Consumed
+	if len(w.active) == 0 {
+		t.note("answer", "heard by the router, which it tells where its sender is")
+		return true
+	}
 	t.note("answer", "answered by the switch itself, back to %s", in.cfg.Name)
 	return true
 }
@@ -165,6 +169,9 @@ func (w *Worker) wouldLearn(in *Port, f *frame.Frame) (string, frame.Reason) {
 	src, d := f.SrcMAC(), in.domain
 	if in.cfg.Exit {
 		return src.String() + " comes by the way out", in.fromExit(f)
+	}
+	if d.cfg.Outside {
+		return src.String() + " is outside, where nothing is learned", in.fromOutside(f)
 	}
 	if d.gateway.on && src == d.gateway.mac {
 		return src.String() + " is the gateway's", d.snoop.foreignQuery(in, f)

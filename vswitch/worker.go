@@ -35,6 +35,7 @@ type Worker struct {
 	// own holds the frames the switch makes itself, made when first needed.
 	own    *frame.Batch
 	tooBig tooBigBudget
+	heard  []heardHop
 	// quiet keeps the tables from being taught: for a trace, which is told what cross
 	// finds.
 	quiet bool

@@ -29,6 +29,11 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 	change = append(change, func(c *Config) { c.ESP = true })
 	ends := [2]*sealedEnd{{Socket: listen(t, from, change...)}, {Socket: listen(t, to, change...)}}
 	var keys [2]*ipsec.EpochKey
+	best, _ := ipsec.ProbeAES()
+	ways := [2]ipsec.AES{{}, best} // one end does not see which the other has
+	if _, ok := t.(*testing.B); ok {
+		ways[0] = best
+	}
 	for i, e := range ends {
 		vtep := e.Addr()
 		if vtep.Port() == 0 { // ESP in IP has none
@@ -36,7 +41,7 @@ func sealedPair(t testing.TB, from, to string, esn bool, change ...func(*Config)
 		}
 		key, err := ipsec.NewEpochKey(ipsec.Announcement{
 			Node: vtep.String(), VTEP: vtep, Generation: 1, Epoch: 1, Algorithm: ipsec.AES256GCM, ESN: esn, Workers: min(max(2, e.cfg.Workers), ipsec.MaxWorkers),
-		})
+		}, ways[i])
 		if err != nil {
 			t.Fatal(err)
 		}

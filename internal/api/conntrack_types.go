@@ -17,10 +17,10 @@ type Flow struct {
 	Endpoint, Remote netip.AddrPort
 	// Published is where it came in, if the endpoint did not begin it.
 	Published netip.AddrPort
-	// TxBytes and RxBytes are payload from and to the endpoint.
+	// TxBytes and RxBytes are payload from and to the endpoint, 0 where Age is.
 	TxBytes, RxBytes uint64
-	// Age is the time since it began, Idle since something was last carried, in
-	// nanoseconds.
+	// Age is the time since it began, 0 where the uplink does not count it, Idle since
+	// something was last carried, in nanoseconds.
 	Age, Idle time.Duration
 }
 

@@ -69,7 +69,7 @@ func (a *app) complete(root *cobra.Command) {
 // flagWords are the words of flags that are no [choice].
 var flagWords = map[string][]string{
 	"driver": {"bridge", "overlay"}, "ipam-driver": {"default", "null"}, "scope": {"local", "swarm"}, "type": {"container", "network"},
-	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"}, "esp-encapsulation": {"udp", "ip"},
+	"log-level": {"debug", "info", "warn", "error"}, "log-format": {"text", "json"}, "tap-offload": {"uso", "tso", "plain", "water"}, "esp-encapsulation": {"udp", "ip"}, "aes": {"wide", "standard"},
 	"gossip-profile": {"lan", "wan"},
 }
 

@@ -18,7 +18,7 @@ func (a *app) conntrackCmd() *cobra.Command {
 		Use: "conntrack [ls]", Short: "List the connections between sandboxes and the world outside; end them; count what was refused",
 		Long: "List the connections between sandboxes and the world outside, one row for each. ENDPOINT and REMOTE are its ends as the sandbox sees them,\n" +
 			"PUBLISHED is the published port by which it came in (- if the sandbox began it), SENT and RECEIVED the payload from and to the sandbox.\n" +
-			"Of echo requests the endpoint's port is their identifier.",
+			"Of echo requests the endpoint's port is their identifier. A packet uplink counts neither bytes nor ages: - stands for them.",
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := a.connect(false)
@@ -53,10 +53,14 @@ func flowListing() listing {
 func flowRecords(flows []api.Flow) []record {
 	rows := make([]record, 0, len(flows))
 	for _, f := range flows {
+		sent, received, age := "-", "-", "-"
+		if f.Age > 0 {
+			sent, received, age = bytesText(f.TxBytes), bytesText(f.RxBytes), units.HumanDuration(f.Age)
+		}
 		rows = append(rows, record{
 			"Proto": f.Proto, "State": f.State, "Sandbox": cmp.Or(f.Sandbox, "-"), "Network": f.Network, "Endpoint": f.Endpoint.String(), "Remote": f.Remote.String(),
-			"Published": addrOrDash(f.Published), "Sent": bytesText(f.TxBytes), "Received": bytesText(f.RxBytes), "SentBytes": f.TxBytes, "ReceivedBytes": f.RxBytes,
-			"Age": units.HumanDuration(f.Age), "Idle": units.HumanDuration(f.Idle),
+			"Published": addrOrDash(f.Published), "Sent": sent, "Received": received, "SentBytes": f.TxBytes, "ReceivedBytes": f.RxBytes,
+			"Age": age, "Idle": units.HumanDuration(f.Idle),
 		})
 	}
 	return rows

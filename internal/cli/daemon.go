@@ -77,6 +77,7 @@ func (a *app) places(f *daemonFlags) (node.Config, string, error) {
 		cfg.ESPKeepalive = -1
 	}
 	cfg.NoGSO, cfg.NoGRO = f.NoGSO, f.NoGRO
+	cfg.StandardAES = f.AES == aesStandard
 	cfg.NodeName, cfg.ControlPort, cfg.GossipPort, cfg.Gossip = f.NodeName, uint16(f.ControlPort), uint16(f.GossipPort), f.gossip()
 	cfg.TAPOffload = f.offload
 	cfg.Uplink, cfg.HostLoopback = f.uplink, f.HostLoopback

@@ -187,7 +187,7 @@ var configKinds = map[string]string{
 	"node-name": "text", "control-port": "a number", "gossip-port": "a number",
 	"gossip-profile": "text", "gossip-interval": "a time such as 200ms", "gossip-probe-interval": "a time such as 1s",
 	"gossip-probe-timeout": "a time such as 500ms", "gossip-sync-interval": "a time such as 10s",
-	"no-udp-gso": "true or false", "no-udp-gro": "true or false",
+	"aes": "wide or standard", "no-udp-gso": "true or false", "no-udp-gro": "true or false",
 	"uplink": "host, none or packet:INTERFACE", "host-loopback": "true or false",
 	"uplink-addr": "a list of addresses", "uplink-gateway": "a list of addresses", "uplink-mac": "own or interface",
 }

@@ -27,6 +27,7 @@ type dataPathFlags struct {
 	Advertise string `yaml:"advertise-addr"`
 	NoGSO     bool   `yaml:"no-udp-gso"`
 	NoGRO     bool   `yaml:"no-udp-gro"`
+	AES       string `yaml:"aes"`
 
 	addrs     []netip.Addr
 	advertise netip.Addr
@@ -36,6 +37,12 @@ type dataPathFlags struct {
 const (
 	espInUDP = "udp"
 	espInIP  = "ip"
+)
+
+// The values of --aes.
+const (
+	aesWide     = "wide"
+	aesStandard = "standard"
 )
 
 // The ports a data path may have, as in Docker: above are the source ports that
@@ -55,6 +62,7 @@ func (f *dataPathFlags) bind(c *cobra.Command) {
 	fl.StringVar(&f.Advertise, "advertise-addr", "", "Address or interface that other nodes know this one by")
 	fl.BoolVar(&f.NoGSO, "no-udp-gso", false, "Do not let the kernel cut datagrams that are sent")
 	fl.BoolVar(&f.NoGRO, "no-udp-gro", false, "Do not let the kernel join datagrams that are received")
+	fl.StringVar(&f.AES, "aes", aesWide, "Best AES-GCM for encrypted overlays: wide (where the processor can), or standard (always Go's own)")
 }
 
 // merge takes the file's values where the command line has none.
@@ -83,6 +91,9 @@ func (f *dataPathFlags) merge(given func(string) bool, file *dataPathFlags) {
 	if !given("no-udp-gro") {
 		f.NoGRO = file.NoGRO
 	}
+	if !given("aes") {
+		f.AES = file.AES
+	}
 }
 
 // check reads the addresses; of finds those of an interface.
@@ -95,6 +106,8 @@ func (f *dataPathFlags) check(of func(string) ([]netip.Addr, error)) error {
 		return fmt.Errorf("esp-port %d: expected %d to %d, or 0 for %d", f.ESPPort, minDataPathPort, maxDataPathPort, ipsec.Port)
 	case f.Encapsulation != "" && f.Encapsulation != espInUDP && f.Encapsulation != espInIP:
 		return fmt.Errorf("esp-encapsulation %q: expected %s or %s", f.Encapsulation, espInUDP, espInIP)
+	case f.AES != "" && f.AES != aesWide && f.AES != aesStandard:
+		return fmt.Errorf("aes %q: expected %s or %s", f.AES, aesWide, aesStandard)
 	case f.Keepalive < 0 || f.Keepalive > time.Hour || f.Keepalive > 0 && f.Keepalive < time.Second:
 		return fmt.Errorf("esp-keepalive %v: expected 1s to 1h, or 0 for none", f.Keepalive)
 	case f.ESPPort != 0 && f.ESPPort == f.Port:

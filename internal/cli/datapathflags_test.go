@@ -74,17 +74,19 @@ func TestDataPathFlags(t *testing.T) {
 // The same settings from the config file, the command line winning.
 func TestDataPathConfig(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "daemon.yaml")
-	const all = "data-path-addr: [192.0.2.1, \"2001:db8::1\"]\ndata-path-port: 4790\nadvertise-addr: 192.0.2.5\nno-udp-gso: true\nno-udp-gro: true\nesp-encapsulation: ip\n"
+	const all = "data-path-addr: [192.0.2.1, \"2001:db8::1\"]\ndata-path-port: 4790\nadvertise-addr: 192.0.2.5\nno-udp-gso: true\nno-udp-gro: true\nesp-encapsulation: ip\naes: standard\n"
 	for _, c := range []struct{ name, text, line, want, err string }{
-		{"all", all, "", "[192.0.2.1 2001:db8::1] 192.0.2.5 4790 true true true", ""},
-		{"nothing", "", "", "[] invalid IP 4789 false false false", ""},
-		{"flags win", all, "--data-path-addr 192.0.2.2 --data-path-port 4791 --advertise-addr 192.0.2.6 --no-udp-gso=false --no-udp-gro=false --esp-encapsulation udp", "[192.0.2.2] 192.0.2.6 4791 false false false", ""},
+		{"all", all, "", "[192.0.2.1 2001:db8::1] 192.0.2.5 4790 true true true true", ""},
+		{"nothing", "", "", "[] invalid IP 4789 false false false false", ""},
+		{"flags win", all, "--data-path-addr 192.0.2.2 --data-path-port 4791 --advertise-addr 192.0.2.6 --no-udp-gso=false --no-udp-gro=false --esp-encapsulation udp --aes wide", "[192.0.2.2] 192.0.2.6 4791 false false false false", ""},
 		{"no list", "data-path-addr: eth0\n", "", "", `line 1: data-path-addr: expected a list such as [192.0.2.1, "2001:db8::1"] or [eth0]`},
 		{"no number", "workers: 1\ndata-path-port: vxlan\n", "", "", "line 2: data-path-port: expected a number"},
 		{"no address", "advertise-addr: [a]\n", "", "", "line 1: advertise-addr: expected an address or an interface"},
 		{"no truth", "no-udp-gso: perhaps\n", "", "", "line 1: no-udp-gso: expected true or false"},
 		{"no encapsulation", "esp-encapsulation: tcp\n", "", "", `esp-encapsulation "tcp": expected udp or ip`},
 		{"a list of them", "esp-encapsulation: [ip]\n", "", "", "line 1: esp-encapsulation: expected udp or ip"},
+		{"no AES", "aes: narrow\n", "", "", `aes "narrow": expected wide or standard`},
+		{"a list of AES", "aes: [wide]\n", "", "", "line 1: aes: expected wide or standard"},
 		{"bad value", "data-path-port: 1\n", "", "", "data-path-port 1: expected 1024"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -107,7 +109,7 @@ func TestDataPathConfig(t *testing.T) {
 				return
 			}
 			cfg, _, err := a.places(&f)
-			got := fmt.Sprint(cfg.DataPathAddrs, " ", cfg.AdvertiseAddr, " ", cfg.DataPathPort, " ", cfg.NoGSO, " ", cfg.NoGRO, " ", cfg.ESPInIP)
+			got := fmt.Sprint(cfg.DataPathAddrs, " ", cfg.AdvertiseAddr, " ", cfg.DataPathPort, " ", cfg.NoGSO, " ", cfg.NoGRO, " ", cfg.ESPInIP, " ", cfg.StandardAES)
 			if err != nil || got != c.want {
 				t.Errorf("%s, %v, want %s", got, err, c.want)
 			}

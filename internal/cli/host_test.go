@@ -137,7 +137,7 @@ func TestDaemonConfig(t *testing.T) {
 	for _, tt := range []struct{ name, text, err string }{
 		{"all", "host: unix:///a.sock\ndata-dir: /a\nlog-level: debug\nlog-format: json\nworkers: 3\ntap-offload: tso\ndefault-address-pool: ['base=10.10.0.0/16,size=24']\n", ""},
 		{"empty", "", ""},
-		{"unknown key", "# mine\ndatadir: /a\n", ": line 2: unknown key \"datadir\"; known: advertise-addr, control-port, data-dir, data-path-addr, data-path-port, default-address-pool, esp-encapsulation, esp-keepalive, esp-port, gossip-interval, gossip-port, gossip-probe-interval, gossip-probe-timeout, gossip-profile, gossip-sync-interval, host, host-loopback, log-format, log-level, no-udp-gro, no-udp-gso, node-name, tap-offload, uplink, uplink-addr, uplink-gateway, uplink-mac, workers"},
+		{"unknown key", "# mine\ndatadir: /a\n", ": line 2: unknown key \"datadir\"; known: advertise-addr, aes, control-port, data-dir, data-path-addr, data-path-port, default-address-pool, esp-encapsulation, esp-keepalive, esp-port, gossip-interval, gossip-port, gossip-probe-interval, gossip-probe-timeout, gossip-profile, gossip-sync-interval, host, host-loopback, log-format, log-level, no-udp-gro, no-udp-gso, node-name, tap-offload, uplink, uplink-addr, uplink-gateway, uplink-mac, workers"},
 		{"twice", "workers: 1\nworkers: 2\n", ": line 2: key \"workers\" stands twice, first on line 1"},
 		{"wrong type", "workers: many\n", ": line 1: workers: expected a number"},
 		{"no such offload", "tap-offload: gso\n", "tap-offload \"gso\": expected uso, tso, plain or water"},

@@ -53,7 +53,7 @@ func TestExitCodes(t *testing.T) {
 		{"subnet", "network create --subnet 10.0.0.0/33 x", 2, "not a subnet"},
 		{"host bits", "network create --subnet 10.0.0.1/24 x", 2, "expected 10.0.0.0/24"},
 		{"config missing", "daemon --config " + filepath.Join(dir, "no.yaml"), 1, "no such file"},
-		{"config unknown key", "daemon --config " + bad, 2, "config " + bad + ": line 1: unknown key \"nope\"; known: advertise-addr, control-port, data-dir, "},
+		{"config unknown key", "daemon --config " + bad, 2, "config " + bad + ": line 1: unknown key \"nope\"; known: advertise-addr, aes, control-port, data-dir, "},
 		{"pool", "daemon --default-address-pool base=10.0.0.0/8", 2, "expected base="},
 		{"workers", "daemon --workers -1", 2, "expected 1 to 1024"},
 		{"data path name", "daemon --data-path-addr nosuch0", 2, "data-path-addr \"nosuch0\": it is no address, and there is no interface of that name (there are "},

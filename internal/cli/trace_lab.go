@@ -64,6 +64,10 @@ func labSurroundings(l *lab.Lab) *surroundings {
 		if p.Underlay {
 			continue
 		}
+		if p.Outside {
+			p.Network = p.Name
+			s.outside(l, p)
+		}
 		names = append(names, p.Name)
 		s.ports = append(s.ports, api.PortStats{Port: p.Name, Sandbox: p.Name, Network: p.Network, MAC: network.HardwareAddr(p.MAC[:])})
 		for _, addr := range p.Addrs {
@@ -76,4 +80,20 @@ func labSurroundings(l *lab.Lab) *surroundings {
 		s.nobody += ", it has " + strings.Join(names, ", ")
 	}
 	return &s
+}
+
+// outside adds what whoever is outside knows of it: a network by the name of the port, on
+// which the node has its addresses.
+func (s *surroundings) outside(l *lab.Lab, p lab.Port) {
+	for i := range l.Nodes {
+		n := &l.Nodes[i]
+		if n.Name != p.Node && len(l.Nodes) > 1 {
+			continue
+		}
+		mac := n.UplinkMAC()
+		for _, a := range n.UplinkAddrs {
+			s.subnets = append(s.subnets, subnet{network: p.Network, prefix: a.Masked()})
+			s.neighbours = append(s.neighbours, api.Neighbour{Network: p.Network, Addr: a.Addr(), MAC: network.HardwareAddr(mac[:]), Static: true})
+		}
+	}
 }

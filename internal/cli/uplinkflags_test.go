@@ -57,6 +57,7 @@ func TestUplinkConfig(t *testing.T) {
 		want string
 	}{
 		{"file", []string{"--config", path}, "packet:eth7"},
+		{"both", []string{"--config", path, "--uplink", "packet:eth1"}, "packet:eth1"},
 		{"neither", nil, "host"},
 	} {
 		var f daemonFlags

@@ -21,7 +21,7 @@ func announcement(t testing.TB, m *Member, sign ipsec.Signer, change func(*ipsec
 	if change != nil {
 		change(&a)
 	}
-	k, err := ipsec.NewEpochKey(a)
+	k, err := ipsec.NewEpochKey(a, ipsec.AES{})
 	if err != nil {
 		t.Fatal(err)
 	}

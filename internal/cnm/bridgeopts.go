@@ -98,6 +98,10 @@ func (o BridgeOptions) Masquerades(v4 bool) bool {
 	return o.Masquerade && (mode == ModeNAT || mode == ModeNATUnprotected)
 }
 
+// leadOut reports whether the gateway of IPv4 or of IPv6 is the switch's own, and what goes
+// by it masqueraded.
+func (o BridgeOptions) leadOut(v4 bool) bool { return o.Masquerades(v4) && !(v4 && o.InhibitIPv4) }
+
 // Warning says which options set make no difference yet, and which cut the network
 // off; empty if there are none.
 func (o BridgeOptions) Warning() string {

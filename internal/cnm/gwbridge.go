@@ -68,13 +68,14 @@ func NeedsGateway(spec *SandboxSpec, eps []Endpoint, networks []Network) Gateway
 }
 
 // LeadsOut reports whether a network's own gateway, of IPv4 or of IPv6, is a way out and
-// in: that of a bridge network is, which is not internal and masquerades.
+// in: that of a bridge network is, which is not internal, masquerades, and has a gateway
+// that is the switch itself.
 func (n *Network) LeadsOut(v4 bool) bool {
 	if n.Driver != DriverBridge || n.Internal {
 		return false
 	}
 	o, err := ParseBridgeOptions(n.Options)
-	return err == nil && o.Masquerades(v4)
+	return err == nil && o.leadOut(v4)
 }
 
 // validateGwbridge checks a network by the name of [NetGwbridge] that a user makes: it
@@ -92,6 +93,9 @@ func validateGwbridge(n Network) error {
 	}
 	if n.IPAM.Driver == IPAMNull {
 		wrong = append(wrong, "it gives no addresses")
+	}
+	if o, err := ParseBridgeOptions(n.Options); n.Driver == DriverBridge && err == nil && !o.leadOut(true) {
+		wrong = append(wrong, "its options let no IPv4 leave")
 	}
 	if len(wrong) == 0 {
 		return nil

@@ -13,6 +13,7 @@ func TestNeedsGateway(t *testing.T) {
 	bridge := Network{Name: "b", Driver: DriverBridge}
 	shut := Network{Name: "shut", Driver: DriverBridge, Options: map[string]string{optMasquerade: "false"}}
 	routed := Network{Name: "routed", Driver: DriverBridge, Options: map[string]string{optGatewayMode4: "routed"}}
+	foreign := Network{Name: "foreign", Driver: DriverBridge, Options: map[string]string{optInhibitIPv4: "true"}}
 	gw := Gwbridge()
 	type on struct {
 		nw       Network
@@ -50,6 +51,8 @@ func TestNeedsGateway(t *testing.T) {
 		{"publishes, not masqueraded, and another that is no default route", "", []on{{nw: shut, gw4: "172.20.0.1", priority: 1}, {nw: bridge, gw4: "172.19.0.1"}}, NeedsWayIn},
 		{"publishes, not masqueraded, but another is the default route", "", []on{{nw: shut, gw4: "172.20.0.1"}, {nw: bridge, gw4: "172.19.0.1", priority: 1}}, NeedsNone},
 		{"publishes, IPv4 not masqueraded", "", []on{{nw: routed, gw4: "172.20.0.1", gw6: "fd00::1"}}, NeedsNone},
+		{"publishes, somebody else's gateway", "", []on{{nw: foreign, gw4: "172.20.0.1"}}, NeedsWayIn},
+		{"publishes, somebody else's IPv4 gateway", "", []on{{nw: foreign, gw4: "172.20.0.1", gw6: "fd00::1"}}, NeedsNone},
 		{"not masqueraded", "", []on{{nw: shut, gw4: "172.20.0.1"}}, NeedsNone},
 		{"publishes, no network", "", nil, NeedsNone},
 		{"publishes, host", NetHost, nil, NeedsNone},
@@ -89,6 +92,10 @@ func TestGwbridge(t *testing.T) {
 		{"own options", Network{Driver: "bridge", EnableIPv4: true, EnableIPv6: true, Options: map[string]string{"mtu": "1400"}}, ""},
 		{"overlay", Network{Driver: "overlay", EnableIPv4: true}, "could not be: its driver is not bridge"},
 		{"internal", Network{Driver: "bridge", EnableIPv4: true, Internal: true}, "could not be: it is internal"},
+		{"not masqueraded", Network{Driver: "bridge", EnableIPv4: true, Options: map[string]string{optMasquerade: "false"}}, "could not be: its options let no IPv4 leave"},
+		{"routed", Network{Driver: "bridge", EnableIPv4: true, Options: map[string]string{optGatewayMode4: "routed"}}, "could not be: its options let no IPv4 leave"},
+		{"somebody else's gateway", Network{Driver: "bridge", EnableIPv4: true, Options: map[string]string{optInhibitIPv4: "true"}}, "could not be: its options let no IPv4 leave"},
+		{"IPv6 routed", Network{Driver: "bridge", EnableIPv4: true, EnableIPv6: true, Options: map[string]string{optGatewayMode6: "routed"}}, ""},
 		{"template", Network{ConfigOnly: true, EnableIPv4: true}, "its driver is not bridge"},
 		{"all wrong", Network{Driver: "overlay", Internal: true, IPAM: IPAM{Driver: IPAMNull}},
 			"its driver is not bridge, it is internal, it has no IPv4, it gives no addresses"},

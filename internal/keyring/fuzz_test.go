@@ -38,7 +38,7 @@ func FuzzHear(f *testing.F) {
 				a, known := keys[id]
 				if !known {
 					a = ipsec.Announcement{Node: name(int(id[0])), VTEP: vtep(int(id[0])), Generation: id[1], Epoch: id[2], Algorithm: ipsec.AES128GCM, Workers: 1}
-					k, err := ipsec.NewEpochKey(a)
+					k, err := ipsec.NewEpochKey(a, ipsec.AES{})
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -36,6 +36,7 @@ type Config struct {
 	// former lives of the node.
 	Own  ipsec.Announcement
 	Sign ipsec.Signer
+	AES  ipsec.AES // how the node computes AES-GCM
 	// SendAfter and Grace are those of [ipsec.NewPeer].
 	SendAfter, Grace time.Duration
 }
@@ -158,7 +159,7 @@ func (r *Ring) Renew(generation uint64, now time.Time) error {
 func (r *Ring) makeLocked(epoch uint64, now time.Time) error {
 	own := r.cfg.Own
 	own.Epoch = epoch
-	k, err := ipsec.NewEpochKey(own)
+	k, err := ipsec.NewEpochKey(own, r.cfg.AES)
 	if err != nil {
 		return fmt.Errorf("keyring: %w", err)
 	}

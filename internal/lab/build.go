@@ -66,8 +66,9 @@ type vnode struct {
 	sw      *vswitch.Switch
 	worker  *vswitch.Worker
 	domains map[string]*vswitch.Domain
-	// underlay is nil for a node without an address.
+	// underlay is nil for a node without an address, outside for one without a way out.
 	underlay *underlay
+	outside  *outside
 }
 
 // A vport is a bare port with its files and what the switch does not count.
@@ -117,6 +118,9 @@ func build(l *Lab, seed uint64) (*bench, error) {
 		if err := b.addTunnels(l, n); err != nil {
 			return nil, err
 		}
+		if err := b.addRouter(l, n, seed); err != nil {
+			return nil, err
+		}
 	}
 	return b, nil
 }
@@ -135,7 +139,7 @@ func replayable(l *Lab) error {
 		p := &l.Ports[i]
 		n := l.network(p.Network)
 		switch {
-		case p.Underlay, n.Driver == cnm.DriverBridge:
+		case p.Underlay, p.Outside, n.Driver == cnm.DriverBridge:
 		case n.Driver == cnm.DriverOverlay:
 			if err := l.overlayOn(n, p); err != nil {
 				return err
@@ -177,6 +181,9 @@ func (b *bench) addPort(l *Lab, p *Port) error {
 	if p.Underlay {
 		b.addWire(p, node)
 		return nil
+	}
+	if p.Outside {
+		return b.addOutside(l, p, node)
 	}
 	n := l.network(p.Network)
 	s, err := settingsOf(n)

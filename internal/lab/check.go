@@ -111,6 +111,7 @@ func (r *reader) checkNodes(l *Lab) {
 			}
 			taken[at] = n.Name
 		}
+		r.checkUplink(n, where)
 	}
 }
 
@@ -130,7 +131,7 @@ func (r *reader) checkWire(l *Lab, p *Port, wires map[string]string) {
 
 // checkPorts refuses ports that could not be told apart.
 func (r *reader) checkPorts(l *Lab) {
-	files, macs, wires := map[string]string{}, map[macKey]string{}, map[string]string{}
+	files, macs, wires, ways := map[string]string{}, map[macKey]string{}, map[string]string{}, map[string]string{}
 	for i := range l.Ports {
 		p := &l.Ports[i]
 		where := "ports." + p.Name
@@ -143,9 +144,16 @@ func (r *reader) checkPorts(l *Lab) {
 			r.checkWire(l, p, wires)
 			continue
 		}
+		if p.Outside {
+			r.checkOutside(l, p, ways)
+			continue
+		}
 		n := r.checkNetwork(l, p.line, where, p.Network)
 		if n == nil {
 			continue
+		}
+		if on := l.node(p.Node); len(p.Publish) > 0 && (on == nil || len(on.UplinkAddrs) == 0) {
+			r.fail(p.line, where, "publish needs a node with an address outside: nodes: {n1: {uplink-addr: 192.0.2.1/24}}")
 		}
 		key := macKey{n.Name, p.Node, p.MAC}
 		if other, taken := macs[key]; taken && p.MAC != (frame.MAC{}) {

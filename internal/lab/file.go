@@ -44,7 +44,12 @@ type Node struct {
 	// family; without any it is AdvertiseAddr.
 	DataPathAddrs []netip.Addr
 	DataPathPort  uint16 // of its VTEP, VXLAN's own by default
-	line          int
+	// UplinkAddrs are its addresses outside, each with the length of the network's prefix
+	// that it is in; without any its networks have no way out. UplinkGateways are the
+	// next hops to everything beyond, at most one of a family.
+	UplinkAddrs    []netip.Prefix
+	UplinkGateways []netip.Addr
+	line           int
 }
 
 // vtep returns where the node's VTEP listens; empty for a node without an address.
@@ -57,6 +62,15 @@ func (n *Node) vtep() (at []netip.AddrPort) {
 		at = append(at, netip.AddrPortFrom(a, n.DataPathPort))
 	}
 	return at
+}
+
+// UplinkMAC returns the node's MAC outside, which follows from its first address there;
+// zero for a node without a way out.
+func (n *Node) UplinkMAC() frame.MAC {
+	if len(n.UplinkAddrs) == 0 {
+		return frame.MAC{}
+	}
+	return underlayMAC(n.UplinkAddrs[0].Addr())
 }
 
 // A Sandbox is a process in namespaces of its own.
@@ -77,7 +91,8 @@ type Service struct {
 	line         int
 }
 
-// A Port is a bare port of a switch, or of a node's underlay, fed from a capture.
+// A Port is a bare port of a switch, of a node's underlay or of its outside, fed from a
+// capture.
 type Port struct {
 	Name    string
 	Network string
@@ -103,7 +118,13 @@ type Port struct {
 	// capture, and what the VTEP sends leaves by it. It has no network, and MTU is
 	// the largest IP packet of the underlay; 0 is Ethernet's.
 	Underlay bool
-	line     int
+	// Outside makes it the way out and in of its node's networks. It has no network, and
+	// MTU is the largest IP packet there; 0 is Ethernet's. With addresses somebody is
+	// there who need not be asked where he is: a router, say.
+	Outside bool
+	// Publish are the ports that lead in from the outside, as a sandbox's.
+	Publish []cnm.PortMapping
+	line    int
 }
 
 // A Link impairs what a sandbox or port sends and gets.

@@ -79,7 +79,7 @@ ports:
 
 func goldens() []golden {
 	all := append(forwarding(), control()...)
-	for _, c := range overlays() {
+	for _, c := range append(overlays(), outsideCases()...) {
 		all = append(all, golden{c.name, c.lab, c.in, c.want})
 	}
 	return all
@@ -264,6 +264,9 @@ func brief(r *Result) string {
 
 func counts(p *PortResult) string {
 	s := fmt.Sprintf("in %d forwarded %d consumed %d out %d", p.In.Frames, p.Forwarded, p.Consumed, p.Out.Frames)
+	if p.Kept > 0 {
+		s += fmt.Sprintf(" kept %d", p.Kept)
+	}
 	for _, name := range reasons() {
 		if n := p.Dropped[name]; n > 0 {
 			s += fmt.Sprintf(" %s=%d", name, n)

@@ -30,7 +30,7 @@ networks:
   auto: {}
   auto2:
 nodes:
-  n1: {advertise-addr: 127.0.0.1, data-path-addr: [192.0.2.1, "2001:db8::1"], data-path-port: 4790}
+  n1: {advertise-addr: 127.0.0.1, data-path-addr: [192.0.2.1, "2001:db8::1"], data-path-port: 4790, uplink-addr: [198.51.100.1/24, "2001:db8:9::1"], uplink-gateway: 198.51.100.254}
   n2:
 sandboxes:
   rose:
@@ -51,8 +51,9 @@ services:
   web: {network: front, publish: ["8080:80"], endpoint-mode: dnsrr}
 ports:
   b: {network: back, node: n2, ip: 10.1.2.7}
-  a: {network: back, node: n1, mac: 02:42:0a:01:02:06, ip: ["10.1.2.6", "fd00:1::6"], mac-limit: 3, vlans: [0, 10], mtu: 1400, allow: [ra, dhcp]}
+  a: {network: back, node: n1, mac: 02:42:0a:01:02:06, ip: ["10.1.2.6", "fd00:1::6"], mac-limit: 3, vlans: [0, 10], mtu: 1400, allow: [ra, dhcp], publish: ["8080:80", "53:53/udp"]}
   w: {underlay: true, node: n1, mtu: 9000}
+  o: {outside: true, node: n1, mtu: 1400, ip: 198.51.100.254, mac: "02:00:00:00:00:09"}
 links:
   rose: {delay: 10ms, jitter: 1ms, loss: 1%, rate: 10mbit}
 `
@@ -98,7 +99,13 @@ func TestParseEverything(t *testing.T) {
 	if at := n.vtep(); n.Name != "n1" || n.AdvertiseAddr.String() != "127.0.0.1" || len(at) != 2 || at[1].String() != "[2001:db8::1]:4790" {
 		t.Errorf("node: %+v", n)
 	}
-	if w := l.Ports[2]; !w.Underlay || w.MTU != 9000 || w.MAC != (frame.MAC{}) {
+	if len(n.UplinkAddrs) != 2 || n.UplinkAddrs[1].String() != "2001:db8:9::1/128" || len(n.UplinkGateways) != 1 || n.UplinkMAC().String() != "02:42:c6:33:64:01" {
+		t.Errorf("node outside: %+v", n)
+	}
+	if a, o := l.Ports[0], l.Ports[2]; len(a.Publish) != 2 || a.Publish[1].String() != "53:53/udp" || !o.Outside || o.MTU != 1400 || o.MAC[5] != 9 {
+		t.Errorf("outside: %+v %+v", a, o)
+	}
+	if w := l.Ports[3]; !w.Underlay || w.MTU != 9000 || w.MAC != (frame.MAC{}) {
 		t.Errorf("wire: %+v", w)
 	}
 }
@@ -112,7 +119,7 @@ func TestParseErrors(t *testing.T) {
 		{"two documents", n + "---\n" + n, "a second document; a lab is one"},
 		{"unknown key", n + "\nport: {}\n", `lab.yaml:3: unknown key "port"; there are: links, networks, nodes, ports, sandboxes, services`},
 		{"unknown key below", n + "ports:\n  a:\n    network: n\n    macc: x\n",
-			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, underlay, vlans`},
+			`lab.yaml:5: ports.a: unknown key "macc"; there are: allow, ip, mac, mac-limit, mtu, network, node, outside, publish, underlay, vlans`},
 		{"key twice", "nodes:\n  n1: {}\n  n1: {}\n", `lab.yaml:3: nodes: key "n1" is already on line 2`},
 		{"alias", "nodes: {n1: &x {}, n2: *x}", "lab.yaml:1: nodes.n2: expected keys and values, found an alias"},
 		{"merge", "nodes: {<<: {}, n2: }", "expected a plain key, found an alias"},

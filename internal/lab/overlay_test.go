@@ -48,22 +48,22 @@ func (o outer) with(change func(*outer)) outer {
 	return o
 }
 
-// A vxlanCase is a golden of which every frame that leaves is stated.
-type vxlanCase struct {
+// A statedCase is a golden of which every frame that leaves is stated.
+type statedCase struct {
 	name, lab string
 	in, out   map[string][]at
 	want      string
 }
 
 // overlays are the cases of VXLAN.
-func overlays() []vxlanCase {
+func overlays() []statedCase {
 	return append(append(tunnelled(), between()...), refused())
 }
 
-func tunnelled() []vxlanCase {
+func tunnelled() []statedCase {
 	reply := nettest.ARPReply(hostA, h3)
 	six, six2 := "[2001:db8::1]", "[2001:db8::2]"
-	return []vxlanCase{
+	return []statedCase{
 		{name: "overlay-decap", lab: oneNode, in: map[string][]at{
 			"wire": {
 				{0, from2.frame(broadcast(h3))},
@@ -188,11 +188,11 @@ direct n1 in 0 forwarded 0 consumed 0 out 0`},
 }
 
 // between are the cases of several VTEPs: replication, horizon, nodes of one lab.
-func between() []vxlanCase {
+func between() []statedCase {
 	threePeers := strings.Replace(oneNode, "192.0.2.3", "192.0.2.3,192.0.2.4:4790,192.0.2.1", 1)
 	to4 := station("192.0.2.1:0", "192.0.2.4:4790", 4097)
 	own := func(o *outer) { o.src = "192.0.2.1:4789" }
-	return []vxlanCase{
+	return []statedCase{
 		{name: "overlay-split-horizon", lab: threePeers, in: map[string][]at{
 			"a": {{0, broadcast(hostA)}},
 			"wire": {
@@ -255,12 +255,12 @@ direct n1 in 0 forwarded 0 consumed 0 out 0`},
 
 // nodes is two nodes end to end, one of them with a peer outside, and a third that
 // only the first knows.
-func nodes() vxlanCase {
+func nodes() statedCase {
 	back := station("192.0.2.2:0", "192.0.2.1:4789", 4097)
 	outside := station("192.0.2.1:0", "192.0.2.9:4789", 4097)
 	request, reply := nettest.ARPRequest(hostA, h3.IP), nettest.ARPReply(h3, hostA)
 	other := broadcast(h9)
-	return vxlanCase{name: "overlay-nodes", lab: `networks:
+	return statedCase{name: "overlay-nodes", lab: `networks:
   m: {driver: overlay, subnet: 10.0.1.0/24, options: {weft.vni: 5, weft.peers: 192.0.2.3}}
   n: {driver: overlay, subnet: 10.0.0.0/24, options: {weft.vni: 4097, weft.peers: "192.0.2.1,192.0.2.2,192.0.2.9"}}
 nodes:
@@ -311,7 +311,7 @@ direct n3 in 1 forwarded 0 consumed 0 out 2 unknown-vni=1`}
 
 // refused are datagrams that end at the wire, or at the tunnel before anything is
 // learned from them.
-func refused() vxlanCase {
+func refused() statedCase {
 	good := from2.frame(udp(h3, hostA))
 	udpOf := func(n int) []byte { // a datagram with n bytes of VXLAN
 		return from2.datagram(netip.MustParseAddrPort(from2.src), good[42:42+n])
@@ -319,7 +319,7 @@ func refused() vxlanCase {
 	nested := from2.frame(from3.frame(udp(h3, hostA)))
 	garbage := nettest.Ether(hostA.MAC, h3.MAC, frame.EtherIPv4, []byte("this is no IPv4"))
 	gateway := withSource(udp(h3, hostA), gw.MAC)
-	return vxlanCase{name: "overlay-refused", lab: oneNode, in: map[string][]at{
+	return statedCase{name: "overlay-refused", lab: oneNode, in: map[string][]at{
 		"wire": {
 			{0, from2.with(func(o *outer) { o.src = "192.0.2.9:50002" }).frame(udp(h3, hostA))}, // unknown VTEP
 			{1, from2.with(func(o *outer) { o.vni = 4098 }).frame(udp(h3, hostA))},              // unknown VNI
@@ -359,10 +359,10 @@ n@192.0.2.3:4789 n1 in 0 forwarded 0 consumed 0 out 1
 direct n1 in 0 forwarded 0 consumed 0 out 0`}
 }
 
-// TestOverlayFrames compares what left, as it lies under testdata, with what
+// TestStatedFrames compares what left, as it lies under testdata, with what
 // gopacket makes of the same.
-func TestOverlayFrames(t *testing.T) {
-	for _, c := range overlays() {
+func TestStatedFrames(t *testing.T) {
+	for _, c := range append(overlays(), outsideCases()...) {
 		t.Run(c.name, func(t *testing.T) {
 			l, err := Load(filepath.Join(goldenDir, c.name+".yaml"))
 			if err != nil {

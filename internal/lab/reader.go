@@ -16,8 +16,9 @@ const maxErrors = 10
 // the text of scalars, never on YAML's idea of their type: 02:42:10:00:00:02 is
 // a MAC address and not a number of base 60.
 type reader struct {
-	path string
-	errs []*Error
+	path      string
+	errs      []*Error
+	published int // ports so far
 }
 
 // fail notes a mistake at a line, once: more than one check may come upon it. where

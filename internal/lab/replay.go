@@ -152,10 +152,8 @@ func (b *bench) run() error {
 		}
 		b.now = max(b.now, v.head.Time)
 		if s := b.now / 1e9; s != second {
+			b.tick(second, s)
 			second = s
-			for _, n := range b.nodes {
-				n.sw.Tick(uint32(s))
-			}
 		}
 		if err := v.feed(); err != nil {
 			return err

@@ -104,7 +104,7 @@ func (b *bench) result(seed uint64) (*Result, error) {
 // result returns the statistics of a bare port or a wire.
 func (v *vport) result() PortResult {
 	p := v.wired.result()
-	p.Name, p.Node, p.Network, p.Guarded, p.Snapped = v.Name, v.node.name, v.Network, v.MAC != frame.MAC{}, v.snapped
+	p.Name, p.Node, p.Network, p.Guarded, p.Snapped = v.Name, v.node.name, v.Network, v.MAC != frame.MAC{} && !v.Outside, v.snapped
 	if v.port != nil {
 		p.read(v.port.Stats())
 	}

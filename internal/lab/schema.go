@@ -108,6 +108,8 @@ func (r *reader) node(name string, v *yaml.Node, where string) Node {
 		field{"advertise-addr", r.addr(&n.AdvertiseAddr)},
 		field{"data-path-addr", r.addrs(&n.DataPathAddrs)},
 		field{"data-path-port", r.number(&port, 1, 65535)},
+		field{"uplink-addr", r.prefixes(&n.UplinkAddrs)},
+		field{"uplink-gateway", r.addrs(&n.UplinkGateways)},
 	)
 	n.DataPathPort = uint16(port)
 	return n
@@ -173,6 +175,8 @@ func (r *reader) port(name string, v *yaml.Node, where string) Port {
 		field{"mtu", r.number(&p.MTU, 68, 65535)},
 		field{"allow", r.texts(&allow)},
 		field{"underlay", r.flag(&p.Underlay)},
+		field{"outside", r.flag(&p.Outside)},
+		field{"publish", r.publish(&p.Publish)},
 	)
 	for _, a := range allow {
 		switch a {
@@ -186,6 +190,11 @@ func (r *reader) port(name string, v *yaml.Node, where string) Port {
 	}
 	if p.Underlay {
 		r.wire(&p, where)
+		return p
+	}
+	if p.Outside {
+		r.outside(&p, where)
+		p.somebody()
 		return p
 	}
 	if p.MAC == (frame.MAC{}) {
@@ -209,7 +218,7 @@ func (r *reader) wire(p *Port, where string) {
 		given bool
 	}{
 		{"network", p.Network != ""}, {"mac", p.MAC != frame.MAC{}}, {"ip", p.Addrs != nil}, {"mac-limit", p.MACLimit != 0},
-		{"vlans", p.VLANs != nil}, {"allow", p.AllowRA || p.AllowDHCP},
+		{"vlans", p.VLANs != nil}, {"allow", p.AllowRA || p.AllowDHCP}, {"outside", p.Outside}, {"publish", p.Publish != nil},
 	} {
 		if k.given {
 			r.fail(p.line, where, "%s is not for an underlay port, which is on no network: it may have node and mtu", k.key)
@@ -217,6 +226,24 @@ func (r *reader) wire(p *Port, where string) {
 	}
 	if p.MTU != 0 && p.MTU < minUnderlay {
 		r.fail(p.line, where, "mtu %d: an underlay carries packets of %d bytes at least", p.MTU, minUnderlay)
+	}
+}
+
+// outside refuses what belongs to a port of a network.
+func (r *reader) outside(p *Port, where string) {
+	for _, k := range []struct {
+		key   string
+		given bool
+	}{
+		{"network", p.Network != ""}, {"mac-limit", p.MACLimit != 0}, {"vlans", p.VLANs != nil},
+		{"allow", p.AllowRA || p.AllowDHCP}, {"publish", p.Publish != nil},
+	} {
+		if k.given {
+			r.fail(p.line, where, "%s is not for an outside port, which is on no network: it may have node, mtu, ip and mac", k.key)
+		}
+	}
+	if p.MAC != (frame.MAC{}) && len(p.Addrs) == 0 {
+		r.fail(p.line, where, "mac without ip: whose it is outside is not said")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"weft/internal/cnm"
 	"weft/internal/frame"
 )
 
@@ -160,6 +161,42 @@ func (r *reader) addrs(to *[]netip.Addr) func(*yaml.Node, string) {
 		if r.addr(&a)(v, where); a.IsValid() {
 			*to = append(*to, a)
 		}
+	})
+}
+
+// prefixes reads addresses with the length of their network's prefix, or without: then it
+// is the address alone.
+func (r *reader) prefixes(to *[]netip.Prefix) func(*yaml.Node, string) {
+	return each(func(v *yaml.Node, where string) {
+		var p netip.Prefix
+		parsed(r, &p, "an address with or without the length of its network's prefix, such as 192.0.2.1/24", func(s string) (netip.Prefix, error) {
+			if a, err := parseAddr(s); err == nil {
+				return netip.PrefixFrom(a, a.BitLen()), nil
+			}
+			return netip.ParsePrefix(s)
+		})(v, where)
+		if p.IsValid() {
+			*to = append(*to, p)
+		}
+	})
+}
+
+// publish reads ports as `run --publish` does.
+func (r *reader) publish(to *[]cnm.PortMapping) func(*yaml.Node, string) {
+	return each(func(v *yaml.Node, where string) {
+		s, ok := r.word(v, where)
+		if !ok {
+			return
+		}
+		m, err := cnm.ParsePublish(s)
+		if err != nil {
+			r.fail(v.Line, where, "%v", err)
+		}
+		if r.published += len(m); r.published > maxPublished {
+			r.fail(v.Line, where, "more than the %d published ports a lab may have", maxPublished)
+			return
+		}
+		*to = append(*to, m...)
 	})
 }
 

@@ -356,10 +356,19 @@ func (d *dataPath) deadPorts() (dead []portKey) {
 	return dead
 }
 
+// started is where the coarse clock begins.
+var started = time.Now()
+
+// coarse is the switch's clock, in seconds. It goes on by what has passed, whatever the
+// machine's clock is set to meanwhile: flows and addresses age by it.
+func coarse(now time.Time) uint32 {
+	return uint32(started.Unix()) + uint32(now.Sub(started)/time.Second)
+}
+
 // tick is called once a second: it moves the switch's coarse clock, reads the host's
 // addresses, sends the queries that are due, looks after sockets and balances.
 func (d *dataPath) tick(now time.Time) {
-	seconds := uint32(now.Unix())
+	seconds := coarse(now)
 	d.sw.Tick(seconds)
 	d.underlay.look(net.InterfaceAddrs)
 	d.mu.Lock()

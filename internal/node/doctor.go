@@ -7,16 +7,19 @@ import (
 	"slices"
 	"strings"
 
+	"weft/ipsec"
 	"weft/tap"
 )
 
 // Doctor checks what this host allows; runDir is where the daemon would keep its
 // sockets. It needs no daemon.
-func Doctor(runDir string) []Check { return doctor(runDir, tap.USO, Uplink{}) }
+func Doctor(runDir string) []Check {
+	return append(doctor(runDir, tap.USO, Uplink{}), checkAES(ipsec.ProbeAES()))
+}
 
 // Doctor is the function of the same name for this node.
 func (n *Node) Doctor() []Check {
-	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload, n.cfg.Uplink), n.tunnelChecks(), n.keyChecks(), n.portChecks(), n.swarmChecks())
+	return slices.Concat(doctor(n.cfg.RunDir, n.cfg.TAPOffload, n.cfg.Uplink), []Check{checkAES(n.aes, n.aesWhy)}, n.tunnelChecks(), n.keyChecks(), n.portChecks(), n.swarmChecks())
 }
 
 // doctor checks; highest is the best rung a TAP may be used on, u what is to lead out.

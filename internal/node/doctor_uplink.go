@@ -60,21 +60,36 @@ func checkPing(name string) Check {
 
 // checkFiles looks how many flows there may be (proc_pid_limits(5)).
 func checkFiles() Check {
+	return judgeFiles(ownLimits())
+}
+
+// ownLimits are those of this process; empty where they are not to be had.
+func ownLimits() string {
 	b, _ := os.ReadFile("/proc/self/limits")
-	return judgeFiles(string(b))
+	return string(b)
 }
 
 func judgeFiles(limits string) Check {
 	const name = "open files"
+	limit := fileLimit(limits)
+	if limit == "" {
+		return good(name, "the limit is not known here")
+	}
+	c := good(name, "at most %s", limit)
+	if most, err := strconv.ParseUint(limit, 10, 64); err == nil && most < wantFiles {
+		return c.warn(fmt.Sprintf("every connection to the outside takes one: raise the limit of this user to %d (ulimit -Hn, limits.conf(5))", wantFiles))
+	}
+	return c
+}
+
+// fileLimit finds the hard limit of open files, which the daemon takes for itself: a number
+// or "unlimited"; empty when it does not stand there.
+func fileLimit(limits string) string {
 	for line := range strings.Lines(limits) {
 		rest, ok := strings.CutPrefix(line, "Max open files")
 		if f := strings.Fields(rest); ok && len(f) >= 2 {
-			c := good(name, "at most %s", f[1]) // the hard limit, which the daemon takes for itself
-			if most, err := strconv.ParseUint(f[1], 10, 64); err == nil && most < wantFiles {
-				return c.warn(fmt.Sprintf("every connection to the outside takes one: raise the limit of this user to %d (ulimit -Hn, limits.conf(5))", wantFiles))
-			}
-			return c
+			return f[1]
 		}
 	}
-	return good(name, "the limit is not known here")
+	return ""
 }

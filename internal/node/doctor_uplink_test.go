@@ -25,6 +25,24 @@ func TestJudgeFiles(t *testing.T) {
 	}
 }
 
+func TestFlowBounds(t *testing.T) {
+	for _, c := range []struct {
+		name, hard string
+		all, each  int
+	}{
+		{"plenty", "1048576", 65536, 4096},
+		{"beyond an int32", "9223372036854775807", 65536, 4096},
+		{"unlimited", "unlimited", 65536, 4096},
+		{"few", "4096", 2048, 512},
+		{"next to none", "1", 1, 1},
+	} {
+		all, each := flowBounds("Max open files            1  " + c.hard + "  files\n")
+		if all != c.all || each != c.each {
+			t.Errorf("%s: %d flows, %d of an endpoint, want %d and %d", c.name, all, each, c.all, c.each)
+		}
+	}
+}
+
 func TestUplinkChecks(t *testing.T) {
 	if got := uplinkChecks(Uplink{Kind: UplinkNone}); len(got) != 1 || got[0].Status != OK || !strings.HasPrefix(got[0].Found, "none") {
 		t.Errorf("none: %+v", got)

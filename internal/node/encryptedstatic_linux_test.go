@@ -135,7 +135,7 @@ func TestEncryptedAnnouncements(t *testing.T) {
 	make := func(by *ipsec.PSK, at string, change func(*ipsec.Announcement)) []byte {
 		a := ipsec.Announcement{Node: at, VTEP: netip.MustParseAddrPort(at), Generation: now.Generation + 1, Epoch: now.Epoch, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 3}
 		change(&a)
-		k, err := ipsec.NewEpochKey(a)
+		k, err := ipsec.NewEpochKey(a, ipsec.AES{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -165,7 +165,7 @@ func FuzzHearMarked(f *testing.F) {
 		f.Fatal(err)
 	}
 	own, peer := netip.MustParseAddrPort("192.0.2.1:4500"), netip.MustParseAddrPort("192.0.2.2:4500")
-	k, err := ipsec.NewEpochKey(ipsec.Announcement{Node: peer.String(), VTEP: peer, Generation: 1, Epoch: 7, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 2})
+	k, err := ipsec.NewEpochKey(ipsec.Announcement{Node: peer.String(), VTEP: peer, Generation: 1, Epoch: 7, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 2}, ipsec.AES{})
 	if err != nil {
 		f.Fatal(err)
 	}

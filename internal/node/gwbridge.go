@@ -17,7 +17,7 @@ import (
 // others but for its mark, WayOut: it is not among the networks the sandbox was asked
 // to be on, so nobody disconnects it by hand, and it has no names. A sandbox that
 // publishes ports and has no other way in has one without a default route, and may
-// begin nothing by it (beginsHere).
+// begin nothing by it (uplink.HostConfig.Begins).
 //
 // It is joined last when a sandbox starts. settle brings a running sandbox in line
 // after its networks have changed: after a connect the new default route is set before

@@ -130,7 +130,7 @@ func (n *Node) Neighbours(ref string) ([]Neighbour, error) {
 		return nil, err
 	}
 	owners := n.owners()
-	now := uint32(n.now().Unix())
+	now := coarse(n.now())
 	n.path.mu.Lock()
 	defer n.path.mu.Unlock()
 	var out []Neighbour

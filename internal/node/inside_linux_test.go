@@ -190,7 +190,7 @@ func TestDoctor(t *testing.T) {
 		}
 		names[c.Name] = true
 	}
-	for _, want := range []string{"kernel", "user namespaces", "AppArmor", "TUN device", "sandbox", "TAP offloads", "subordinate ids", "receive buffers", "uplink", "open files", "nsenter", "runtime directory"} {
+	for _, want := range []string{"kernel", "user namespaces", "AppArmor", "TUN device", "sandbox", "TAP offloads", "AES-GCM", "subordinate ids", "receive buffers", "uplink", "open files", "nsenter", "runtime directory"} {
 		if !names[want] {
 			t.Errorf("no check of %s", want)
 		}

@@ -49,7 +49,7 @@ func TestOlderGeneration(t *testing.T) {
 		generation uint64
 		fault      string
 	}{{5, ""}, {4, errOlder.Error()}, {4, errOlder.Error()}, {6, ""}, {5, errOlder.Error()}} {
-		k, err := ipsec.NewEpochKey(ipsec.Announcement{Node: peer.String(), VTEP: peer, Generation: c.generation, Epoch: 7, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 2})
+		k, err := ipsec.NewEpochKey(ipsec.Announcement{Node: peer.String(), VTEP: peer, Generation: c.generation, Epoch: 7, Algorithm: ipsec.AES256GCM, ESN: true, Workers: 2}, ipsec.AES{})
 		if err != nil {
 			t.Fatal(err)
 		}

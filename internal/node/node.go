@@ -22,12 +22,13 @@ import (
 
 // Theory of operation: the node and its locks
 //
-// Six locks, always taken in this order:
+// Seven locks, always taken in this order:
 //
 //	Node.swarmOp making, joining and leaving a swarm
 //	box.op      one per sandbox: everything slow that changes it (launch, connect, exit)
 //	box.use     one per sandbox: its agent's handle is not closed while lent
 //	Node.netOp  creating and removing networks, one at a time
+//	Node.portOp opening and closing published ports
 //	path.mu     publishing a plan, moving ports
 //	Node.mu     the desired state; held for map work only, never over I/O
 //
@@ -64,6 +65,8 @@ type Node struct {
 	keyNews   chan struct{} // wakes the keeper of keys
 	marked    chan marked   // announcements that came by the underlay
 	noKeys    *ipsec.Peer   // of a peer that has announced none
+	aes       ipsec.AES     // how AES-GCM is computed, and why not the wide way
+	aesWhy    error
 	netOp     sync.Mutex
 	mu        sync.Mutex
 	// Guarded by mu:
@@ -88,13 +91,15 @@ type Node struct {
 	reached atomic.Pointer[[]netip.Addr]
 	// portOp is held while published ports are opened and closed, and guards the
 	// listeners, what is wrong with those that are missing, and the next port to be
-	// given out. It comes before mu.
+	// given out.
 	portOp     sync.Mutex
 	listeners  map[portOf]*listener
 	portFaults map[portOf]error
 	portSaid   map[portOf]string // the faults that were logged
-	nextPort   int
-	names      *names
+	nextPort   uint16
+	// maxListeners bounds the listeners; 0 does not. It does not change.
+	maxListeners int
+	names        *names
 	// pathMTU is the underlay's MTU towards every address peers have.
 	pathMTU map[netip.Addr]int
 }
@@ -122,12 +127,13 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 		cfg: c, log: c.Log, id: contents.meta.NodeID, started: time.Now(), journal: j, own: newOwner(),
 		events: newEventLog(c.MaxEvents), dead: make(chan struct{}, 1), swarmNews: make(chan struct{}, 1),
 		keyNews: make(chan struct{}, 1), marked: make(chan marked, maxMarked), noKeys: ipsec.NewPeer(0, 0),
-		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error),
+		listeners: make(map[portOf]*listener), portFaults: make(map[portOf]error), maxListeners: maxListeners(),
 		names: newNames(), rings: make(map[ringKey]*ring), keyFaults: make(map[string]string),
 		launching: make(chan struct{}, launchesPerCPU*runtime.NumCPU()),
 		fillings:  make(map[string]filling),
 		networks:  make(map[string]*network), boxes: make(map[string]*box), execs: make(map[string]*execution),
 	}
+	n.chooseAES()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.begin(ctx, contents); err != nil {
 		n.Close()

@@ -20,7 +20,7 @@ type packetTracker struct {
 // tracker returns that of a network which the uplink leads out. The caller holds d.mu.
 func (p *packetUplink) tracker(network string) (tracker, bool) {
 	subnets := p.path.out[network]
-	return packetTracker{p.table, subnets, uint32(time.Now().Unix())}, len(subnets) > 0
+	return packetTracker{p.table, subnets, coarse(time.Now())}, len(subnets) > 0
 }
 
 // Flows lists the flows of the network's endpoints. Bytes and ages are not counted there.

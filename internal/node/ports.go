@@ -1,13 +1,10 @@
 package node
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
-	"syscall"
 
 	"weft/internal/cnm"
 	"weft/internal/uplink"
@@ -51,150 +48,56 @@ type listener struct {
 
 var errNoUplink = errors.New("this node has the uplink none, by which nothing comes in")
 
-// openPorts gives a sandbox that has none the ports it publishes, and writes them down:
-// a daemon that dies before the journal knows that the sandbox runs leaves them behind.
-func (n *Node) openPorts(b *box) error {
-	n.mu.Lock()
-	mappings := b.sb.Spec.Mappings()
-	done := len(b.sb.Ports) > 0 || len(b.sb.Endpoints) == 0
-	n.mu.Unlock()
-	if len(mappings) == 0 || done {
-		return nil
-	}
+// A way is how listeners of one family reach a sandbox: what they are opened by, and the
+// address they lead to.
+type way struct {
+	by   publisher
+	addr netip.Addr
+	err  error // why there is none
+}
+
+// wayIn returns a sandbox's way for listeners of a family, as it is now.
+func (n *Node) wayIn(b *box, six bool) way {
 	if n.cfg.Uplink.Kind == UplinkNone {
-		return cnm.Errorf(cnm.Conflict, "port %s cannot be published: %w", mappings[0], errNoUplink)
-	}
-	if err := n.openAll(b, mappings); err != nil {
-		return err
-	}
-	return n.save(b)
-}
-
-// openAll opens all ports or none.
-func (n *Node) openAll(b *box, mappings []cnm.PortMapping) error {
-	n.portOp.Lock()
-	defer n.portOp.Unlock()
-	for _, m := range mappings {
-		if err := n.openPort(b, m); err != nil {
-			n.closePortsOf(b)
-			return err
-		}
-	}
-	return nil
-}
-
-// openPort opens a port on every address it is to be had on.
-func (n *Node) openPort(b *box, m cnm.PortMapping) error {
-	addrs := n.hostAddrs(b, m)
-	if len(addrs) == 0 {
-		return cnm.Errorf(cnm.Conflict, "port %s of %s cannot be published: none of its networks leads in from uplink %s", m, b.sb.Spec.Name, n.cfg.Uplink)
-	}
-	first, last := n.candidates(m)
-	start := first
-	if m.HostPort == 0 { // go on behind the last one that was given out
-		start = max(first, min(n.nextPort, last))
-	}
-	var busy error
-	for i := range last - first + 1 {
-		port := first + (start-first+i)%(last-first+1)
-		if holder := n.portHolder(m.Proto, addrs, uint16(port)); holder != "" {
-			busy = cmp.Or(busy, cnm.Errorf(cnm.Conflict, "driver failed programming external connectivity on endpoint %s (%s): Bind for %s failed: port is already allocated, by container %s",
-				b.sb.Spec.Name, cnm.ShortID(b.sb.ID), netip.AddrPortFrom(addrs[0], uint16(port)), holder))
-			continue
-		}
-		err := n.listen(b, m, addrs, uint16(port))
-		if m.HostPort == 0 {
-			n.nextPort = port + 1
-		}
-		if !errors.Is(err, syscall.EADDRINUSE) || first == last {
-			return bindError(b, err)
-		}
-		busy = err
-	}
-	if m.HostPort == 0 {
-		return cnm.Errorf(cnm.Conflict, "no port from %d to %d is free for port %d/%s of %s", first, last, m.Port, m.Proto, b.sb.Spec.Name)
-	}
-	return bindError(b, busy)
-}
-
-// bindError words a failure to listen as Docker does.
-func bindError(b *box, err error) error {
-	var known *cnm.Error
-	if err == nil || errors.As(err, &known) {
-		return err
-	}
-	return cnm.Errorf(cnm.Conflict, "driver failed programming external connectivity on endpoint %s (%s): %w", b.sb.Spec.Name, cnm.ShortID(b.sb.ID), err)
-}
-
-// listen opens one port of the host on some addresses, all or none. The sandbox has
-// them then.
-func (n *Node) listen(b *box, m cnm.PortMapping, addrs []netip.Addr, port uint16) error {
-	ports := make([]cnm.PublishedPort, len(addrs))
-	opened := make([]*listener, len(addrs))
-	for i, a := range addrs {
-		ports[i] = cnm.PublishedPort{Proto: m.Proto, Port: m.Port, Host: netip.AddrPortFrom(a, port)}
-		l, err := n.open(b, ports[i])
-		if err != nil {
-			for _, l := range opened[:i] {
-				l.Close()
-			}
-			return err
-		}
-		opened[i] = l
+		return way{err: errNoUplink}
 	}
 	n.mu.Lock()
-	b.sb.Ports = slices.Concat(b.sb.Ports, ports)
-	slices.SortFunc(b.sb.Ports, comparePorts)
+	e, addr := n.entranceLocked(b, six)
 	n.mu.Unlock()
-	for i, p := range ports {
-		n.listeners[portOf{b.sb.ID, p}] = opened[i]
-	}
-	return nil
-}
-
-func comparePorts(a, b cnm.PublishedPort) int {
-	return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Proto, b.Proto), a.Host.Compare(b.Host))
-}
-
-// open opens a listener where the sandbox's way in is now.
-func (n *Node) open(b *box, p cnm.PublishedPort) (*listener, error) {
-	by, target, err := n.wayIn(b, p)
-	if err != nil {
-		return nil, err
-	}
-	got, err := by.publish(uplink.Binding{Proto: p.Proto, Listen: p.Host, Target: target})
-	if err != nil {
-		return nil, err
-	}
-	return &listener{got, by, target}, nil
-}
-
-// wayIn returns what a port is to be opened by, and where it is to lead.
-func (n *Node) wayIn(b *box, p cnm.PublishedPort) (by publisher, target netip.AddrPort, err error) {
-	n.mu.Lock()
-	e, addr := n.entranceLocked(b, p.Host.Addr().Is6())
 	if e == nil {
-		name := b.sb.Spec.Name
-		n.mu.Unlock()
-		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published: none of its networks leads in", p.Port, p.Proto, name)
+		return way{err: cnm.Errorf(cnm.Conflict, "no network of %s leads in", b.sb.Spec.Name)}
 	}
-	network, id := e.Network, e.NetworkID
 	back := e.Gateway4.IsValid() && addr.Is4() || e.Gateway6.IsValid() && addr.Is6()
-	n.mu.Unlock()
-	by = n.path.publisher(id)
+	by := n.path.publisher(e.NetworkID)
 	switch {
-	case n.cfg.Uplink.Kind == UplinkNone:
-		return nil, target, errNoUplink
 	case n.cfg.Uplink.Kind == UplinkPacket && !back:
-		return nil, target, cnm.Errorf(cnm.Conflict, "port %d/%s of %s cannot be published by uplink %s, which leaves clients their addresses: the sandbox has no default route to answer them by; connect it to a network that is not internal", p.Port, p.Proto, b.sb.Spec.Name, n.cfg.Uplink)
+		return way{err: cnm.Errorf(cnm.Conflict, "uplink %s leaves clients their addresses, and %s has no default route to answer them by: connect it to a network that is not internal", n.cfg.Uplink, b.sb.Spec.Name)}
 	case by == nil:
-		return nil, target, fmt.Errorf("the way in by network %s is not open", network)
+		return way{err: fmt.Errorf("the way in by network %s is not open", e.Network)}
 	}
-	return by, netip.AddrPortFrom(addr, p.Port), nil
+	return way{by: by, addr: addr}
 }
 
-// entranceLocked chooses the endpoint of b, and its address, that a listener of a family
-// leads to, among those whose interface exists: the one with the default route of that
+// open opens a listener.
+func (w way) open(p cnm.PublishedPort) (*listener, error) {
+	if w.err != nil {
+		return nil, w.err
+	}
+	target := netip.AddrPortFrom(w.addr, p.Port)
+	got, err := w.by.publish(uplink.Binding{Proto: p.Proto, Listen: p.Host, Target: target})
+	if err != nil {
+		return nil, err
+	}
+	return &listener{got, w.by, target}, nil
+}
+
+// leads reports whether a listener is one that the way would open now.
+func (w way) leads(l *listener) bool {
+	return l != nil && w.err == nil && l.by == w.by && l.target.Addr() == w.addr
+}
+
+// entranceLocked chooses the endpoint of b, and its address, that listeners of a family
+// lead to, among those whose interface exists: the one with the default route of that
 // family, else of the other, if they lead out, else the one on weft_gwbridge that has
 // none.
 func (n *Node) entranceLocked(b *box, six bool) (*cnm.Endpoint, netip.Addr) {
@@ -231,64 +134,6 @@ func (d *dataPath) publisher(network string) publisher {
 		return p
 	}
 	return nil
-}
-
-// hostAddrs are the addresses a port is to be had on: the one asked for, the network's,
-// the node's own if one was given, or all the host has.
-func (n *Node) hostAddrs(b *box, m cnm.PortMapping) []netip.Addr {
-	if m.HostIP.IsValid() {
-		return []netip.Addr{m.HostIP}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if e, _ := n.entranceLocked(b, false); e != nil {
-		if nw := n.networks[e.NetworkID]; nw != nil && nw.options.HostBinding.IsValid() && !nw.options.HostBinding.IsUnspecified() {
-			return []netip.Addr{nw.options.HostBinding}
-		}
-	}
-	if n.cfg.Uplink.Kind == UplinkPacket {
-		return n.packetAddrsLocked(b)
-	}
-	if a := n.cfg.AdvertiseAddr; a.IsValid() {
-		return []netip.Addr{a}
-	}
-	addrs := []netip.Addr{netip.IPv4Unspecified()}
-	if hosts := n.path.underlay.hosts.Load(); hosts != nil && slices.ContainsFunc(*hosts, netip.Addr.Is6) {
-		addrs = append(addrs, netip.IPv6Unspecified())
-	}
-	return addrs
-}
-
-// candidates are the first and the last port of the host's that a mapping may get.
-func (n *Node) candidates(m cnm.PortMapping) (first, last int) {
-	if m.HostPort != 0 {
-		return int(m.HostPort), int(max(m.HostPort, m.HostPortEnd))
-	}
-	first, last = 32768, 60999 // the kernel's own default
-	if _, err := fmt.Sscanf(readKnob("/proc/sys/net/ipv4/ip_local_port_range"), "%d %d", &first, &last); err != nil || first < 1 || last > 65535 || first > last {
-		return 32768, 60999
-	}
-	return first, last
-}
-
-// portHolder names the sandbox that has a port of the host on one of some addresses, or
-// on all.
-func (n *Node) portHolder(proto string, addrs []netip.Addr, port uint16) string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, b := range n.boxes {
-		for _, p := range b.sb.Ports {
-			if p.Proto == proto && p.Host.Port() == port && slices.ContainsFunc(addrs, func(a netip.Addr) bool { return overlap(a, p.Host.Addr()) }) {
-				return b.sb.Spec.Name
-			}
-		}
-	}
-	return ""
-}
-
-// overlap reports whether one port cannot be listened for on both addresses.
-func overlap(a, b netip.Addr) bool {
-	return a == b || a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
 }
 
 // closePorts takes a sandbox's ports away. The caller holds b.op.

@@ -193,6 +193,30 @@ func TestPortsWrittenDown(t *testing.T) {
 	})
 }
 
+// Published ports leave descriptors to all else.
+func TestPortsTooMany(t *testing.T) {
+	onMachine(t, func(t *testing.T) {
+		watchLeaks(t)
+		n := openBeside(t, testConfig(t))
+		if n.maxListeners == 0 {
+			t.Error("no bound of this host's")
+		}
+		n.maxListeners = 5
+		mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("sleep"), Networks: on("bridge"), Ports: []cnm.PortMapping{{Proto: "tcp", Port: 80}}})
+		id, _, err := n.SandboxCreate(t.Context(), cnm.SandboxSpec{Name: "tulip", Cmd: program("sleep"), Networks: on("bridge"), PublishAll: true, Expose: []string{"80/tcp", "81/tcp"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SandboxStart(t.Context(), id); err == nil || !strings.Contains(err.Error(), "tulip publishes 2 ports, which takes 4 listeners; 2 are open, and the daemon has 5 at most") {
+			t.Errorf("start: %v", err)
+		}
+		n.maxListeners = 6
+		if err := n.SandboxStart(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Many start at once: each port of a range goes to one of them, random ones are all
 // different, and who finds no port left is refused and leaves nothing.
 func TestPortsAtOnce(t *testing.T) {

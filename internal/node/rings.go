@@ -152,7 +152,7 @@ func (n *Node) ringLocked(key ringKey, epoch uint64, own netip.Addr, now time.Ti
 		return r, nil
 	}
 	r := &ring{toTell: make(map[netip.AddrPort]*telling)}
-	c := keyring.Config{Own: ipsec.Announcement{
+	c := keyring.Config{AES: n.aes, Own: ipsec.Announcement{
 		VTEP: netip.AddrPortFrom(own, n.cfg.ESPPort), Algorithm: key.algorithm, ESN: key.esn, InIP: n.cfg.ESPInIP, Workers: min(n.cfg.Workers+1, ipsec.MaxWorkers),
 	}}
 	if key.secret == "" {

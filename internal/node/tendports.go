@@ -31,39 +31,47 @@ func (n *Node) tendPorts() {
 
 func (n *Node) tendPortsLocked() {
 	type wanted struct {
-		b *box
-		p cnm.PublishedPort
+		b     *box
+		ports []cnm.PublishedPort
 	}
 	var want []wanted
 	n.mu.Lock()
 	for _, b := range n.boxes {
-		for _, p := range b.sb.Ports {
-			want = append(want, wanted{b, p})
+		if len(b.sb.Ports) > 0 {
+			want = append(want, wanted{b, b.sb.Ports})
 		}
 	}
 	n.mu.Unlock()
 	clear(n.portFaults)
 	for _, w := range want {
-		at := portOf{w.b.sb.ID, w.p}
-		by, target, err := n.wayIn(w.b, w.p)
-		if l := n.listeners[at]; l != nil {
-			if err == nil && l.by == by && l.target == target {
-				continue
+		in4, in6 := n.wayIn(w.b, false), n.wayIn(w.b, true)
+		for _, p := range w.ports {
+			in := in4
+			if p.Host.Addr().Is6() {
+				in = in6
 			}
-			l.Close()
-			delete(n.listeners, at)
-		}
-		if err == nil {
-			var l *listener
-			if l, err = n.open(w.b, w.p); err == nil {
-				n.listeners[at] = l
-			}
-		}
-		if err != nil {
-			n.portFaults[at] = err
+			n.tendPort(portOf{w.b.sb.ID, p}, in)
 		}
 	}
 	n.missAddresses()
+}
+
+// tendPort brings one listener in line with the way in.
+func (n *Node) tendPort(at portOf, in way) {
+	l := n.listeners[at]
+	if in.leads(l) {
+		return
+	}
+	if l != nil {
+		l.Close()
+		delete(n.listeners, at)
+	}
+	l, err := in.open(at.PublishedPort)
+	if err != nil {
+		n.portFaults[at] = err
+		return
+	}
+	n.listeners[at] = l
 }
 
 // keepPorts is tendPorts for the keeper, who says what is wrong.
@@ -88,15 +96,15 @@ func (n *Node) keepPorts() {
 	n.portSaid = now
 }
 
-// missAddresses finds fault with the listeners on addresses that the host has lost. The
+// missAddresses finds fault with the host's listeners on addresses that it has lost. The
 // kernel keeps them, and they are there again when the address is. The caller holds
 // portOp.
 func (n *Node) missAddresses() {
 	lost := make(map[netip.Addr]bool)
-	for at := range n.listeners {
+	for at, l := range n.listeners {
 		a := at.Host.Addr()
-		if a.IsUnspecified() {
-			continue
+		if _, host := l.by.(hostExit); !host || a.IsUnspecified() {
+			continue // a packet uplink has addresses that the host does not
 		}
 		gone, asked := lost[a]
 		if !asked {

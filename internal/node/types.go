@@ -63,6 +63,9 @@ type Config struct {
 	// NoGSO and NoGRO switch UDP segmentation offload off for sending and
 	// receiving.
 	NoGSO, NoGRO bool
+	// StandardAES has the standard library compute AES-GCM, on processors that have a
+	// faster way as well.
+	StandardAES bool
 }
 
 // DefaultDataPathPort is VXLAN's (RFC 7348, 5).

@@ -91,8 +91,8 @@ func (u *Uplink) Check() error {
 		}
 	}
 	for i, a := range u.Gateways {
-		if !a.IsValid() || a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() {
-			return fmt.Errorf("uplink-gateway %s: expected the address of a router on the interface's network", a)
+		if !a.IsValid() || a.IsMulticast() || a.IsUnspecified() || a.IsLoopback() || a.Is4In6() || a.Zone() != "" {
+			return fmt.Errorf("uplink-gateway %s: expected the address of a router on the interface's network, without a zone", a)
 		}
 		for _, b := range u.Gateways[:i] {
 			if a.Is4() == b.Is4() {

@@ -152,6 +152,8 @@ func TestUplinkConfigChecks(t *testing.T) {
 		{"one address twice", packet("eth0", []string{"192.0.2.7/24", "192.0.2.7"}), "uplink-addr 192.0.2.7 stands twice"},
 		{"two gateways of a family", packet("eth0", []string{"192.0.2.7"}, "192.0.2.1", "192.0.2.2"), "uplink-gateway 192.0.2.1 and 192.0.2.2"},
 		{"no gateway's address", packet("eth0", []string{"192.0.2.7"}, "0.0.0.0"), "uplink-gateway 0.0.0.0"},
+		{"an IPv4-mapped gateway", packet("eth0", []string{"2001:db8::7"}, "::ffff:192.0.2.1"), "uplink-gateway ::ffff:192.0.2.1"},
+		{"a gateway with a zone", packet("eth0", []string{"2001:db8::7"}, "fe80::1%eth0"), "uplink-gateway fe80::1%eth0"},
 		{"an address of the host uplink", func(c *Config) { c.Uplink.InterfaceMAC = true }, "are for uplink packet:INTERFACE, not for host"},
 	} {
 		cfg := Config{DataDir: t.TempDir(), RunDir: t.TempDir()}

@@ -135,9 +135,10 @@ type FlowInfo struct {
 	// State is "connecting", "established", "half-closed" or "closing" for TCP,
 	// "unreplied" or "replied" for the others.
 	State string
-	// BytesOut and BytesIn are payload, from and to the endpoint.
+	// BytesOut and BytesIn are payload, from and to the endpoint; 0 where Age is.
 	BytesOut, BytesIn uint64
-	// Age is the time since it began, Idle since something was last carried.
+	// Age is the time since it began, 0 where that is not counted; Idle since something
+	// was last carried.
 	Age, Idle time.Duration
 }
 

@@ -57,6 +57,11 @@ func TestBadFrames(t *testing.T) {
 	stranger := nettest.Station("172.18.0.77")
 	thief := nettest.Host{MAC: bob4.MAC, IP: alice4.IP}
 	big := nettest.TCP(alice4, out, nettest.Segment{SrcPort: 1, DstPort: 2, Flags: nettest.ACK, Payload: make([]byte, 3000)})
+	other := nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IP(alice4.IP, out.IP, 47, make([]byte, 3000)))
+	dying := func(datagram []byte) []byte {
+		return nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IPTTL(alice4.IP, out.IP, frame.ProtoUDP, 1, datagram))
+	}
+	unreachable := append([]byte{3, 1, 0xfc, 0xfe}, make([]byte, 32)...)
 	for _, tt := range []struct {
 		name     string
 		data     []byte
@@ -75,6 +80,12 @@ func TestBadFrames(t *testing.T) {
 		{"segment with a neighbour's address", nettest.TCP(thief, out, nettest.Segment{SrcPort: 1, DstPort: 2, Flags: nettest.ACK}), "bad-source", false},
 		{"fragment with a neighbour's address", nettest.Fragments(nettest.UDP(thief, out, 5000, port, make([]byte, 3000)), 1500)[0], "bad-source", false},
 		{"TCP in fragments", nettest.Fragments(big, 1500)[0], "tcp-fragment", false},
+		{"another protocol in fragments", nettest.Fragments(other, 1500)[0], "not-carried", true},
+		{"a later fragment of it", nettest.Fragments(other, 1500)[1], "not-carried", false},
+		{"no hop left", dying(udp[14+20:]), "ttl-exceeded", true},
+		{"no hop left for a fragment", nettest.Fragments(dying(make([]byte, 3000)), 1500)[0], "ttl-exceeded", true},
+		{"no hop left for a later fragment", nettest.Fragments(dying(make([]byte, 3000)), 1500)[1], "ttl-exceeded", false},
+		{"no hop left for an ICMP error", nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IPTTL(alice4.IP, out.IP, frame.ProtoICMP, 1, unreachable)), "ttl-exceeded", false},
 		{"VLAN", nettest.Tag(udp, 5), "not-carried", false},
 		{"ARP", nettest.ARPRequest(alice4, gateway4.IP), "not-carried", false},
 		{"ICMPv6 in IPv4", nettest.Ether(gateway4.MAC, alice4.MAC, frame.EtherIPv4, nettest.IP(alice4.IP, out.IP, frame.ProtoICMPv6, make([]byte, 8))), "not-carried", true},

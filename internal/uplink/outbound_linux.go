@@ -51,7 +51,7 @@ func (h *Host) unclaimed(id stack.TransportEndpointID, pkt *stack.PacketBuffer) 
 		return false
 	}
 	key := pairOf(id)
-	if _, j := h.cfg.judge(key.remote.Addr()); j != allowed {
+	if _, j := h.cfg.judgeFrom(key.endpoint.Addr(), key.remote.Addr()); j != allowed {
 		h.counts.add(j.count())
 		return false
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"weft/internal/nettest"
 )
 
@@ -220,9 +222,18 @@ func TestPublishUDP(t *testing.T) {
 			}
 		})
 	}
+	t.Run("broadcast", func(t *testing.T) {
+		c := udpSocket(t, "127.0.0.1")
+		port := all4.Addr().Port()
+		c.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(netip.MustParseAddr("127.255.255.255"), port))
+		_, from, err := c.ReadFromUDPAddrPort(make([]byte, 100))
+		if want := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port); from != want {
+			t.Errorf("answer from %v, want %v: %v, %v", from, want, err, h.Stats().Counts)
+		}
+	})
 	h.sweepOnce(h.now() + int64(time.Hour))
-	if n := h.Stats().UDP; n != 7 {
-		t.Errorf("%d flows of clients idle for an hour, want 7", n)
+	if n := h.Stats().UDP; n != 8 {
+		t.Errorf("%d flows of clients idle for an hour, want 8", n)
 	}
 	all4.Close()
 	if n := h.Stats().UDP; n != 4 {
@@ -266,5 +277,16 @@ func TestPublishErrors(t *testing.T) {
 	h.Close()
 	if _, err := h.Publish(tcp.Binding()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after Close: %v", err)
+	}
+}
+
+// TestDestinationIn: who sends to a group is answered from an address that the kernel
+// chooses.
+func TestDestinationIn(t *testing.T) {
+	for to, want := range map[string]netip.Addr{outside6: netip.MustParseAddr(outside6), "ff02::1": {}} {
+		info := append(netip.MustParseAddr(to).AsSlice(), 1, 0, 0, 0)
+		if got := destinationIn(appendControl(nil, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, info)); got != want {
+			t.Errorf("sent to %s: %v, want %v", to, got, want)
+		}
 	}
 }

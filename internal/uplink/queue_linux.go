@@ -46,9 +46,6 @@ func (h *Host) take(f *frame.Frame, now int64) {
 	case v.Fragment && v.Proto == frame.ProtoTCP:
 		h.counts.add(tcpFragment)
 		return
-	case v.Fragment:
-		h.deliver(f) // the stack puts datagrams together again: see reassembled
-		return
 	case !p.carried():
 		h.counts.add(notCarried)
 		h.answer(&p, adminProhibited)
@@ -56,6 +53,9 @@ func (h *Host) take(f *frame.Frame, now int64) {
 	case p.ttl <= 1 && p.dst != h.cfg.gateway(p.dst):
 		h.counts.add(ttlExceeded)
 		h.answer(&p, hopExceeded)
+		return
+	case v.Fragment:
+		h.deliver(f) // the stack puts datagrams together again: see reassembled
 		return
 	}
 	p.setL4(p.ip[v.L4-v.L3:][:f.L4Len()])
@@ -187,9 +187,10 @@ func (p *packet) setL4(b []byte) {
 }
 
 // carried reports whether the transport is one that the uplink knows, in a family
-// it belongs to.
+// it belongs to. Behind more IPv6 extension headers than View looks at it is not
+// known, and the stack would look further.
 func (p *packet) carried() bool {
-	if p.f.View.L4 == 0 {
+	if p.f.View.L4 == 0 && !p.f.View.Fragment {
 		return false
 	}
 	switch p.proto {
@@ -208,6 +209,17 @@ func (p *packet) dontFragment() bool {
 	return p.f != nil && (!p.v4 || p.ip[6]&0x40 != 0)
 }
 
+// isError reports whether a packet in a frame is an ICMP error, or may be one.
+func (p *packet) isError() bool {
+	v, b := &p.f.View, p.f.Bytes()
+	switch {
+	case p.v4:
+		return v.Proto == frame.ProtoICMP && (v.L4 == 0 || frame.IsError4(b[v.L4]))
+	default:
+		return v.Proto == frame.ProtoICMPv6 && (v.L4 == 0 || frame.IsError6(b[v.L4]))
+	}
+}
+
 // summed reports whether the transport checksum is right, or vouched for by the
 // kernel that left it undone or has verified it.
 func (p *packet) summed() bool {
@@ -224,8 +236,13 @@ func (p *packet) summed() bool {
 	return frame.Fold(frame.Sum(p.l4, sum)) == 0xffff
 }
 
-// answer sends an ICMP error about the packet to the endpoint, from the gateway.
+// answer sends an ICMP error about the packet to the endpoint, from the gateway; but
+// none about one, nor about a fragment other than the first (RFC 1122, 3.2.2; RFC
+// 4443, 2.4 e).
 func (h *Host) answer(p *packet, t trouble) {
+	if p.f != nil && (p.f.View.Later || p.isError()) {
+		return
+	}
 	h.report(p.src, h.cfg.gateway(p.src), t.of(p.v4, h.cfg.MTU), p.ip, p.now)
 }
 

@@ -208,8 +208,9 @@ func segmentIn(control []byte) int {
 	}
 }
 
-// destinationIn returns the address of the host's that the last message was sent
-// to, if the kernel was asked to tell.
+// destinationIn returns the address of the host's that answers to the last message
+// are to come from, if the kernel was asked to tell: the one it was sent to; of a
+// broadcast the interface's that it came in by, of an IPv6 multicast none.
 func destinationIn(control []byte) netip.Addr {
 	for {
 		level, kind, data, rest := nextControl(control)
@@ -217,9 +218,12 @@ func destinationIn(control []byte) netip.Addr {
 		case data == nil:
 			return netip.Addr{}
 		case level == unix.IPPROTO_IP && kind == unix.IP_PKTINFO && len(data) >= 12:
-			return netip.AddrFrom4([4]byte(data[8:12])) // ipi_addr
+			return netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst
 		case level == unix.IPPROTO_IPV6 && kind == unix.IPV6_PKTINFO && len(data) >= 16:
-			return netip.AddrFrom16([16]byte(data[:16]))
+			if a := netip.AddrFrom16([16]byte(data[:16])); !a.IsMulticast() {
+				return a
+			}
+			return netip.Addr{}
 		}
 		control = rest
 	}
