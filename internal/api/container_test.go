@@ -265,8 +265,8 @@ func TestContainerLife(t *testing.T) {
 		{"POST", "/containers/a/rename?name=/b", 204, ""},
 		{"GET", "/containers/a/json", 404, "No such container: a"},
 		{"POST", "/containers/b/rename", 400, "empty"},
-		{"DELETE", "/containers/b?link=1", 501, "links are not supported yet"},
-		{"DELETE", "/containers/b?link=1&force=1", 501, "links are not supported yet"},
+		{"DELETE", "/containers/b?link=1", 501, "links of containers are not supported"},
+		{"DELETE", "/containers/b?link=1&force=1", 501, "links of containers are not supported"},
 		{"DELETE", "/containers/b?force=1&link=0", 204, ""},
 		{"DELETE", "/containers/b?force=1", 404, "No such container: b"},
 	} {
