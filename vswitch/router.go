@@ -190,7 +190,8 @@ func (r *Router) addressFor(route Route, all []Route) netip.Addr {
 }
 
 // SetNeighbour enters the MAC of a next hop outside, which is not asked any more and
-// cannot say that it has moved. It reports whether there was room.
+// cannot say that it has moved. A frame that is held for it is lost: call it before frames
+// flow. It reports whether there was room.
 func (r *Router) SetNeighbour(a netip.Addr, m frame.MAC) bool { return r.hops.set(a, m) }
 
 // Close takes the router away from its domains.

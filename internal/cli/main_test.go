@@ -34,7 +34,7 @@ func TestExitCodes(t *testing.T) {
 		{"help of run", "run --help", 0, ""},
 		{"group help", "network", 0, ""},
 		{"completion", "completion bash", 0, ""},
-		{"unknown command", "rnu", 2, "did you mean rm or run?"},
+		{"unknown command", "rnu", 2, "did you mean dns or rm or run?"},
 		{"unknown subcommand", "network craete x", 2, "did you mean create"},
 		{"unknown flag", "ps --nope", 2, "unknown flag"},
 		{"too few", "stop", 2, "at least 1 argument"},

@@ -13,11 +13,13 @@
 // [Replay] fails if they do not add up.
 //
 // Nodes that have an address have a VTEP (RFC 7348), and may have a wire: a port
-// whose captures hold what crosses the underlay there.
+// whose captures hold what crosses the underlay there. Nodes that have an address
+// outside translate what leaves their networks (RFC 4787, 5382, 5508).
 //
 // Not supported in a replay, refused by name: overlays with several subnets and
 // VNIs, with encryption or without a list of peers; macvlan and ipvlan networks;
-// links (impairments); several wires of one node; a trace that begins at a wire. The
+// links (impairments); several wires of one node; a trace that begins at a wire; a way
+// out for overlays. The
 // underlay itself is not modelled: it has no delay, no routers and no ARP, and a
 // fragmented datagram is dropped rather than reassembled.
 //
