@@ -73,7 +73,7 @@ func (s *Server) containerRename(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Server) containerRemove(w http.ResponseWriter, r *http.Request) error {
 	if queryBool(r, "link") { // it means a link, not the container
-		return cnm.Errorf(cnm.Unsupported, "links are not supported yet: there is none to remove")
+		return cnm.Errorf(cnm.Unsupported, "links of containers are not supported: there is none to remove")
 	}
 	return noContent(w, s.backend.SandboxRemove(r.Context(), r.PathValue("id"), queryBool(r, "force")))
 }

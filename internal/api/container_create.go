@@ -146,6 +146,9 @@ func joins(spec *cnm.SandboxSpec, req createRequest, h *container.HostConfig) er
 		if err != nil {
 			return err
 		}
+		if n == mode && len(ep.Links) == 0 {
+			ep.Links = h.Links
+		}
 		spec.Networks = append(spec.Networks, cnm.NetworkJoin{Network: n, Config: ep})
 	}
 	return nil

@@ -33,6 +33,9 @@ func refuse(c *container.Config, h *container.HostConfig) error {
 			return cnm.Errorf(cnm.Unsupported, "weft does not support %s", f.what)
 		}
 	}
+	if h.NetworkMode != "" && h.NetworkMode.IsUserDefined() {
+		return nil // they are links of that network
+	}
 	return cnm.CheckLegacyLinks(h.Links)
 }
 

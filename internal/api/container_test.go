@@ -52,6 +52,31 @@ func TestContainerCreate(t *testing.T) {
 	}
 }
 
+// Links of a container are those of the network that its mode names, unless that has some.
+func TestContainerLinks(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"Cmd":["x"],"HostConfig":{"NetworkMode":"n","Links":["db:mydb"]}}`:                                                                         "[{n [db:mydb]}]",
+		`{"Cmd":["x"],"HostConfig":{"NetworkMode":"n","Links":["db:mydb"]},"NetworkingConfig":{"EndpointsConfig":{"a":{},"n":{"Links":["web:w"]}}}}`: "[{n [web:w]} {a []}]",
+	} {
+		var req createRequest
+		if err := json.Unmarshal([]byte(body), &req); err != nil {
+			t.Fatal(err)
+		}
+		spec, _, err := sandboxModel("", req)
+		type links struct {
+			network string
+			links   []string
+		}
+		var got []links
+		for _, j := range spec.Networks {
+			got = append(got, links{j.Network, j.Config.Links})
+		}
+		if err != nil || fmt.Sprint(got) != want {
+			t.Errorf("%s: %v, %v, want %s", body, got, err, want)
+		}
+	}
+}
+
 func TestContainerCreateNetworks(t *testing.T) {
 	for _, c := range []struct {
 		name, body string
@@ -121,6 +146,7 @@ func TestContainerCreateRefused(t *testing.T) {
 		{`{"Cmd":["x"],"HostConfig":{"RestartPolicy":{"Name":"always"}}}`, 501, "restart policy always"},
 		{`{"Cmd":["x"],"HostConfig":{"Privileged":true}}`, 501, "privileged"},
 		{`{"Cmd":["x"],"HostConfig":{"PidMode":"host"}}`, 501, "pid mode"},
+		{`{"Cmd":["x"],"HostConfig":{"NetworkMode":"bridge","Links":["db:mydb"]}}`, 501, "links are not supported on the default network (db:mydb)"},
 		{`{"Cmd":["x"],"HostConfig":{"Links":["db:mydb"]}}`, 501, "links are not supported on the default network (db:mydb)"},
 		{`{"Cmd":["x"],"HostConfig":{"Dns":["nine"]}}`, 400, "invalid JSON"},
 	} {
@@ -239,8 +265,8 @@ func TestContainerLife(t *testing.T) {
 		{"POST", "/containers/a/rename?name=/b", 204, ""},
 		{"GET", "/containers/a/json", 404, "No such container: a"},
 		{"POST", "/containers/b/rename", 400, "empty"},
-		{"DELETE", "/containers/b?link=1", 501, "links are not supported yet"},
-		{"DELETE", "/containers/b?link=1&force=1", 501, "links are not supported yet"},
+		{"DELETE", "/containers/b?link=1", 501, "links of containers are not supported"},
+		{"DELETE", "/containers/b?link=1&force=1", 501, "links of containers are not supported"},
 		{"DELETE", "/containers/b?force=1&link=0", 204, ""},
 		{"DELETE", "/containers/b?force=1", 404, "No such container: b"},
 	} {

@@ -285,7 +285,7 @@ func (n *Node) files(sb *cnm.Sandbox) (hosts, resolv []byte) {
 		content, _ := os.ReadFile(n.cfg.ResolvConf) // its own server asks those on the host's loopback, too
 		host := cnm.ParseResolvConf(content).Override(sb.Spec)
 		var external []string
-		for _, u := range upstreams(&sb.Spec, host, v4, v6) {
+		for _, u := range upstreams(sb.Spec.DNS, host, v4, v6) {
 			external = append(external, describeUpstream(u))
 		}
 		return hosts, host.Embedded(external)

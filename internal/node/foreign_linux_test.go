@@ -52,6 +52,7 @@ func TestForeign(t *testing.T) {
 	}
 	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Networks: on("front")})
 	reach(t, n, "rose", addr4(sb, "front"), true)
+	finds(t, n, "rose", "stranger", "A", "10.66.7.2")
 	if _, err := n.ExecCreate(t.Context(), "stranger", ExecSpec{Cmd: []string{"true"}}); err == nil || !strings.HasSuffix(err.Error(), "cannot be entered: use nsenter") {
 		t.Errorf("a foreign sandbox was entered: %v", err)
 	}

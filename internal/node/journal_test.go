@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"weft/internal/cnm"
+	"weft/internal/discovery"
 )
 
 // filled makes a journal with a few hundred records and returns its path.
@@ -66,6 +67,34 @@ func TestJournal(t *testing.T) {
 }
 
 // A file that is not a whole journal is refused by name, and left as it is.
+// A journal of a weft that kept no names is read, and keeps them from then on.
+func TestJournalWithoutNames(t *testing.T) {
+	dir := t.TempDir()
+	path := filled(t, dir)
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketStatics) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{0, 1} {
+		j, c, err := openJournal(dir)
+		if err != nil || len(c.sandboxes) != 200 || len(c.statics) != want {
+			t.Fatalf("%d names: %+v, %v", want, c, err)
+		}
+		if err := j.putStatic("k", staticRecord{discovery.Static{Name: "db", Type: "A", Values: []string{"192.0.2.7"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDamagedJournal(t *testing.T) {
 	for _, c := range []struct {
 		name   string

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -50,10 +51,11 @@ type wanted struct {
 
 // A client is a sandbox that asks.
 type client struct {
-	server *nameServer
-	spec   cnm.SandboxSpec
-	on     []discovery.Attachment
-	v4, v6 bool // by which families it leads out
+	server  *nameServer
+	dns     []netip.Addr // its own servers, of --dns
+	options []string     // its own, of --dns-option
+	on      []discovery.Attachment
+	v4, v6  bool // by which families it leads out
 }
 
 // tendNames brings the table and the views in line with the desired state.
@@ -76,7 +78,7 @@ func (n *Node) tendNames() {
 // update brings the table in line and returns the conflicts that began with it. The caller
 // holds op.
 func (s *names) update(w *wanted, warn func(string, ...any)) []discovery.Conflict {
-	have := make(map[string]map[string]bool, len(w.networks)) // endpoints by network
+	have := make(map[string]bool, len(w.endpoints))
 	return s.table.Update(func(tx *discovery.Tx) {
 		for id := range s.known {
 			if _, ok := w.networks[id]; !ok {
@@ -101,20 +103,17 @@ func (s *names) update(w *wanted, warn func(string, ...any)) []discovery.Conflic
 			}
 		}
 		for _, e := range w.endpoints {
-			if have[e.Network] == nil {
-				have[e.Network] = make(map[string]bool)
-			}
-			have[e.Network][e.ID] = true
+			have[e.ID] = true
 			tx.SetEndpoint(e) // what it refuses is counted
 		}
 		for id := range s.known {
-			tx.KeepEndpoints(id, func(e string) bool { return have[id][e] })
+			tx.KeepEndpoints(id, func(e string) bool { return have[e] })
 		}
 	})
 }
 
 func (n *Node) wantedNamesLocked() wanted {
-	w := wanted{networks: make(map[string]string)}
+	w := wanted{networks: make(map[string]string, len(n.networks)), endpoints: make([]discovery.Endpoint, 0, len(n.boxes)), clients: make([]client, 0, len(n.boxes))}
 	here := n.clusterConfig().Name
 	for id, nw := range n.networks {
 		if hasNames(&nw.Network) {
@@ -134,7 +133,7 @@ func (n *Node) wantedNamesLocked() wanted {
 			})
 		}
 		if b.names != nil {
-			c := client{server: b.names, spec: b.sb.Spec, on: n.attachmentsLocked(b)}
+			c := client{server: b.names, dns: b.sb.Spec.DNS, options: b.sb.Spec.DNSOptions, on: n.attachmentsLocked(b)}
 			c.v4, c.v6 = n.leadsOutLocked(b.sb.Endpoints)
 			w.clients = append(w.clients, c)
 		}

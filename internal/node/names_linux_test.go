@@ -64,7 +64,7 @@ func serveName(addr, name, value string) error {
 		}
 		w.WriteMsg(m)
 	})
-	return (&dns.Server{Addr: addr, Net: "udp", Handler: h}).ListenAndServe()
+	return (&dns.Server{Addr: addr, Net: "udp", Handler: h, NotifyStartedFunc: func() { fmt.Println("serving") }}).ListenAndServe()
 }
 
 // finds checks what a name is answered with inside; empty: it is not found.
@@ -180,6 +180,24 @@ func TestNamesForwarded(t *testing.T) {
 	}
 	mustConnect(t, n, "front", "oak")
 	finds(t, n, "oak", "far.example", "A", "192.0.2.77")
+}
+
+// Who has port 53 of all addresses when it joins its first network with names keeps it,
+// and the servers that it had.
+func TestNamesPortTaken(t *testing.T) {
+	n := openNode(t, alone(t))
+	mustNetwork(t, n, cnm.Network{Name: "front", IPAM: pool("10.67.68.0/24")})
+	rose := mustRun(t, n, cnm.SandboxSpec{Name: "rose", Cmd: program("servename", "0.0.0.0:53", "far.example", "192.0.2.9")})
+	inTime(t, "rose serves", func() bool { return strings.Contains(written(t, n, "rose"), "serving") })
+	mustConnect(t, n, "front", "rose")
+	if got, _ := execute(t, n, "rose", "print", "/etc/resolv.conf"); strings.Contains(got, "127.0.0.11") {
+		t.Errorf("resolv.conf: %q", got)
+	}
+	mustRun(t, n, cnm.SandboxSpec{Name: "lily", Networks: on("front")})
+	finds(t, n, "lily", "rose", "A", addr4(mustFind(t, n, "rose"), "front").String())
+	if err := n.SandboxRemove(t.Context(), rose.ID, true); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A daemon that comes after another answers on the same sockets, and what was asked

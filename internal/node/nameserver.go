@@ -121,9 +121,11 @@ func dialHost(ctx context.Context, network, address string) (net.Conn, error) {
 
 // look sets what a client sees. The caller holds names.op.
 func (n *Node) look(c *client, host cnm.ResolvConf) {
-	host = host.Override(c.spec)
 	s := c.server
-	up := upstreams(&c.spec, host, c.v4, c.v6)
+	up := upstreams(c.dns, host, c.v4, c.v6)
+	if len(c.options) > 0 {
+		host.Options = c.options
+	}
 	if !slices.Equal(up, s.upstreams) {
 		s.upstreams, s.forwarder = up, nil
 		if len(up) > 0 {
@@ -136,17 +138,17 @@ func (n *Node) look(c *client, host cnm.ResolvConf) {
 }
 
 // upstreams are the servers that a sandbox's questions are forwarded to.
-func upstreams(spec *cnm.SandboxSpec, host cnm.ResolvConf, v4, v6 bool) (up []discovery.Upstream) {
+func upstreams(dns []netip.Addr, host cnm.ResolvConf, v4, v6 bool) (up []discovery.Upstream) {
 	switch {
-	case len(spec.DNS) > 0:
-		v4, v6 = true, true
+	case len(dns) > 0:
+		host.Servers = dns
 	case !v4 && !v6:
 		return nil
 	default:
 		host.Servers = host.Reachable(v4, v6)
 	}
 	for _, a := range host.Servers {
-		up = append(up, discovery.Upstream{Addr: netip.AddrPortFrom(a, dnsPort), Host: len(spec.DNS) == 0 && a.IsLoopback()})
+		up = append(up, discovery.Upstream{Addr: netip.AddrPortFrom(a, dnsPort), Host: len(dns) == 0 && a.IsLoopback()})
 	}
 	return up[:min(len(up), discovery.MaxServers)]
 }
