@@ -192,7 +192,7 @@ func FuzzWideGCM(f *testing.F) {
 	f.Add(make([]byte, 16), make([]byte, nonceLen), make([]byte, 300), make([]byte, 8))
 	f.Fuzz(func(t *testing.T, key, nonce, plain, aad []byte) {
 		if len(key) != 16 && len(key) != 32 || len(nonce) != nonceLen || len(plain) == 0 || len(plain) > MaxPacket-icvLen || len(aad) == 0 || len(aad) > aes.BlockSize {
-			t.Skip()
+			return // nothing of ESP's
 		}
 		wide, standard := bothGCM(t, key)
 		sameGCM(t, rand.New(rand.NewPCG(uint64(len(plain)), 1)), wide, standard, nonce, plain, aad)
