@@ -25,7 +25,7 @@ func TestKindOf(t *testing.T) {
 		{"ECN alone", frame.Offload{GSO: frame.GSOECN}, ^frame.Caps(0)},
 	}
 	for _, tt := range tests {
-		if got := kindOf(&tt.in); got != tt.want {
+		if got := tt.in.Needs(); got != tt.want {
 			t.Errorf("%s: %b, want %b", tt.name, got, tt.want)
 		}
 	}

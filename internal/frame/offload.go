@@ -80,6 +80,30 @@ const (
 	CapUSO // GSOUDP, both families
 )
 
+// Needs returns the capabilities that writing a frame with offload o takes. A type that
+// is never offered needs some that no port has.
+func (o *Offload) Needs() Caps {
+	var kind Caps
+	if o.Flags&NeedsCsum != 0 {
+		kind = CapCsum
+	}
+	if o.GSO == GSONone {
+		return kind
+	}
+	if o.GSO&GSOECN != 0 {
+		kind |= CapECN
+	}
+	switch o.GSO.Kind() {
+	case GSOTCP4:
+		return kind | CapTSO4
+	case GSOTCP6:
+		return kind | CapTSO6
+	case GSOUDP:
+		return kind | CapUSO
+	}
+	return ^Caps(0)
+}
+
 // Takes reports whether a frame with offload o may be written to a port with
 // these caps as it is.
 func (c Caps) Takes(o *Offload) bool {

@@ -59,7 +59,7 @@ func (p *Packet) WriteBatch(fs []*frame.Frame) (int, error) {
 	}
 	caps := p.Caps()
 	for i, f := range fs {
-		kind := kindOf(&f.Offload)
+		kind := f.Offload.Needs()
 		if kind&^caps != 0 {
 			return i, ErrRefused
 		}
@@ -91,30 +91,6 @@ func (p *Packet) writeOne(fd int, f *frame.Frame) error {
 	err := writePacket(fd, mem)
 	copy(mem, room[:])
 	return err
-}
-
-// kindOf returns the capabilities a frame with this offload needs. A type that is
-// never offered needs one that no uplink has.
-func kindOf(o *frame.Offload) frame.Caps {
-	var kind frame.Caps
-	if o.Flags&frame.NeedsCsum != 0 {
-		kind = frame.CapCsum
-	}
-	if o.GSO == frame.GSONone {
-		return kind
-	}
-	if o.GSO&frame.GSOECN != 0 {
-		kind |= frame.CapECN
-	}
-	switch o.GSO.Kind() {
-	case frame.GSOTCP4:
-		return kind | frame.CapTSO4
-	case frame.GSOTCP6:
-		return kind | frame.CapTSO6
-	case frame.GSOUDP:
-		return kind | frame.CapUSO
-	}
-	return ^frame.Caps(0)
 }
 
 // writeFailed translates the system layer's answer for the caller.
